@@ -1,0 +1,39 @@
+"""The Hydra application behind ``python -m zobench``; importable, so that launchers can send it to other processes."""
+
+import sys
+import traceback
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from zobench import config
+from zobench.conf_dir import conf_dir
+from zobench.errors import ConfigError, UserError
+
+config.register()
+
+
+@hydra.main(config_path=str(conf_dir()), config_name="config", version_base="1.3")
+def main(cfg: DictConfig) -> float | None:
+    """One run; returns its best dev metric, the objective of a sweeper."""
+    sweeping = HydraConfig.get().mode == RunMode.MULTIRUN
+    try:
+        config.check_settings(cfg)
+        from zobench.run import run
+
+        return run(cfg).get("dev_metric")
+    except UserError as error:
+        if sweeping:
+            raise
+        print(f"zobench: {error}", file=sys.stderr)
+        sys.exit(2 if isinstance(error, ConfigError) else 1)
+    except KeyboardInterrupt:
+        print("zobench: interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+        sys.exit(130)
+    except Exception:
+        if sweeping:
+            raise
+        traceback.print_exc()
+        sys.exit(1)

@@ -1,0 +1,147 @@
+"""From a configuration to the parts of a run; what is cheap and can fail comes first."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from zobench import config, data
+from zobench.console import Console
+from zobench.errors import ConfigError
+from zobench.objective import Encoded, Encoder, Objective
+from zobench.protocols import Clean
+from zobench.tasks.base import Task
+from zobench.zo import Method
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Of the training loop; in steps and examples."""
+
+    total_steps: int
+    batch_size: int
+    micro_batch_size: int | None
+    eval_batch_size: int
+    eval_every: int
+    save_every: int
+    log_every: int
+    order_seed: int
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Everything a run is made of. ``facts`` go into its row."""
+
+    device: torch.device
+    protocol: Clean
+    task: Task
+    model: nn.Module
+    method: Method
+    objective: Objective
+    settings: Settings
+    train: list[Encoded]
+    dev: list[Encoded]
+    test: list[Encoded]
+    facts: Mapping[str, Any]
+
+
+def build(cfg: DictConfig, console: Console) -> Parts:
+    """Build all parts.
+
+    Raises:
+        UserError: for what the user can mend.
+    """
+    node = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(node, dict)
+    if cfg.threads:
+        torch.set_num_threads(cfg.threads)
+    device = pick_device(str(cfg.device))
+    protocol, task, spec, tuning = (config.build(node[g], g) for g in ("protocol", "task", "model", "tuning"))
+    splits = data.load(
+        task,
+        cfg.choices.task,
+        directory=cfg.data.dir,
+        sizes=_sizes(task, cfg.data.splits or protocol.splits),
+        data_seed=cfg.data_seed,
+        test_seed=protocol.test_seed(cfg.data_seed),
+        strict=protocol.strict_splits,
+    )
+    console.say(
+        f"{cfg.choices.task}: {len(splits.train)} train, {len(splits.dev)} dev, {len(splits.test)} test; "
+        f"{cfg.choices.model} on {device}"
+    )
+    loaded = spec.load(dtype=getattr(torch, cfg.dtype), device=device, attention=protocol.attention)
+    start = spec.start_id(loaded.tokenizer, protocol.start_token)
+    encoder = Encoder(loaded.tokenizer, start=start, max_length=spec.max_length)
+    train, dev, test = (encoder.encode(task, part) for part in (splits.train, splits.dev, splits.test))
+    method = config.build(
+        node["method"], "method", tuning.apply(loaded.model, spec, cfg.init_seed), seed=cfg.noise_seed
+    )
+    protocol.attach(method, cfg.noise_seed)
+    settings = _settings(cfg, method)
+    method.total_steps = settings.total_steps
+    truncated = sum(e.truncated for e in (*train, *dev, *test))
+    if truncated:
+        console.say(f"{truncated} examples are longer than {spec.max_length} tokens and were cut on the left")
+    return Parts(
+        device=device,
+        protocol=protocol,
+        task=task,
+        model=loaded.model,
+        method=method,
+        objective=protocol.objective(loaded.model, loaded.tokenizer, task, tuning.cache_gib),
+        settings=settings,
+        train=train,
+        dev=dev,
+        test=test,
+        facts={
+            "rows_hash": splits.rows_hash,
+            "truncated_examples": truncated,
+            "train_examples": len(train),
+            "parameters": sum(p.numel() for p in loaded.model.parameters()),
+            "trainable_parameters": sum(slot.param.numel() for slot in method.slots),
+            "selection": protocol.selection,
+            "metric": task.metric,
+            "trains": settings.total_steps > 0,
+        },
+    )
+
+
+def pick_device(name: str) -> torch.device:
+    """The device of a setting; ``auto`` is the first GPU, else the CPU.
+
+    Raises:
+        ConfigError: if the device is not there.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(f"device={name}: torch sees {torch.cuda.device_count()} GPUs here; use device=cpu")
+    return device
+
+
+def _sizes(task: Task, name: str) -> Mapping[str, int]:
+    if name not in task.splits:
+        raise ConfigError(f"data.splits={name}: the task has split sizes named {', '.join(task.splits)}")
+    return task.splits[name]
+
+
+def _settings(cfg: DictConfig, method: Method) -> Settings:
+    by_forwards = cfg.forwards // method.forwards_per_step if cfg.forwards is not None and method.trains else None
+    budgets = [b for b in (cfg.steps, by_forwards) if b is not None]
+    total = min(budgets) if method.trains else 0
+    fifth = max(1, -(-total // 5))
+    return Settings(
+        total_steps=total,
+        batch_size=cfg.batch_size,
+        micro_batch_size=cfg.micro_batch_size,
+        eval_batch_size=cfg.eval_batch_size,
+        eval_every=cfg.eval_every or fifth,
+        save_every=cfg.save_every or cfg.eval_every or fifth,
+        log_every=cfg.log_every,
+        order_seed=cfg.order_seed,
+    )

@@ -1,0 +1,142 @@
+"""One cell of the comparison table while it runs: the order of its stages, and its row."""
+
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from zobench import checkpoint, config, meter
+from zobench.build import Parts, build
+from zobench.console import Console
+from zobench.evaluate import Evaluation
+from zobench.record import Record
+from zobench.signals import StopRequest
+from zobench.tracking import Mirror
+from zobench.train import Trainer
+
+
+class Cell:
+    """Builds, evaluates zero-shot, trains, evaluates the best checkpoint; ``end`` closes the record in any state."""
+
+    def __init__(self, cfg: DictConfig, record: Record, console: Console):
+        self.cfg, self.record, self.console = cfg, record, console
+        self.clocks = meter.Clocks()
+        self.row: dict[str, Any] = {"state": "running", "reason": None, **self._identity()}
+        self.parts: Parts | None = None
+        self.trainer: Trainer | None = None
+        record.summary(self.row)
+        settings = OmegaConf.to_container(cfg, resolve=True)
+        assert isinstance(settings, dict)
+        self.mirror = Mirror(
+            settings["wandb"],
+            directory=record.directory,
+            name=f"{cfg.choices.method}-s{cfg.seed}",
+            tags=["zo", *([cfg.choices.experiment] if cfg.choices.experiment else []), *cfg.tags],
+            config=settings,
+            say=console.say,
+        )
+
+    def run(self, stop: StopRequest) -> None:
+        """All stages. Raises what they raise; the caller ends the row."""
+        parts = self.parts = build(self.cfg, self.console)
+        self.row |= parts.facts
+        self.record.environment(meter.environment(parts.device))
+        trainer = self.trainer = Trainer(
+            parts=parts, record=self.record, mirror=self.mirror, clocks=self.clocks, say=self.console.say
+        )
+        total = parts.settings.total_steps
+        resumed = trainer.resume()
+        if resumed:
+            self.console.say(f"going on after step {parts.method.t} of {total}")
+        self._fill_cache(parts)
+        if not resumed:
+            self._zero_shot(trainer, parts)
+        self.row |= trainer.progress.zero_shot
+        with self.console.task("training", total, parts.method.t) as bar:
+            trainer.report = bar.advance
+            trainer.run(stop)
+        if total:
+            self._final(trainer, parts)
+
+    def end(self, state: str, reason: str | None = None) -> dict[str, Any]:
+        """Write the final row, print it, and let wandb go. A full disk is reported, not raised."""
+        self.row |= {"state": state, "reason": reason}
+        if self.parts is not None and self.trainer is not None:
+            self.row |= self._costs(self.parts, self.trainer)
+        try:
+            self.record.summary(self.row)
+        except OSError as error:
+            self.console.say(f"the summary could not be written: {error}")
+        self.mirror.finish(self.row)
+        if state in ("finished", "diverged"):
+            self.console.summary(self.row)
+        return self.row
+
+    def _identity(self) -> dict[str, Any]:
+        cfg, choices = self.cfg, self.cfg.choices
+        seeds = {name: cfg[name] for name in ("seed", "data_seed", "noise_seed", "order_seed", "init_seed")}
+        return {
+            **{name: choices[name] for name in ("method", "model", "task", "tuning", "protocol", "data", "experiment")},
+            "variant": cfg.method.get("variant", "paper"),
+            **seeds,
+            **{name: cfg[name] for name in ("batch_size", "device", "dtype")},
+            **{name: cfg.method.get(name) for name in ("lr", "eps")},
+            "config_hash": config.signature(_root_=cfg),
+            "directory": str(self.record.directory),
+        }
+
+    def _fill_cache(self, parts: Parts) -> None:
+        if parts.objective.prefix is None:
+            return
+        examples = [*parts.train, *parts.dev, *parts.test]
+        sequences = len(parts.objective.sequences(examples))
+        with self.clocks("cache"), self.console.task("caching the frozen layers", sequences) as bar:
+            used = parts.objective.prepare(examples, bar.advance)
+        self.console.say(f"cached the frozen layers of {sequences} sequences, {used / 2**20:.0f} MiB")
+
+    def _zero_shot(self, trainer: Trainer, parts: Parts) -> None:
+        dev = trainer.evaluate(parts.dev)
+        test = trainer.evaluate(parts.test, dev.threshold)
+        values = {f"zero_shot/dev/{k}": v for k, v in dev.values.items()}
+        values |= {f"zero_shot/test/{k}": v for k, v in test.values.items()}
+        trainer.progress.zero_shot = values
+        self.record.log({"step": 0, "forwards": 0, **values})
+        self.mirror.log({"forwards": 0, **values})
+        self.console.say(f"zero-shot test {parts.task.metric} {test.values[parts.task.metric]:.3f}")
+        if not parts.settings.total_steps:
+            self._result(parts, dev, test)
+
+    def _final(self, trainer: Trainer, parts: Parts) -> None:
+        trainer.restore_best()
+        dev = trainer.evaluate(parts.dev)
+        self._result(parts, dev, trainer.evaluate(parts.test, dev.threshold))
+        self.row |= {"best_step": trainer.progress.best_step, "best_forwards": trainer.progress.best_forwards}
+
+    def _result(self, parts: Parts, dev: Evaluation, test: Evaluation) -> None:
+        values = {f"dev/{k}": v for k, v in dev.values.items()} | {f"test/{k}": v for k, v in test.values.items()}
+        metric = parts.task.metric
+        self.row |= values | {
+            "dev_metric": dev.values[metric],
+            "test_metric": test.values[metric],
+            "test_metric_stderr": test.values[f"{metric}_stderr"],
+        }
+        line = {"step": parts.method.t, "forwards": parts.method.oracle.forwards}
+        line |= {f"final/{k}": v for k, v in values.items()}
+        self.record.log(line)
+        self.mirror.log(line)
+        self.record.predictions({"dev": dev.predictions, "test": test.predictions})
+
+    def _costs(self, parts: Parts, trainer: Trainer) -> dict[str, Any]:
+        method, prefix = parts.method, parts.objective.prefix
+        weights = sum(p.numel() * p.element_size() for p in parts.model.parameters())
+        state = method.state_bytes()
+        return {
+            "steps": method.t,
+            "forwards": method.oracle.forwards,
+            "backwards": method.oracle.backwards,
+            "examples_seen": trainer.progress.examples,
+            "tokens_seen": trainer.progress.tokens,
+            **self.clocks.row(parts.device),
+            **meter.memory(parts.device, weights, state, prefix.bytes if prefix else 0),
+            "state_bytes": state,
+            "weights_checksum": checkpoint.checksum(method.slots),
+        }

@@ -1,0 +1,117 @@
+"""What a run prints: a progress line, a line per evaluation, and the table at the end."""
+
+import sys
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console as RichConsole
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+_PLAIN_EVERY_S = 20.0
+
+
+class Console:
+    """A live progress bar on a terminal, a plain line now and then elsewhere."""
+
+    def __init__(self) -> None:
+        self._rich = RichConsole(highlight=False, soft_wrap=not sys.stdout.isatty())
+        self._progress: Progress | None = None
+
+    def say(self, text: str) -> None:
+        self._rich.print(text, markup=False)
+
+    def task(self, name: str, total: int, done: int = 0) -> "Bar":
+        """A bar for ``total`` units of work; use as a context."""
+        return Bar(self._rich, name, total, done)
+
+    def summary(self, row: Mapping[str, Any]) -> None:
+        """The run's row of the comparison table, zero-shot beside fine-tuned."""
+        if any(key.startswith("zero_shot/test/") for key in row):
+            self._rich.print(_results(row))
+        for line in _facts(row):
+            self.say(line)
+
+
+class Bar:
+    """One progress bar, or its plain-text stand-in."""
+
+    def __init__(self, console: RichConsole, name: str, total: int, done: int):
+        self._console, self._name, self._total, self._done = console, name, total, done
+        self._progress: Progress | None = None
+        self._start = self._said = time.monotonic()
+        self._start_done = done
+
+    def __enter__(self) -> "Bar":
+        if self._console.is_terminal:
+            columns = (TextColumn(self._name), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            self._progress = Progress(*columns, TextColumn("{task.fields[text]}"), console=self._console, transient=True)
+            self._progress.start()
+            self._task = self._progress.add_task(self._name, total=self._total, completed=self._done, text="")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+
+    def advance(self, n: int = 1, text: str = "") -> None:
+        self._done += n
+        if self._progress is not None:
+            self._progress.update(self._task, advance=n, text=text)
+        elif time.monotonic() - self._said > _PLAIN_EVERY_S:
+            self._said = time.monotonic()
+            rate = (self._done - self._start_done) / (self._said - self._start)
+            left = (self._total - self._done) / rate if rate else float("inf")
+            self._console.print(f"{self._name} {self._done}/{self._total} {text} {left:.0f} s left".replace("  ", " "))
+
+
+def _results(row: Mapping[str, Any]) -> Table:
+    columns = [("zero-shot", "zero_shot/test/"), ("fine-tuned", "test/")]
+    table = Table(title=f"{row['task']}, {row['model']}, {row['method']}: test, n = {row['zero_shot/test/n']}")
+    table.add_column("")
+    shown = [(title, prefix) for title, prefix in columns if f"{prefix}loss" in row and (prefix != "test/" or row["trains"])]
+    for title, _ in shown:
+        table.add_column(title, justify="right")
+    names = [
+        ("accuracy", "accuracy", True),
+        ("accuracy, threshold from dev", "accuracy_calibrated", False),
+        ("AUC", "auc", True),
+        ("F1", "f1", True),
+        ("exact match", "exact_match", False),
+        ("loss", "loss", False),
+    ]
+    for label, key, with_error in names:
+        if f"zero_shot/test/{key}" in row:
+            cells = [_cell(row, f"{prefix}{key}", with_error) for _, prefix in shown]
+            table.add_row(label, *cells)
+    return table
+
+
+def _cell(row: Mapping[str, Any], key: str, with_error: bool) -> str:
+    if row.get(key) is None:
+        return "-"
+    error = row.get(f"{key}_stderr")
+    return f"{row[key]:.3f}" + (f" ± {error:.3f}" if with_error and error is not None else "")
+
+
+def _facts(row: Mapping[str, Any]) -> list[str]:
+    lines = [f"{row['state']}" + (f": {row['reason']}" if row.get("reason") else "")]
+    if row.get("zero_shot/test/majority"):
+        lines[0] += f"; always the majority class: {row['zero_shot/test/majority']:.3f}"
+    if row.get("best_step") is not None:
+        lines.append(
+            f"best dev {row['metric']} {row['dev_metric']:.3f} at step {row['best_step']} of {row['steps']} "
+            f"({row['forwards']} forward passes, {row['backwards']} backward)"
+        )
+    if "train_seconds" in row:
+        lines.append(
+            f"{row['wall_seconds']:.0f} s: training {row['train_seconds']:.0f} (in forwards {row['forward_seconds']:.0f}), "
+            f"evaluation {row['evaluate_seconds']:.0f}, cache {row['cache_seconds']:.0f}; peak memory "
+            f"{row['peak_gib']:.2f} GiB, of it weights {row['weights_gib']:.2f}, method state {row['method_state_gib']:.2f}"
+        )
+    lines.append(f"record: {row['directory']}")
+    return lines

@@ -1,0 +1,176 @@
+"""The front door: ``--help`` and misspelt overrides, answered before Hydra and torch are imported.
+
+Standard library and PyYAML only. It reads conf/ as files: a group is a folder, an option a YAML file whose first
+comment line describes it.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from zobench.errors import ConfigError, nearest
+
+_OVERRIDE = re.compile(r"^(?P<mark>\+\+|\+|~)?(?P<key>[A-Za-z_][\w./@:-]*)(=(?P<value>.*))?$", re.S)
+_OUTSIDE = ("hydra",)
+
+
+def groups(conf: Path) -> dict[str, list[str]]:
+    """Group name → option names, for every folder of conf/ except Hydra's own."""
+    found: dict[str, list[str]] = {}
+    for path in sorted(conf.rglob("*.yaml")):
+        group = path.parent.relative_to(conf).as_posix()
+        if group != "." and group.split("/")[0] not in _OUTSIDE:
+            found.setdefault(group, []).append(path.stem)
+    return found
+
+
+def describe(path: Path) -> str:
+    """The first comment line of a YAML file, without its mark."""
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if line.startswith("#") and not line.startswith("# @package"):
+            return line.lstrip("# ").strip()
+    return ""
+
+
+def _load(path: Path) -> dict[str, Any]:
+    return yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+
+
+def _flatten(node: Any, prefix: str) -> Iterator[str]:
+    if prefix:
+        yield prefix
+    if isinstance(node, dict):
+        for key, child in node.items():
+            if key not in ("defaults", "_target_"):
+                yield from _flatten(child, f"{prefix}.{key}" if prefix else str(key))
+
+
+class FrontDoor:
+    """What conf/ offers, and what of an argument list it does not."""
+
+    def __init__(self, folders: Iterable[Path]):
+        self.folders = list(folders)
+        self.groups: dict[str, list[str]] = {}
+        for folder in self.folders:
+            for group, options in groups(folder).items():
+                self.groups.setdefault(group, []).extend(o for o in options if o not in self.groups.get(group, []))
+
+    def file(self, group: str, option: str) -> Path | None:
+        for folder in self.folders:
+            path = folder / group / f"{option}.yaml"
+            if path.is_file():
+                return path
+        return None
+
+    def keys(self) -> set[str]:
+        """Every key that some choice of options accepts."""
+        found = set(_flatten(_load(self.folders[0] / "config.yaml"), ""))
+        for group, options in self.groups.items():
+            for option in options:
+                found |= self._option_keys(group, option)
+        return found
+
+    def _option_keys(self, group: str, option: str) -> set[str]:
+        path = self.file(group, option)
+        return set(_flatten(_load(path), group.replace("/", "."))) if path and group != "experiment" else set()
+
+    def check(self, arguments: list[str]) -> None:
+        """Raise ConfigError for the first override that names no group, option or key."""
+        chosen = self._chosen(arguments)
+        for argument in arguments:
+            match = _OVERRIDE.match(argument)
+            if argument.startswith("-") or match is None:
+                continue
+            mark, key, value = match["mark"], match["key"].split("@")[0], match["value"]
+            if key.split("/")[0].split(".")[0] in _OUTSIDE or mark in ("+", "++"):
+                continue
+            if key in self.groups:
+                self._check_options(key, value)
+            else:
+                self._check_key(key, value, chosen)
+
+    def _chosen(self, arguments: list[str]) -> dict[str, list[str]]:
+        chosen: dict[str, list[str]] = {}
+        for argument in arguments:
+            match = _OVERRIDE.match(argument)
+            if match and match["key"] in self.groups and match["value"]:
+                chosen[match["key"]] = _split(match["value"])
+        return chosen
+
+    def _check_options(self, group: str, value: str | None) -> None:
+        for option in _split(value or ""):
+            if option in self.groups[group] or option in ("null", ""):
+                continue
+            near = nearest(option, self.groups[group])
+            hint = f"; did you mean {group}={near}?" if near else ""
+            known = ", ".join(self.groups[group])
+            raise ConfigError(f"{group}={option}: no such {group}{hint}\n{group} is one of: {known}")
+
+    def _check_key(self, key: str, value: str | None, chosen: dict[str, list[str]]) -> None:
+        known = self.keys()
+        head = key.split(".")[0]
+        if head in chosen and "." in key:
+            own = {k for option in chosen[head] for k in self._option_keys(head, option)}
+            own |= {k for g in self.groups if g.startswith(f"{head}/") for o in self.groups[g]
+                    for k in self._option_keys(g, o)}
+            own |= {k for k in set(_flatten(_load(self.folders[0] / "config.yaml"), "")) if k.startswith(f"{head}.")}
+            known = own or known
+        if key in known:
+            return
+        near = nearest(key, known | set(self.groups))
+        shown = f"{key}={value}" if value is not None else key
+        where = f" for {head}={','.join(chosen[head])}" if head in chosen and "." in key else ""
+        hint = f"; did you mean {near}=?" if near else "; see python -m zobench --help"
+        raise ConfigError(f"{shown}: no such key{where}{hint}".replace("=?", "?"))
+
+    def help(self) -> str:
+        """The text of ``--help``."""
+        lines = [
+            "zobench: compare zeroth-order fine-tuning methods for language models",
+            "",
+            "  python -m zobench experiment=quickstart               a first run: no account, no GPU, no downloads",
+            "  python -m zobench method=mezo task=rte model=opt-1.3b     one cell of a table",
+            "  python -m zobench -m method=mezo,adamw seed=0,1,2         a sweep (Hydra multirun)",
+            "",
+            "Groups (group=option):",
+        ]
+        for group, options in self.groups.items():
+            lines.append(f"\n  {group}")
+            width = max(len(option) for option in options) + 2
+            for option in options:
+                path = self.file(group, option)
+                lines.append(f"    {option:<{width}}{describe(path) if path else ''}".rstrip())
+        lines += ["", "Run settings (key=value):", ""]
+        lines += [f"  {line}" for line in _settings(self.folders[0] / "config.yaml")]
+        lines += [
+            "",
+            "Options of a choice are set with group.key=value, e.g. method.lr=1e-6; its YAML file lists them all.",
+            f"Configuration: {', '.join(str(folder) for folder in self.folders)}",
+            "Hydra's own help: --hydra-help; print the composed configuration: --cfg job",
+        ]
+        return "\n".join(lines)
+
+
+def _split(value: str) -> list[str]:
+    return [part.strip().strip("'\"[]") for part in value.split(",")]
+
+
+def _settings(config: Path) -> Iterator[str]:
+    for line in config.read_text(encoding="utf-8").splitlines():
+        match = re.match(r"^(\w+): *([^#]*?) *# *(.*)$", line)
+        if match:
+            yield f"{match[1] + '=' + match[2]:<28}{match[3]}"
+
+
+def config_dirs(arguments: list[str]) -> list[Path]:
+    """Folders given with ``--config-dir`` or ``-cd``."""
+    found = []
+    for i, argument in enumerate(arguments):
+        if argument.startswith("--config-dir="):
+            found.append(Path(argument.split("=", 1)[1]))
+        elif argument in ("--config-dir", "-cd") and i + 1 < len(arguments):
+            found.append(Path(arguments[i + 1]))
+    return found

@@ -1,0 +1,83 @@
+"""AdamW (arXiv:1711.05101, Algorithm 2), the first-order reference: what backpropagation reaches on the same batches.
+
+One forward and one backward pass per step. State: gradients and two fp32 moments per trainable tensor, and the
+activations of the backward pass (in the peak memory, not in ``state_bytes``). It is torch's own implementation.
+"""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from zobench.zo import Method, Oracle
+from zobench.zo.method import StateDict
+
+
+class AdamW(Method):
+    """``θ ← (1 − lr·wd)·θ − lr · m̂ / (√v̂ + eps)``.
+
+    Args:
+        beta1, beta2, eps: as in the paper.
+        weight_decay: on matrices and embeddings; vectors are not decayed.
+    """
+
+    forwards_per_step = 1
+    backwards_per_step = 1
+
+    def __init__(
+        self,
+        named_parameters: Iterable[tuple[str, Tensor]],
+        *,
+        lr: float,
+        seed: int = 0,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        lr_schedule: str = "constant",
+        warmup: int = 0,
+        total_steps: int | None = None,
+    ):
+        super().__init__(
+            named_parameters,
+            lr=lr,
+            seed=seed,
+            weight_decay=weight_decay,
+            lr_schedule=lr_schedule,
+            warmup=warmup,
+            total_steps=total_steps,
+        )
+        groups = [
+            {"params": [s.param for s in self.slots if s.kind != "vector"], "weight_decay": weight_decay},
+            {"params": [s.param for s in self.slots if s.kind == "vector"], "weight_decay": 0.0},
+        ]
+        for slot in self.slots:
+            slot.param.requires_grad_(True)
+        self._adam = torch.optim.AdamW(groups, lr=lr, betas=(beta1, beta2), eps=eps)
+
+    def update(self, oracle: Oracle) -> None:
+        self._adam.zero_grad(set_to_none=True)
+        oracle.backward()
+        for group in self._adam.param_groups:
+            group["lr"] = self.lr
+        self._adam.step()
+
+    def state_dict(self) -> StateDict:
+        state = super().state_dict()
+        for slot in self.slots:
+            for name, value in self._adam.state.get(slot.param, {}).items():
+                state[f"adam.{name}.{slot.name}"] = value
+        return state
+
+    def load_state_dict(self, state: StateDict) -> None:
+        super().load_state_dict(state)
+        for slot in self.slots:
+            names = ("step", "exp_avg", "exp_avg_sq")
+            loaded = {n: state[f"adam.{n}.{slot.name}"] for n in names if f"adam.{n}.{slot.name}" in state}
+            if loaded:
+                self._adam.state[slot.param] = {n: v.clone() for n, v in loaded.items() if isinstance(v, Tensor)}
+
+    def state_bytes(self) -> int:
+        moments = [x for state in self._adam.state.values() for x in state.values()]
+        gradients = [s.param.grad for s in self.slots if s.param.grad is not None]
+        return super().state_bytes() + sum(x.numel() * x.element_size() for x in (*moments, *gradients))

@@ -1,0 +1,50 @@
+"""MeZO: memory-efficient zeroth-order fine-tuning (Malladi et al., arXiv:2305.17333, Algorithm 1).
+
+Forward passes per step: 2 per probe. State: none (one tensor set per moment with a stateful rule).
+All trainable tensors are perturbed alike: matrices, embeddings, vectors; a tied head once.
+
+Where the released code (princeton-nlp/MeZO @552cb1b) differs from this file: it draws one noise stream through all
+tensors from torch's global generator, walks back before it updates (four passes over the weights, not three), and
+decays every tensor whose name lacks bias/layer_norm/layernorm. ``protocol=mezo_exact`` reproduces it bit for bit.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+from torch import Tensor
+
+from zobench.zo import ZERO, Method, Oracle, central_difference
+
+
+class MeZO(Method):
+    """``θ ← θ − lr · mean_q [ (L(θ+εu_q) − L(θ−εu_q)) / 2ε · u_q ]``, with ``u_q ~ N(0, I)`` replayed from its key.
+
+    Args:
+        eps: perturbation scale ε.
+        probes: directions per step, averaged (the paper's n-SPSA).
+        common: the arguments of ``Method``.
+    """
+
+    def __init__(
+        self,
+        named_parameters: Iterable[tuple[str, Tensor]],
+        *,
+        eps: float = 1e-3,
+        probes: int = 1,
+        **common: Any,
+    ):
+        super().__init__(named_parameters, **common)
+        if not eps > 0:
+            raise ValueError(f"eps={eps}: must be positive")
+        if probes < 1:
+            raise ValueError(f"probes={probes}: must be at least 1")
+        self.eps = eps
+        self.probes = probes
+        self.forwards_per_step = 2 * probes
+
+    def update(self, oracle: Oracle) -> None:
+        estimate = ZERO
+        for query in range(self.probes):
+            u = self.direction(query)
+            estimate += central_difference(oracle, u, self.eps) / self.probes * u
+        self.apply(estimate)

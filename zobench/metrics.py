@@ -1,0 +1,80 @@
+"""Scores of predictions: accuracy with its error, area under the curve, answer F1 and exact match."""
+
+import math
+import re
+import string
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+_ARTICLES = re.compile(r"\b(a|an|the)\b")
+_PUNCTUATION = str.maketrans("", "", string.punctuation)
+_UNANSWERABLE = ("CANNOTANSWER", "no answer")
+
+
+def normalise(text: str) -> str:
+    """SQuAD's normal form: lower case, no punctuation, no articles, single spaces (arXiv:1606.05250, section 6.1)."""
+    return " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
+
+
+def exact_match(prediction: str, answers: Sequence[str]) -> float:
+    """1.0 if the normal forms of the prediction and of an answer are equal."""
+    return float(any(normalise(answer) == normalise(prediction) for answer in answers))
+
+
+def answer_f1(prediction: str, answers: Sequence[str]) -> float:
+    """The best token F1 over the answers; 0.0 where nothing is shared, even between two empty texts.
+
+    The official SQuAD script scores two empty texts 1; the MeZO suite does not, and this follows the suite.
+    """
+    if answers[0] in _UNANSWERABLE:
+        return exact_match(prediction, answers[:1])
+    return max(_token_f1(normalise(prediction).split(), normalise(answer).split()) for answer in answers)
+
+
+def _token_f1(predicted: list[str], gold: list[str]) -> float:
+    same = sum((Counter(predicted) & Counter(gold)).values())
+    if same == 0:
+        return 0.0
+    precision, recall = same / len(predicted), same / len(gold)
+    return 2 * precision * recall / (precision + recall)
+
+
+def stderr(values: Sequence[float]) -> float:
+    """Standard error of a mean, from the spread of the values with divisor n; for 0/1 values √(p(1−p)/n)."""
+    return float(np.std(values) / math.sqrt(len(values)))
+
+
+def auc(margins: Sequence[float], positive: Sequence[bool]) -> float | None:
+    """Area under the ROC curve: the chance that a positive scores above a negative, ties one half.
+
+    None if a class is absent.
+    """
+    scores, flags = np.asarray(margins, float), np.asarray(positive, bool)
+    n, p = int((~flags).sum()), int(flags.sum())
+    if n == 0 or p == 0:
+        return None
+    _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
+    return float((ranks[flags].sum() - p * (p + 1) / 2) / (n * p))
+
+
+def auc_stderr(area: float, positives: int, negatives: int) -> float:
+    """Standard error of an AUC (Hanley and McNeil 1982, equation 1)."""
+    q1, q2 = area / (2 - area), 2 * area**2 / (1 + area)
+    variance = area * (1 - area) + (positives - 1) * (q1 - area**2) + (negatives - 1) * (q2 - area**2)
+    return math.sqrt(max(0.0, variance) / (positives * negatives))
+
+
+def best_threshold(margins: Sequence[float], positive: Sequence[bool]) -> float:
+    """The threshold on the margin that gives the highest accuracy; the middle one of those that tie."""
+    scores = np.sort(np.asarray(margins, float))
+    flags = np.asarray(positive, bool)[np.argsort(np.asarray(margins, float), kind="stable")]
+    right = np.concatenate([[0], np.cumsum(~flags)]) + np.concatenate([np.cumsum(flags[::-1])[::-1], [0]])
+    # A cut between equal scores separates nothing.
+    real = np.concatenate([[True], np.diff(scores) > 0, [True]])
+    best = np.flatnonzero(real & (right == right[real].max()))
+    cut = int(best[len(best) // 2])
+    edges = np.concatenate([[scores[0] - 1.0], (scores[1:] + scores[:-1]) / 2, [scores[-1] + 1.0]])
+    return float(edges[cut])

@@ -1,0 +1,82 @@
+"""Random-weight models of two layers with a small tokenizer, built offline in a second. For code paths and tests."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from zobench.models.base import Loaded, ModelSpec, quiet
+
+TOKENIZER = Path(__file__).parent / "tiny_tokenizer.json"
+_WEIGHT_SEED = 20260101
+
+
+class _Tiny(ModelSpec):
+    """``layers`` layers of width ``hidden``, 4 heads, weights from a fixed seed."""
+
+    def __init__(self, *, layers: int, hidden: int, **facts: Any):
+        super().__init__(**facts)
+        self.layers, self.hidden = layers, hidden
+
+    def load(self, *, dtype: torch.dtype, device: torch.device, attention: str) -> Loaded:
+        from transformers import AutoModelForCausalLM
+
+        quiet()
+        tokenizer = tiny_tokenizer()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(_WEIGHT_SEED)
+            model = AutoModelForCausalLM.from_config(self.config(len(tokenizer)), attn_implementation=attention)
+        return Loaded(model.to(device=device, dtype=dtype).eval(), tokenizer)
+
+    def config(self, vocabulary: int) -> Any:
+        raise NotImplementedError
+
+
+class TinyOPT(_Tiny):
+    """OPT architecture (arXiv:2205.01068)."""
+
+    def config(self, vocabulary: int) -> Any:
+        from transformers import OPTConfig
+
+        return OPTConfig(
+            vocab_size=vocabulary,
+            hidden_size=self.hidden,
+            word_embed_proj_dim=self.hidden,
+            num_hidden_layers=self.layers,
+            ffn_dim=2 * self.hidden,
+            num_attention_heads=4,
+            max_position_embeddings=self.max_length,
+            dropout=0.0,
+            bos_token_id=0,
+            pad_token_id=1,
+            eos_token_id=2,
+        )
+
+
+class TinyLlama(_Tiny):
+    """Llama architecture (arXiv:2302.13971) with grouped key-value heads and an untied head."""
+
+    def config(self, vocabulary: int) -> Any:
+        from transformers import LlamaConfig
+
+        return LlamaConfig(
+            vocab_size=vocabulary,
+            hidden_size=self.hidden,
+            num_hidden_layers=self.layers,
+            intermediate_size=2 * self.hidden,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            max_position_embeddings=self.max_length,
+            bos_token_id=0,
+            pad_token_id=1,
+            eos_token_id=2,
+        )
+
+
+def tiny_tokenizer() -> Any:
+    """A byte-level BPE of 1,024 tokens, trained on the texts in ``minidata``; <s> 0, <pad> 1, </s> 2, <unk> 3."""
+    from transformers import PreTrainedTokenizerFast
+
+    return PreTrainedTokenizerFast(
+        tokenizer_file=str(TOKENIZER), bos_token="<s>", pad_token="<pad>", eos_token="</s>", unk_token="<unk>"
+    )

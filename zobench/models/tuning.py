@@ -1,0 +1,145 @@
+"""Which parameters train. A tuning marks them with ``requires_grad`` and may add modules; all else is frozen."""
+
+import re
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from zobench.errors import ConfigError
+from zobench.models.base import ModelSpec
+from zobench.zo.keys import mix, tag
+
+
+def decoder_layers(model: nn.Module) -> nn.ModuleList:
+    """The list of transformer layers.
+
+    Raises:
+        ConfigError: if the model does not keep them in ``get_decoder().layers``.
+    """
+    decoder = model.get_decoder() if hasattr(model, "get_decoder") else None
+    layers = getattr(decoder, "layers", None)
+    if not isinstance(layers, nn.ModuleList):
+        raise ConfigError(f"{type(model).__name__} does not keep its layers in get_decoder().layers; use tuning=full")
+    return layers
+
+
+def _last(model: nn.Module, count: int) -> list[nn.Module]:
+    layers = decoder_layers(model)
+    if not 1 <= count <= len(layers):
+        raise ConfigError(f"tuning.layers={count}: the model has {len(layers)} layers; give 1 to {len(layers)}")
+    return list(layers)[-count:]
+
+
+class Tuning:
+    """Base: freezes the model, then lets ``choose`` mark what trains."""
+
+    cache_gib: float = 0.0
+
+    def apply(self, model: nn.Module, spec: ModelSpec, init_seed: int) -> list[tuple[str, Tensor]]:
+        """Prepare the model and return its trainable (name, parameter) pairs in the model's order.
+
+        Raises:
+            ConfigError: if the choice does not fit the model.
+        """
+        model.requires_grad_(False)
+        self.choose(model, spec, init_seed)
+        named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
+        if not named:
+            raise ConfigError("tuning: no parameter is left to train; loosen tuning.only or tuning.targets")
+        return named
+
+    def choose(self, model: nn.Module, spec: ModelSpec, init_seed: int) -> None:
+        raise NotImplementedError
+
+
+class Full(Tuning):
+    """Every parameter."""
+
+    def choose(self, model: nn.Module, spec: ModelSpec, init_seed: int) -> None:
+        model.requires_grad_(True)
+
+
+class LastLayers(Tuning):
+    """The last transformer layers.
+
+    Args:
+        layers: how many.
+        only: regular expression searched in parameter names within these layers; None for all.
+        final_norm: whether the norm before the head trains too.
+        cache_gib: memory for the cached activations of the frozen part.
+    """
+
+    def __init__(self, *, layers: int = 4, only: str | None = None, final_norm: bool = False, cache_gib: float = 4.0):
+        self.layers, self.only, self.final_norm, self.cache_gib = layers, only, final_norm, cache_gib
+
+    def choose(self, model: nn.Module, spec: ModelSpec, init_seed: int) -> None:
+        for layer in _last(model, self.layers):
+            for name, param in layer.named_parameters():
+                param.requires_grad_(self.only is None or re.search(self.only, name) is not None)
+        if self.final_norm:
+            for name, child in model.get_decoder().named_children():
+                if "norm" in name:
+                    child.requires_grad_(True)
+
+
+class LoRA(Tuning):
+    """Low-rank adapters on linear modules (arXiv:2106.09685).
+
+    Args:
+        r: rank.
+        alpha: the adapter is scaled by ``alpha / r``.
+        targets: last parts of module names; None for the model's query and value projections.
+        layers: adapt the last so many layers; None for all.
+        cache_gib: memory for the cached activations of the frozen part.
+    """
+
+    def __init__(
+        self,
+        *,
+        r: int = 8,
+        alpha: float = 16.0,
+        targets: list[str] | None = None,
+        layers: int | None = None,
+        cache_gib: float = 4.0,
+    ):
+        if r < 1:
+            raise ValueError(f"r={r}: must be at least 1")
+        self.r, self.alpha, self.targets, self.layers, self.cache_gib = r, alpha, targets, layers, cache_gib
+
+    def choose(self, model: nn.Module, spec: ModelSpec, init_seed: int) -> None:
+        targets = self.targets or spec.lora_targets
+        layers = decoder_layers(model)
+        first = len(layers) - len(_last(model, self.layers)) if self.layers is not None else 0
+        found = 0
+        for index, layer in list(enumerate(layers))[first:]:
+            for parent, name, linear in _linears(layer, targets):
+                setattr(parent, name, LoRALinear(linear, self.r, self.alpha, mix(init_seed, index, tag(name))))
+                found += 1
+        if not found:
+            raise ConfigError(f"tuning.targets={targets}: no linear module with such a name in the model's layers")
+
+
+def _linears(layer: nn.Module, targets: list[str]) -> Iterator[tuple[nn.Module, str, nn.Linear]]:
+    for parent in list(layer.modules()):
+        for name, child in list(parent.named_children()):
+            if name in targets and isinstance(child, nn.Linear):
+                yield parent, name, child
+
+
+class LoRALinear(nn.Module):
+    """``W x + (alpha / r) B A x``; A ~ U(−1/√in, 1/√in), the Kaiming init (a = √5) of the reference code, B = 0."""
+
+    def __init__(self, linear: nn.Linear, r: int, alpha: float, seed: int):
+        super().__init__()
+        self.linear = linear
+        weight = linear.weight
+        bound = (1.0 / linear.in_features) ** 0.5
+        generator = torch.Generator().manual_seed(seed)
+        a = torch.empty(r, linear.in_features).uniform_(-bound, bound, generator=generator)
+        self.lora_a = nn.Parameter(a.to(weight))
+        self.lora_b = nn.Parameter(torch.zeros(linear.out_features, r).to(weight))
+        self.scale = alpha / r
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(x) + (x @ self.lora_a.T) @ self.lora_b.T * self.scale

@@ -1,0 +1,7 @@
+"""From examples to losses: tokenisation, batched forwards, option scores."""
+
+from zobench.objective.clean import Objective
+from zobench.objective.encode import Encoded, Encoder, Row
+from zobench.objective.official import OfficialObjective
+
+__all__ = ["Encoded", "Encoder", "Objective", "OfficialObjective", "Row"]

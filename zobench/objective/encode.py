@@ -1,0 +1,89 @@
+"""Tokenised examples: one row of token ids per option, and where its option begins."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from zobench.errors import DataError
+from zobench.tasks.base import Example, Task
+
+MAX_NEW_TOKENS = 50
+
+
+@dataclass(frozen=True)
+class Row:
+    """One sequence: start token, prompt, option. The last ``option_len`` ids are the option's."""
+
+    ids: tuple[int, ...]
+    option_len: int
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One example, tokenised. ``prompt`` is set for generation tasks; ``truncated`` if ids were cut on the left."""
+
+    example: Example
+    rows: tuple[Row, ...]
+    prompt: tuple[int, ...] = ()
+    truncated: bool = False
+
+    @property
+    def gold(self) -> int:
+        return self.example.gold
+
+    @property
+    def shared(self) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
+        """(prompt ids, one id per option) if every option is one token after the same prompt; else None."""
+        prompts = {row.ids[:-1] for row in self.rows}
+        if len(prompts) > 1 or any(row.option_len != 1 for row in self.rows):
+            return None
+        prompt = prompts.pop()
+        return (prompt, tuple(row.ids[-1] for row in self.rows)) if prompt else None
+
+
+class Encoder:
+    """Tokenises as the MeZO suite does (``encode_prompt``), with an explicit start token.
+
+    Spaces, and only spaces, are stripped from the ends of the prompt and of prompt + option; the option's length is
+    the difference of the two token counts; too long sequences lose tokens on the left, after the start token.
+
+    Args:
+        start: id of the start token; None for none.
+        max_length: longest sequence; generation keeps ``MAX_NEW_TOKENS`` of it free.
+    """
+
+    def __init__(self, tokenizer: Any, *, start: int | None, max_length: int):
+        self.tokenizer, self.start, self.max_length = tokenizer, start, max_length
+
+    def encode(self, task: Task, examples: Sequence[Example]) -> list[Encoded]:
+        """Raises DataError if an option has no token, or none is left before it to predict it from."""
+        limit = self.max_length - (MAX_NEW_TOKENS if task.generates else 0)
+        if limit < 2:
+            raise DataError(f"max_length={self.max_length} leaves no room for a prompt; raise model.max_length")
+        return [self._one(task, example, limit) for example in examples]
+
+    def _one(self, task: Task, example: Example, limit: int) -> Encoded:
+        prompt = self._ids(example.prompt.strip(" "))
+        rows = []
+        for option in example.options:
+            full = example.prompt + option
+            ids = self._ids(full if task.generates else full.strip(" "))
+            option_len = len(ids) - len(prompt)
+            row = Row(self._cut(ids, limit), option_len)
+            if option_len < 1 or option_len >= len(row.ids):
+                raise DataError(
+                    f"row {example.index}: option {option!r} has {option_len} of {len(row.ids)} tokens; an option "
+                    f"needs at least one token, and a token before it (max_length={self.max_length})"
+                )
+            rows.append(row)
+        truncated = any(len(prompt) + row.option_len > limit for row in rows)
+        return Encoded(example, tuple(rows), self._cut(prompt, limit) if task.generates else (), truncated)
+
+    def _ids(self, text: str) -> list[int]:
+        ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids if self.start is None else [self.start, *ids]
+
+    def _cut(self, ids: list[int], limit: int) -> tuple[int, ...]:
+        if len(ids) <= limit:
+            return tuple(ids)
+        return tuple(ids[-limit:] if self.start is None else [self.start, *ids[-(limit - 1) :]])

@@ -1,0 +1,72 @@
+"""Losses and scores as the 2023 MeZO code computes them: for ``protocol=mezo_exact``.
+
+Left padding to a multiple of 8 with a mask, one row per candidate, full logits, and all arithmetic in the model's
+dtype. The order of every sum is the official one, since golden numbers hold it to the bit in fp32 with eager attention.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from zobench.objective.clean import Objective
+from zobench.objective.encode import Encoded, Row
+
+_IGNORED = -100
+
+
+class OfficialObjective(Objective):
+    """``Objective`` with the official arithmetic; no cache and no shared prompt."""
+
+    def loss_sum(self, batch: Sequence[Encoded]) -> tuple[Tensor, int]:
+        """The official mean, with weight 1: the code has no micro-batches."""
+        if self.task.loss == "lm":
+            logits, targets = self._shifted([e.rows[e.gold] for e in batch])
+            return F.cross_entropy(logits.reshape(-1, logits.shape[-1]), targets.reshape(-1)), 1
+        means = self._row_means([row for e in batch for row in e.rows])
+        gold = [torch.tensor([e.gold], device=self.device) for e in batch]
+        counts = [len(e.rows) for e in batch]
+        if len(set(counts)) == 1:
+            return F.cross_entropy(means.view(len(batch), counts[0]), torch.cat(gold)), 1
+        losses = [F.cross_entropy(m[None], g) for m, g in zip(means.split(counts), gold, strict=True)]
+        total = losses[0]
+        for loss in losses[1:]:
+            total = total + loss
+        return total / len(batch), 1
+
+    def scores(self, batch: Sequence[Encoded]) -> list[list[float]]:
+        """One candidate at a time, unpadded, without a mask."""
+        return [[self._single(row).mean().item() for row in e.rows] for e in batch]
+
+    def answer_losses(self, batch: Sequence[Encoded]) -> list[tuple[float, int]]:
+        found = [self._single(e.rows[e.gold]) for e in batch]
+        return [(-float(x.sum()), len(x)) for x in found]
+
+    def _single(self, row: Row) -> Tensor:
+        ids = torch.tensor([row.ids], device=self.device)
+        self.tokens += len(row.ids)
+        logits = self.model(input_ids=ids).logits[0, :-1]
+        chosen = torch.log_softmax(logits, dim=-1)[torch.arange(len(row.ids) - 1), ids[0, 1:]]
+        return chosen[-row.option_len :]
+
+    def _row_means(self, rows: Sequence[Row]) -> Tensor:
+        logits, targets = self._shifted(rows)
+        mask = targets != _IGNORED
+        targets = targets.masked_fill(~mask, 0)
+        chosen = torch.gather(F.log_softmax(logits, dim=-1), -1, targets.unsqueeze(-1)).squeeze(-1)
+        return (chosen * mask).sum(-1) / mask.sum(-1)
+
+    def _shifted(self, rows: Sequence[Row]) -> tuple[Tensor, Tensor]:
+        """Logits and targets of all positions but the last; all targets but the option's are ignored."""
+        pad = self.tokenizer.pad_token_id or 0
+        width = -(-max(len(row.ids) for row in rows) // 8) * 8
+        ids = torch.tensor([[pad] * (width - len(r.ids)) + list(r.ids) for r in rows], device=self.device)
+        mask = torch.tensor([[0] * (width - len(r.ids)) + [1] * len(r.ids) for r in rows], device=self.device)
+        self.tokens += sum(len(row.ids) for row in rows)
+        logits = self.model(input_ids=ids, attention_mask=mask).logits[:, :-1, :].contiguous()
+        targets = ids[:, 1:].clone()
+        targets[targets == pad] = _IGNORED
+        for i, row in enumerate(rows):
+            targets[i, : -row.option_len] = _IGNORED
+        return logits, targets

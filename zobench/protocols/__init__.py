@@ -1,0 +1,6 @@
+"""Protocols: everything that two runs must share to be comparable."""
+
+from zobench.protocols.clean import Clean
+from zobench.protocols.mezo_exact import MezoExact
+
+__all__ = ["Clean", "MezoExact"]

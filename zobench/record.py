@@ -1,0 +1,134 @@
+"""A run's record: plain files in one directory, the source of truth. wandb mirrors them."""
+
+import fcntl
+import json
+import math
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from zobench.errors import RunExists, UserError
+
+_FINAL = ("finished", "diverged")
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """The file holds either the old text or the new, never a part."""
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with scratch.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(scratch, path)
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def clean(value: Any) -> Any:
+    """A copy that JSON can hold: non-finite numbers become None, paths and other objects text."""
+    if isinstance(value, Mapping):
+        return {str(k): clean(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [clean(v) for v in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, bool | int | str) else str(value)
+
+
+class Record:
+    """The directory of one run, locked against a second process.
+
+    Raises:
+        RunExists: if it holds a finished or diverged run and ``overwrite`` is off; ``summary`` is that run's.
+        UserError: if another process is writing there.
+    """
+
+    def __init__(self, directory: Path, cfg: DictConfig):
+        self.directory = directory
+        directory.mkdir(parents=True, exist_ok=True)
+        self._lock = (directory / ".lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise UserError(f"{directory} is being written by another process; wait for it or stop it") from error
+        previous = self.read_summary(directory)
+        if previous.get("state") in _FINAL:
+            if not cfg.overwrite:
+                raise RunExists(previous, directory)
+        if cfg.overwrite and previous:
+            self._clear()
+            previous = {}
+        #: how often the run was started before without finishing
+        self.restarts = int(previous.get("restarts", -1)) + 1
+        write_atomically(directory / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
+        self._metrics = (directory / "metrics.jsonl").open("a", encoding="utf-8")
+        self._trajectory = (directory / "trajectory.jsonl").open("a", encoding="utf-8")
+
+    @staticmethod
+    def read_summary(directory: Path) -> dict[str, Any]:
+        """The summary of a run directory, or an empty one."""
+        path = directory / "summary.json"
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+    def _clear(self) -> None:
+        for entry in self.directory.iterdir():
+            if entry.name != ".lock":
+                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+
+    def forget_after(self, step: int) -> None:
+        """Drop logged lines of steps past a checkpoint that the run goes on from."""
+        for name in ("_metrics", "_trajectory"):
+            file = getattr(self, name)
+            path = Path(file.name)
+            file.close()
+            lines = path.read_text(encoding="utf-8").splitlines()
+            write_atomically(path, "".join(f"{x}\n" for x in lines if _step_of(x) <= step))
+            setattr(self, name, path.open("a", encoding="utf-8"))
+
+    def log(self, values: Mapping[str, Any]) -> None:
+        """Append one line to metrics.jsonl."""
+        self._metrics.write(json.dumps(clean(values)) + "\n")
+        self._metrics.flush()
+
+    def applied(self, step: int, lr: float, direction: Mapping[int, float] | None) -> None:
+        """Append one update to trajectory.jsonl: step, learning rate, keys and weights (exact)."""
+        if direction is not None:
+            line = {"step": step, "lr": lr, "keys": list(direction), "weights": list(direction.values())}
+            self._trajectory.write(json.dumps(line) + "\n")
+
+    def environment(self, values: Mapping[str, Any]) -> None:
+        write_atomically(self.directory / "environment.json", json.dumps(clean(values), indent=1) + "\n")
+
+    def predictions(self, rows: Mapping[str, list[dict[str, Any]]]) -> None:
+        """Write predictions.parquet: one row per example, with a column ``split``."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        table = pa.Table.from_pylist([{"split": split, **row} for split, found in rows.items() for row in found])
+        scratch = self.directory / ".predictions.parquet"
+        pq.write_table(table, scratch)
+        os.replace(scratch, self.directory / "predictions.parquet")
+
+    def summary(self, values: Mapping[str, Any]) -> None:
+        self._trajectory.flush()
+        text = json.dumps(clean({**values, "restarts": self.restarts}), indent=1, ensure_ascii=False)
+        write_atomically(self.directory / "summary.json", text + "\n")
+
+    def close(self) -> None:
+        for file in (self._metrics, self._trajectory, self._lock):
+            try:
+                file.close()
+            except OSError:  # a full disk, already reported
+                pass
+
+
+def _step_of(line: str) -> float:
+    try:
+        return json.loads(line).get("step", 0)
+    except json.JSONDecodeError:  # the torn last line of a killed run
+        return math.inf

@@ -1,0 +1,13 @@
+"""SST-2 (Socher et al. 2013; GLUE edition, arXiv:1804.07461): the sentiment of a sentence."""
+
+from zobench.tasks.base import Row, Task
+
+
+class SST2(Task):
+    """0 negative, 1 positive."""
+
+    columns = ("sentence", "label")
+    verbaliser = (" terrible", " great")
+
+    def prompt(self, row: Row) -> str:
+        return f"{row['sentence'].strip()} It was"

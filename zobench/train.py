@@ -1,0 +1,159 @@
+"""The training loop: steps, evaluations, the best checkpoint, and going on where a run stopped."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from zobench import checkpoint
+from zobench.build import Parts
+from zobench.evaluate import Evaluation, evaluate
+from zobench.meter import Clocks
+from zobench.objective import Encoded
+from zobench.record import Record
+from zobench.signals import StopRequest
+from zobench.tracking import Mirror
+from zobench.zo import Diverged
+
+
+class Interrupted(Exception):
+    """A signal asked the run to stop; a checkpoint of its last step was written."""
+
+
+@dataclass
+class Progress:
+    """What the loop remembers between steps; saved with each checkpoint."""
+
+    best_step: int | None = None
+    best_forwards: int = 0
+    best: dict[str, float] | None = None
+    examples: int = 0
+    tokens: int = 0
+    window_loss: float = 0.0
+    window_steps: int = 0
+    zero_shot: dict[str, float] = field(default_factory=dict)
+
+
+class Trainer:
+    """Fine-tunes one model on one task with one method, under one protocol."""
+
+    def __init__(
+        self, *, parts: Parts, record: Record, mirror: Mirror, clocks: Clocks, say: Callable[[str], None]
+    ):
+        self.settings, self.method, self.objective = parts.settings, parts.method, parts.objective
+        self.task, self.protocol = parts.task, parts.protocol
+        self.train_set, self.dev_set = parts.train, parts.dev
+        self.record, self.mirror, self.clocks, self.say = record, mirror, clocks, say
+        self.report: Callable[[int, str], None] = lambda n, text: None
+        self.progress = Progress()
+        self.folder = record.directory / "checkpoint"
+
+    def resume(self) -> bool:
+        """Go on from the newest checkpoint, if there is one."""
+        found = checkpoint.load(self.folder)
+        if found is None:
+            return False
+        checkpoint.restore(self.method.slots, found.weights)
+        self.method.load_state_dict(found.method)
+        self.progress = Progress(**found.run["progress"])
+        self.clocks.load_state_dict(found.run["clocks"])
+        self.record.forget_after(self.method.t)
+        return True
+
+    def run(self, stop: StopRequest) -> None:
+        """Train to the end of the budget.
+
+        Raises:
+            Interrupted: when asked to stop; a checkpoint was written.
+            Diverged: if a loss is not finite.
+        """
+        s = self.settings
+        while self.method.t < s.total_steps:
+            self._step()
+            step = self.method.t
+            if step % s.eval_every == 0 or step == s.total_steps:
+                self._evaluate_dev()
+            asked = stop.requested
+            if step % s.save_every == 0 or step == s.total_steps or asked:
+                self.save()
+            if asked:
+                raise Interrupted(f"{asked} after step {step} of {s.total_steps}")
+
+    def save(self) -> None:
+        run = {"progress": asdict(self.progress), "clocks": self.clocks.state_dict()}
+        checkpoint.save(self.folder, self.method.slots, self.method.state_dict(), run)
+        if self.progress.best_step is not None:
+            checkpoint.prune_best(self.folder, self.progress.best_step)
+
+    def restore_best(self) -> None:
+        """Load the weights of the best dev evaluation."""
+        if self.progress.best_step is not None:
+            checkpoint.restore(self.method.slots, checkpoint.load_best(self.folder, self.progress.best_step))
+
+    def evaluate(self, examples: Sequence[Encoded], threshold: float | None = None) -> Evaluation:
+        with self.clocks("evaluate"):
+            return evaluate(self.objective, self.task, examples, self.settings.eval_batch_size, threshold=threshold)
+
+    def _step(self) -> None:
+        s, p, method = self.settings, self.progress, self.method
+        order = self.protocol.batch(method.t, len(self.train_set), s.batch_size, s.order_seed)
+        batch = [self.train_set[i] for i in order]
+        lr = method.lr
+        try:
+            with self.clocks("train"):
+                loss = method.step(self._closure(batch))
+        except Diverged as error:
+            raise Diverged(f"{error}, step {method.t + 1}; lower method.lr (now {lr:g})") from None
+        p.examples += len(batch)
+        p.window_loss += loss
+        p.window_steps += 1
+        self.record.applied(method.t, lr, method.applied)
+        if method.t % s.log_every == 0 or method.t == s.total_steps:
+            self._log(lr)
+        self.report(1, f"loss {loss:.4f}")
+
+    def _closure(self, batch: Sequence[Encoded]) -> Callable[[], Tensor]:
+        size = self.settings.micro_batch_size or len(batch)
+        chunks = [batch[i : i + size] for i in range(0, len(batch), size)]
+
+        def loss() -> Tensor:
+            before = self.objective.tokens
+            with self.clocks("forward"):
+                parts = [self.objective.loss_sum(chunk) for chunk in chunks]
+                value = sum((total for total, _ in parts[1:]), parts[0][0]) / sum(weight for _, weight in parts)
+                self.progress.tokens += self.objective.tokens - before
+                # Reading the value waits for the device, and so belongs to the forward pass.
+                float(value.detach())
+            return value
+
+        return loss
+
+    def _log(self, lr: float) -> None:
+        p, method = self.progress, self.method
+        line: dict[str, Any] = {
+            "step": method.t,
+            "forwards": method.oracle.forwards,
+            "train/loss": p.window_loss / p.window_steps,
+            **method.oracle.notes,
+            "lr": lr,
+            "seconds": self.clocks.wall["train"],
+        }
+        p.window_loss, p.window_steps = 0.0, 0
+        self.record.log(line)
+        self.mirror.log(line)
+
+    def _evaluate_dev(self) -> None:
+        p, method = self.progress, self.method
+        found = self.evaluate(self.dev_set)
+        line = {"step": method.t, "forwards": method.oracle.forwards}
+        line |= {f"dev/{k}": v for k, v in found.values.items()}
+        self.record.log(line)
+        self.mirror.log(line)
+        new = found.selection(self.task.metric)
+        mark = ""
+        if p.best is None or self.protocol.better(new, p.best):
+            p.best, p.best_step, p.best_forwards, mark = new, method.t, method.oracle.forwards, " *"
+            checkpoint.save_best(self.folder, method.slots, method.t)
+        shown = "  ".join(f"{k} {found.values[k]:.3f}" for k in (self.task.metric, "auc", "loss") if k in found.values)
+        self.say(f"step {method.t:>6}  dev {shown}{mark}")

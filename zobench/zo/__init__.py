@@ -1,0 +1,32 @@
+"""The zeroth-order core: directions, perturbations, oracle, update rules and the base of all methods.
+
+A library in its own right: it imports torch and nothing else of zobench.
+"""
+
+from zobench.zo.direction import ZERO, Direction
+from zobench.zo.keys import mix, tag
+from zobench.zo.method import Method
+from zobench.zo.oracle import Diverged, Oracle, central_difference
+from zobench.zo.perturbation import Gaussian, Perturbation
+from zobench.zo.rules import SGD, Adam, Momentum, Sign, UpdateRule
+from zobench.zo.slot import Slot, make_slots
+
+__all__ = [
+    "SGD",
+    "ZERO",
+    "Adam",
+    "Direction",
+    "Diverged",
+    "Gaussian",
+    "Method",
+    "Momentum",
+    "Oracle",
+    "Perturbation",
+    "Sign",
+    "Slot",
+    "UpdateRule",
+    "central_difference",
+    "make_slots",
+    "mix",
+    "tag",
+]

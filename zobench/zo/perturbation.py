@@ -1,0 +1,95 @@
+"""Perturbations: distributions of directions.
+
+``draw`` and ``add_`` define one: ``u(key) = lift(draw(key))``, where the core is random and the lift is linear.
+``move_`` adds a whole direction to the weights, and must equal its definition here bit for bit.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from zobench.zo import noise
+from zobench.zo.direction import Direction
+from zobench.zo.slot import Slot
+
+
+def _accumulator(param: Tensor) -> Tensor:
+    """The tensor in which sums over a parameter are made: itself, or an fp32 copy of a half-precision one."""
+    return param.float() if param.dtype in (torch.bfloat16, torch.float16) else param
+
+
+class Perturbation:
+    """A distribution of directions; draws are pure functions of (key, slot, frozen state)."""
+
+    def begin(self, step: int, slots: Sequence[Slot]) -> None:
+        """Refresh or freeze state. Only here and in ``after`` may it change."""
+
+    def draw(self, slot: Slot, key: int) -> Tensor:
+        """The random core of ``u(key)`` for this slot, fp32."""
+        raise NotImplementedError
+
+    def add_(self, slot: Slot, core: Tensor, out: Tensor, scale: float) -> None:
+        """``out += scale * lift(core)``, linear in the core; ``out`` has the slot's shape."""
+        raise NotImplementedError
+
+    def after(self, step: int, slots: Sequence[Slot]) -> None:
+        """Learn from what was measured in this step."""
+
+    def estimate(self, slot: Slot, direction: Direction) -> Tensor:
+        """The direction's tensor for one slot, in fp32 (fp64 for fp64 weights)."""
+        dtype = torch.float64 if slot.param.dtype == torch.float64 else torch.float32
+        out = torch.zeros(slot.param.shape, dtype=dtype, device=slot.param.device)
+        for key, weight in direction.items():
+            self.add_(slot, self.draw(slot, key), out, weight)
+        return out
+
+    def move_(self, slot: Slot, direction: Direction, keep: float = 1.0) -> None:
+        """``θ ← keep·θ + Σ w_k u(k)`` for one slot, summed in fp32 and rounded once to the weights' dtype."""
+        out = _accumulator(slot.param)
+        if keep != 1.0:
+            out.mul_(keep)
+        for key, weight in direction.items():
+            self.add_(slot, self.draw(slot, key), out, weight)
+        if out is not slot.param:
+            slot.param.copy_(out)
+
+    def move(self, slots: Sequence[Slot], direction: Direction) -> None:
+        """``θ ← θ + Σ w_k u(k)`` for all slots."""
+        for slot in slots:
+            self.move_(slot, direction)
+
+    def state_dict(self) -> dict[str, Tensor | int | float]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Tensor | int | float]) -> None:
+        pass
+
+    def state_bytes(self) -> int:
+        """Bytes held between steps, beyond the weights."""
+        return 0
+
+
+class Gaussian(Perturbation):
+    """``u ~ N(0, I)`` over all trainable weights: matrices, embeddings and vectors alike. No state."""
+
+    def draw(self, slot: Slot, key: int) -> Tensor:
+        return noise.gaussian(key, slot.id, slot.param.shape, slot.param.device)
+
+    def add_(self, slot: Slot, core: Tensor, out: Tensor, scale: float) -> None:
+        # Two roundings, not a fused multiply-add: whether a kernel fuses depends on the place in the tensor, and the
+        # whole draw and the blockwise pass must agree bit for bit.
+        out.add_(core.to(out.dtype).mul(scale))
+
+    def move_(self, slot: Slot, direction: Direction, keep: float = 1.0) -> None:
+        if not slot.param.is_contiguous():
+            return super().move_(slot, direction, keep)
+        terms = [(noise.GaussianStream(k, slot.id, slot.param.device), w) for k, w in direction.items()]
+        for block in noise.blocks(slot.param.view(-1)):
+            out = _accumulator(block)
+            if keep != 1.0:
+                out.mul_(keep)
+            for stream, weight in terms:
+                out.add_(stream.next(block.numel()).to(out.dtype).mul_(weight))
+            if out is not block:
+                block.copy_(out)

@@ -1,0 +1,73 @@
+"""Update rules: per-slot maps from a gradient estimate to a step.
+
+The step is subtracted after being multiplied by the learning rate. A *linear, stateless* rule may be applied as a
+direction in one fused pass; the others see the estimate of one slot at a time as a tensor.
+"""
+
+import torch
+from torch import Tensor
+
+from zobench.zo.slot import Slot
+
+State = dict[str, Tensor]
+
+
+class UpdateRule:
+    """Base of all rules. ``state`` is the slot's own dictionary of fp32 tensors and may be filled by the rule."""
+
+    linear = False
+
+    def __call__(self, slot: Slot, estimate: Tensor, state: State, step: int) -> Tensor:
+        raise NotImplementedError
+
+
+class SGD(UpdateRule):
+    """The step is the estimate. No state."""
+
+    linear = True
+
+    def __call__(self, slot: Slot, estimate: Tensor, state: State, step: int) -> Tensor:
+        return estimate
+
+
+class Momentum(UpdateRule):
+    """Heavy ball: ``m ← β m + g``, step ``m``. State: one fp32 tensor per slot."""
+
+    def __init__(self, *, beta: float = 0.9):
+        _check_unit(beta=beta)
+        self.beta = beta
+
+    def __call__(self, slot: Slot, estimate: Tensor, state: State, step: int) -> Tensor:
+        m = state.setdefault("m", torch.zeros_like(estimate))
+        return m.mul_(self.beta).add_(estimate)
+
+
+class Adam(UpdateRule):
+    """Adam (arXiv:1412.6980, Algorithm 1) on the estimate. State: two fp32 tensors per slot."""
+
+    def __init__(self, *, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8):
+        _check_unit(beta1=beta1, beta2=beta2)
+        if eps <= 0:
+            raise ValueError(f"eps={eps}: must be positive")
+        self.beta1, self.beta2, self.eps = beta1, beta2, eps
+
+    def __call__(self, slot: Slot, estimate: Tensor, state: State, step: int) -> Tensor:
+        m = state.setdefault("m", torch.zeros_like(estimate))
+        v = state.setdefault("v", torch.zeros_like(estimate))
+        m.mul_(self.beta1).add_(estimate, alpha=1 - self.beta1)
+        v.mul_(self.beta2).addcmul_(estimate, estimate, value=1 - self.beta2)
+        t = step + 1
+        return (m / (1 - self.beta1**t)).div_((v / (1 - self.beta2**t)).sqrt_().add_(self.eps))
+
+
+class Sign(UpdateRule):
+    """The element-wise sign of the estimate (ZO-SignSGD). No state."""
+
+    def __call__(self, slot: Slot, estimate: Tensor, state: State, step: int) -> Tensor:
+        return estimate.sign()
+
+
+def _check_unit(**values: float) -> None:
+    for name, value in values.items():
+        if not 0 <= value < 1:
+            raise ValueError(f"{name}={value}: must lie in [0, 1)")
