@@ -43,7 +43,9 @@ def make_model():
     config = OFFICIAL["model"]["config"]
     model = OPTForCausalLM(OPTConfig(**config, attn_implementation="eager")).eval()
     for i, (name, param) in enumerate(model.named_parameters()):
-        values = np.random.RandomState(1000 + i).standard_normal(tuple(param.shape)).astype(np.float32) * np.float32(0.05)
+        values = np.random.RandomState(1000 + i).standard_normal(tuple(param.shape)).astype(np.float32) * np.float32(
+            0.05
+        )
         norm = "layer_norm" in name and name.endswith("weight")
         param.data.copy_(torch.from_numpy(values + np.float32(1.0) if norm else values))
     return model

@@ -38,7 +38,7 @@ class Cell:
     def run(self, stop: StopRequest) -> None:
         """All stages. Raises what they raise; the caller ends the row."""
         parts = self.parts = build(self.cfg, self.console)
-        self.row |= parts.facts
+        self.row |= {"device": str(parts.device), **parts.facts}
         self.record.environment(meter.environment(parts.device))
         trainer = self.trainer = Trainer(
             parts=parts, record=self.record, mirror=self.mirror, clocks=self.clocks, say=self.console.say
@@ -110,6 +110,7 @@ class Cell:
         dev = trainer.evaluate(parts.dev)
         self._result(parts, dev, trainer.evaluate(parts.test, dev.threshold))
         self.row |= {"best_step": trainer.progress.best_step, "best_forwards": trainer.progress.best_forwards}
+        checkpoint.finish(trainer.folder, keep_weights=self.cfg.keep_weights)
 
     def _result(self, parts: Parts, dev: Evaluation, test: Evaluation) -> None:
         values = {f"dev/{k}": v for k, v in dev.values.items()} | {f"test/{k}": v for k, v in test.values.items()}
@@ -119,7 +120,7 @@ class Cell:
             "test_metric": test.values[metric],
             "test_metric_stderr": test.values[f"{metric}_stderr"],
         }
-        line = {"step": parts.method.t, "forwards": parts.method.oracle.forwards}
+        line: dict[str, Any] = {"step": parts.method.t, "forwards": parts.method.oracle.forwards}
         line |= {f"final/{k}": v for k, v in values.items()}
         self.record.log(line)
         self.mirror.log(line)

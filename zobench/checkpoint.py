@@ -82,6 +82,14 @@ def prune_best(folder: Path, keep: int) -> None:
             old.unlink(missing_ok=True)
 
 
+def finish(folder: Path, *, keep_weights: bool) -> None:
+    """Of a finished run only the best weights are kept, or nothing."""
+    for old in folder.glob("step-*"):
+        shutil.rmtree(old, ignore_errors=True)
+    if not keep_weights:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def load_best(folder: Path, step: int) -> dict[str, Tensor]:
     from safetensors.torch import load_file
 

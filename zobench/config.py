@@ -18,7 +18,19 @@ from zobench.errors import ConfigError, nearest
 
 #: settings that do not change a run's result, left out of its signature
 OUTSIDE = frozenset(
-    ("hydra", "out", "wandb", "device", "threads", "save_every", "log_every", "runs_dir", "overwrite", "tags")
+    (
+        "hydra",
+        "out",
+        "wandb",
+        "device",
+        "threads",
+        "save_every",
+        "log_every",
+        "runs_dir",
+        "overwrite",
+        "tags",
+        "keep_weights",
+    )
 )
 
 _INTS = {  # key: (lowest value, may be null)
@@ -95,8 +107,9 @@ def _settings(cfg: DictConfig) -> list[str]:
     device = str(cfg.device)
     if device not in ("auto", "cpu", "cuda") and not (device.startswith("cuda:") and device[5:].isdigit()):
         problems.append(f"device={device}: expected auto, cpu, cuda or cuda:N")
-    if not isinstance(cfg.overwrite, bool):
-        problems.append(f"overwrite={cfg.overwrite}: expected true or false")
+    for key in ("overwrite", "keep_weights"):
+        if not isinstance(cfg[key], bool):
+            problems.append(f"{key}={cfg[key]}: expected true or false")
     return problems
 
 
@@ -191,7 +204,7 @@ def accepted(cls: Any) -> dict[str, inspect.Parameter]:
     for base in inspect.getmro(cls):
         if "__init__" not in vars(base) or base is object:
             continue
-        parameters = inspect.signature(base.__init__).parameters.values()
+        parameters = inspect.signature(vars(base)["__init__"]).parameters.values()
         found |= {p.name: p for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in found}
         if not any(p.kind is p.VAR_KEYWORD for p in parameters):
             break

@@ -47,7 +47,9 @@ class Bar:
     def __enter__(self) -> "Bar":
         if self._console.is_terminal:
             columns = (TextColumn(self._name), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-            self._progress = Progress(*columns, TextColumn("{task.fields[text]}"), console=self._console, transient=True)
+            self._progress = Progress(
+                *columns, TextColumn("{task.fields[text]}"), console=self._console, transient=True
+            )
             self._progress.start()
             self._task = self._progress.add_task(self._name, total=self._total, completed=self._done, text="")
         return self
@@ -73,7 +75,9 @@ def _results(row: Mapping[str, Any]) -> Table:
     columns = [("zero-shot", "zero_shot/test/"), ("fine-tuned", "test/")]
     table = Table(title=f"{row['task']}, {row['model']}, {row['method']}: test, n = {row['zero_shot/test/n']}")
     table.add_column("")
-    shown = [(title, prefix) for title, prefix in columns if f"{prefix}loss" in row and (prefix != "test/" or row["trains"])]
+    shown = [
+        (title, prefix) for title, prefix in columns if f"{prefix}loss" in row and (prefix != "test/" or row["trains"])
+    ]
     for title, _ in shown:
         table.add_column(title, justify="right")
     names = [
@@ -109,9 +113,10 @@ def _facts(row: Mapping[str, Any]) -> list[str]:
         )
     if "train_seconds" in row:
         lines.append(
-            f"{row['wall_seconds']:.0f} s: training {row['train_seconds']:.0f} (in forwards {row['forward_seconds']:.0f}), "
-            f"evaluation {row['evaluate_seconds']:.0f}, cache {row['cache_seconds']:.0f}; peak memory "
-            f"{row['peak_gib']:.2f} GiB, of it weights {row['weights_gib']:.2f}, method state {row['method_state_gib']:.2f}"
+            f"{row['wall_seconds']:.0f} s: training {row['train_seconds']:.0f} "
+            f"(in forwards {row['forward_seconds']:.0f}), evaluation {row['evaluate_seconds']:.0f}, "
+            f"cache {row['cache_seconds']:.0f}; peak memory {row['peak_gib']:.2f} GiB, "
+            f"of it weights {row['weights_gib']:.2f}, method state {row['method_state_gib']:.2f}"
         )
     lines.append(f"record: {row['directory']}")
     return lines

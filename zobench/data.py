@@ -28,7 +28,14 @@ class Splits:
 
 
 def load(
-    task: Task, name: str, *, directory: str | None, sizes: Mapping[str, int], data_seed: int, test_seed: int, strict: bool
+    task: Task,
+    name: str,
+    *,
+    directory: str | None,
+    sizes: Mapping[str, int],
+    data_seed: int,
+    test_seed: int,
+    strict: bool,
 ) -> Splits:
     """Read and draw the splits of a task.
 
@@ -116,7 +123,9 @@ def _from_directory(task: Task, name: str, directory: str) -> dict[str, pa.Table
     for split in FILES:
         found = [p for p in (folder / f"{split}.parquet", folder / f"{split}.jsonl") if p.is_file()]
         if not found:
-            raise DataError(f"task={name}: {folder} has no {split}.parquet or {split}.jsonl; give {_layout(task, name)}")
+            raise DataError(
+                f"task={name}: {folder} has no {split}.parquet or {split}.jsonl; give {_layout(task, name)}"
+            )
         tables[split] = read(found[0])
     return tables
 

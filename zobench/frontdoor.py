@@ -78,11 +78,15 @@ class FrontDoor:
         return set(_flatten(_load(path), group.replace("/", "."))) if path and group != "experiment" else set()
 
     def check(self, arguments: list[str]) -> None:
-        """Raise ConfigError for the first override that names no group, option or key."""
+        """Refuse the first override that names no group, option or key.
+
+        Raises:
+            ConfigError: with the nearest right name.
+        """
         chosen = self._chosen(arguments)
-        for argument in arguments:
+        for argument in _overrides(arguments):
             match = _OVERRIDE.match(argument)
-            if argument.startswith("-") or match is None:
+            if match is None:
                 continue
             mark, key, value = match["mark"], match["key"].split("@")[0], match["value"]
             if key.split("/")[0].split(".")[0] in _OUTSIDE or mark in ("+", "++"):
@@ -93,12 +97,17 @@ class FrontDoor:
                 self._check_key(key, value, chosen)
 
     def _chosen(self, arguments: list[str]) -> dict[str, list[str]]:
-        chosen: dict[str, list[str]] = {}
-        for argument in arguments:
+        """Group → options: the defaults, what an experiment overrides, what the arguments say."""
+        chosen = _defaults(self.folders[0] / "config.yaml")
+        given: dict[str, list[str]] = {}
+        for argument in _overrides(arguments):
             match = _OVERRIDE.match(argument)
             if match and match["key"] in self.groups and match["value"]:
-                chosen[match["key"]] = _split(match["value"])
-        return chosen
+                given[match["key"]] = _split(match["value"])
+        for experiment in given.get("experiment", []):
+            path = self.file("experiment", experiment)
+            chosen |= _defaults(path) if path else {}
+        return chosen | given
 
     def _check_options(self, group: str, value: str | None) -> None:
         for option in _split(value or ""):
@@ -110,21 +119,26 @@ class FrontDoor:
             raise ConfigError(f"{group}={option}: no such {group}{hint}\n{group} is one of: {known}")
 
     def _check_key(self, key: str, value: str | None, chosen: dict[str, list[str]]) -> None:
-        known = self.keys()
         head = key.split(".")[0]
         if head in chosen and "." in key:
-            own = {k for option in chosen[head] for k in self._option_keys(head, option)}
-            own |= {k for g in self.groups if g.startswith(f"{head}/") for o in self.groups[g]
-                    for k in self._option_keys(g, o)}
-            own |= {k for k in set(_flatten(_load(self.folders[0] / "config.yaml"), "")) if k.startswith(f"{head}.")}
-            known = own or known
+            known = self._own_keys(head, chosen[head])
+            where = f" for {head}={','.join(chosen[head])}"
+        else:
+            known, where = self.keys() | set(self.groups), ""
         if key in known:
             return
-        near = nearest(key, known | set(self.groups))
+        near = nearest(key, known)
         shown = f"{key}={value}" if value is not None else key
-        where = f" for {head}={','.join(chosen[head])}" if head in chosen and "." in key else ""
-        hint = f"; did you mean {near}=?" if near else "; see python -m zobench --help"
-        raise ConfigError(f"{shown}: no such key{where}{hint}".replace("=?", "?"))
+        hint = f"; did you mean {near}?" if near else "; see python -m zobench --help"
+        raise ConfigError(f"{shown}: no such key{where}{hint}")
+
+    def _own_keys(self, head: str, options: list[str]) -> set[str]:
+        """Keys of a group's chosen options, of its subgroups, and of the group in config.yaml."""
+        found = {key for option in options for key in self._option_keys(head, option)}
+        for group in self.groups:
+            if group.startswith(f"{head}/"):
+                found |= {key for option in self.groups[group] for key in self._option_keys(group, option)}
+        return found
 
     def help(self) -> str:
         """The text of ``--help``."""
@@ -152,6 +166,23 @@ class FrontDoor:
             "Hydra's own help: --hydra-help; print the composed configuration: --cfg job",
         ]
         return "\n".join(lines)
+
+
+_WITH_VALUE = ("--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--cfg", "-c", "--package", "-p")
+
+
+def _overrides(arguments: list[str]) -> list[str]:
+    """The arguments that are neither flags nor values of flags."""
+    pairs = zip(["", *arguments], arguments, strict=False)
+    return [a for before, a in pairs if not a.startswith("-") and before not in _WITH_VALUE]
+
+
+def _defaults(config: Path) -> dict[str, list[str]]:
+    found = {}
+    for entry in _load(config).get("defaults", []):
+        for group, option in entry.items() if isinstance(entry, dict) else ():
+            found[group.removeprefix("override ").lstrip("/")] = [str(option)]
+    return found
 
 
 def _split(value: str) -> list[str]:

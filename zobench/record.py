@@ -1,5 +1,6 @@
 """A run's record: plain files in one directory, the source of truth. wandb mirrors them."""
 
+import contextlib
 import fcntl
 import json
 import math
@@ -57,9 +58,8 @@ class Record:
         except OSError as error:
             raise UserError(f"{directory} is being written by another process; wait for it or stop it") from error
         previous = self.read_summary(directory)
-        if previous.get("state") in _FINAL:
-            if not cfg.overwrite:
-                raise RunExists(previous, directory)
+        if previous.get("state") in _FINAL and not cfg.overwrite:
+            raise RunExists(previous, directory)
         if cfg.overwrite and previous:
             self._clear()
             previous = {}
@@ -121,10 +121,8 @@ class Record:
 
     def close(self) -> None:
         for file in (self._metrics, self._trajectory, self._lock):
-            try:
+            with contextlib.suppress(OSError):  # a full disk, already reported
                 file.close()
-            except OSError:  # a full disk, already reported
-                pass
 
 
 def _step_of(line: str) -> float:

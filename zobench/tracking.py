@@ -69,7 +69,9 @@ class Mirror:
         try:
             call()
         except Exception as error:  # the mirror must never stop the run
-            self._say(f"wandb: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}; not used further")
+            self._say(
+                f"wandb: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}; not used further"
+            )
             self._run = None
 
 

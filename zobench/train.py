@@ -38,9 +38,7 @@ class Progress:
 class Trainer:
     """Fine-tunes one model on one task with one method, under one protocol."""
 
-    def __init__(
-        self, *, parts: Parts, record: Record, mirror: Mirror, clocks: Clocks, say: Callable[[str], None]
-    ):
+    def __init__(self, *, parts: Parts, record: Record, mirror: Mirror, clocks: Clocks, say: Callable[[str], None]):
         self.settings, self.method, self.objective = parts.settings, parts.method, parts.objective
         self.task, self.protocol = parts.task, parts.protocol
         self.train_set, self.dev_set = parts.train, parts.dev
@@ -146,7 +144,7 @@ class Trainer:
     def _evaluate_dev(self) -> None:
         p, method = self.progress, self.method
         found = self.evaluate(self.dev_set)
-        line = {"step": method.t, "forwards": method.oracle.forwards}
+        line: dict[str, Any] = {"step": method.t, "forwards": method.oracle.forwards}
         line |= {f"dev/{k}": v for k, v in found.values.items()}
         self.record.log(line)
         self.mirror.log(line)

@@ -54,9 +54,9 @@ class ModelSpec:
         if token is None:
             return None
         found = tokenizer.convert_tokens_to_ids(token)
-        if found is None or found == tokenizer.unk_token_id and token != tokenizer.unk_token:
+        if found is None or (found == tokenizer.unk_token_id and token != tokenizer.unk_token):
             raise ModelError(
-                f"the tokenizer has no start token {token!r}; set model.start_token.{flavour} to one that it has, or null"
+                f"the tokenizer has no start token {token!r}; set model.start_token.{flavour} to one it has, or null"
             )
         return int(found)
 

@@ -39,8 +39,8 @@ class HubModel(ModelSpec):
         text = f"{error} {error.__cause__}".lower()
         if "gated" in text or "401" in text or "403" in text:
             return (
-                f"model {self.id} is gated or private: accept its licence at https://huggingface.co/{self.id}, then log "
-                f"in once with `hf auth login` (the token stays outside zobench); {local}"
+                f"model {self.id} is gated or private: accept its licence at https://huggingface.co/{self.id}, then "
+                f"log in once with `hf auth login` (the token stays outside zobench); {local}"
             )
         return f"model {self.id} cannot be loaded: {str(error).splitlines()[0]}; check model.id, or {local}"
 
@@ -67,4 +67,4 @@ def _load(source: str, revision: str | None, dtype: torch.dtype, device: torch.d
     model = AutoModelForCausalLM.from_pretrained(
         source, revision=revision, dtype=dtype, attn_implementation=attention, trust_remote_code=False
     )
-    return Loaded(model.to(device).eval(), tokenizer)
+    return Loaded(model.to(device).eval(), tokenizer)  # type: ignore[arg-type]

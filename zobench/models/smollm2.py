@@ -8,7 +8,6 @@ import hashlib
 import importlib.util
 import os
 import shutil
-import tempfile
 from pathlib import Path
 
 import torch
@@ -44,11 +43,14 @@ def converted() -> Path:
     if not (folder / "config.json").is_file():
         source = _gguf()
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix="smollm2-") as scratch:
-            _convert(source, Path(scratch))
+        scratch = folder.with_name(f"{folder.name}.{os.getpid()}")
+        try:
+            scratch.mkdir()
+            _convert(source, scratch)
             if not folder.exists():  # another process may have been first
-                shutil.move(scratch, folder)
-                Path(scratch).mkdir()
+                os.replace(scratch, folder)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
     return folder
 
 

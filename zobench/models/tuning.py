@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,7 @@ from zobench.models.base import ModelSpec
 from zobench.zo.keys import mix, tag
 
 
-def decoder_layers(model: nn.Module) -> nn.ModuleList:
+def decoder_layers(model: Any) -> nn.ModuleList:
     """The list of transformer layers.
 
     Raises:
@@ -24,7 +25,7 @@ def decoder_layers(model: nn.Module) -> nn.ModuleList:
     return layers
 
 
-def _last(model: nn.Module, count: int) -> list[nn.Module]:
+def _last(model: Any, count: int) -> list[nn.Module]:
     layers = decoder_layers(model)
     if not 1 <= count <= len(layers):
         raise ConfigError(f"tuning.layers={count}: the model has {len(layers)} layers; give 1 to {len(layers)}")
@@ -36,7 +37,7 @@ class Tuning:
 
     cache_gib: float = 0.0
 
-    def apply(self, model: nn.Module, spec: ModelSpec, init_seed: int) -> list[tuple[str, Tensor]]:
+    def apply(self, model: Any, spec: ModelSpec, init_seed: int) -> list[tuple[str, nn.Parameter]]:
         """Prepare the model and return its trainable (name, parameter) pairs in the model's order.
 
         Raises:
@@ -49,14 +50,14 @@ class Tuning:
             raise ConfigError("tuning: no parameter is left to train; loosen tuning.only or tuning.targets")
         return named
 
-    def choose(self, model: nn.Module, spec: ModelSpec, init_seed: int) -> None:
+    def choose(self, model: Any, spec: ModelSpec, init_seed: int) -> None:
         raise NotImplementedError
 
 
 class Full(Tuning):
     """Every parameter."""
 
-    def choose(self, model: nn.Module, spec: ModelSpec, init_seed: int) -> None:
+    def choose(self, model: Any, spec: ModelSpec, init_seed: int) -> None:
         model.requires_grad_(True)
 
 
@@ -73,7 +74,7 @@ class LastLayers(Tuning):
     def __init__(self, *, layers: int = 4, only: str | None = None, final_norm: bool = False, cache_gib: float = 4.0):
         self.layers, self.only, self.final_norm, self.cache_gib = layers, only, final_norm, cache_gib
 
-    def choose(self, model: nn.Module, spec: ModelSpec, init_seed: int) -> None:
+    def choose(self, model: Any, spec: ModelSpec, init_seed: int) -> None:
         for layer in _last(model, self.layers):
             for name, param in layer.named_parameters():
                 param.requires_grad_(self.only is None or re.search(self.only, name) is not None)
@@ -107,7 +108,7 @@ class LoRA(Tuning):
             raise ValueError(f"r={r}: must be at least 1")
         self.r, self.alpha, self.targets, self.layers, self.cache_gib = r, alpha, targets, layers, cache_gib
 
-    def choose(self, model: nn.Module, spec: ModelSpec, init_seed: int) -> None:
+    def choose(self, model: Any, spec: ModelSpec, init_seed: int) -> None:
         targets = self.targets or spec.lora_targets
         layers = decoder_layers(model)
         first = len(layers) - len(_last(model, self.layers)) if self.layers is not None else 0

@@ -16,7 +16,7 @@ Ids = tuple[int, ...]
 Backbone = Callable[[Tensor], Tensor]
 
 
-def frozen_layers(model: nn.Module) -> int:
+def frozen_layers(model: Any) -> int:
     """How many leading layers can be cached: none if anything before or in them trains."""
     decoder = model.get_decoder() if hasattr(model, "get_decoder") else None
     layers = getattr(decoder, "layers", None)

@@ -42,7 +42,9 @@ class MezoExact(Clean):
         if not method.trains or method.backwards_per_step:
             return
         if method.forwards_per_step != 2 or not method.rule.linear or type(method.perturbation) is not Gaussian:
-            raise ConfigError("protocol=mezo_exact reproduces the official MeZO step: method=mezo with probes=1, rule sgd")
+            raise ConfigError(
+                "protocol=mezo_exact reproduces the official MeZO step: method=mezo with probes=1, rule sgd"
+            )
         method.perturbation = TorchStream(method.slots)
         method.oracle = OfficialOracle(method.slots, method.perturbation)
         method.keys = OfficialKeys(noise_seed)

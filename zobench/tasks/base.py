@@ -43,9 +43,7 @@ class Task:
     #: classification: cross-entropy over the candidates; lm: cross-entropy on the answer's tokens
     loss: ClassVar[Literal["classification", "lm"]] = "classification"
 
-    def __init__(
-        self, *, hub: str, subset: str, revision: str, rows: Mapping[str, int], splits: Mapping[str, Sizes]
-    ):
+    def __init__(self, *, hub: str, subset: str, revision: str, rows: Mapping[str, int], splits: Mapping[str, Sizes]):
         self.hub, self.subset, self.revision = hub, subset, revision
         self.rows = rows
         self.splits = splits

@@ -11,9 +11,7 @@ class SQuAD(Task):
     loss = "lm"
 
     def prompt(self, row: Row) -> str:
-        return (
-            f"Title: {row['title']}\nContext: {row['context']}\nQuestion: {row['question'].strip()}\nAnswer:"
-        )
+        return f"Title: {row['title']}\nContext: {row['context']}\nQuestion: {row['question'].strip()}\nAnswer:"
 
     def example(self, index: int, row: Row) -> Example:
         answers = tuple(row["answers"]["text"])

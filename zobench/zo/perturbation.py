@@ -83,7 +83,8 @@ class Gaussian(Perturbation):
 
     def move_(self, slot: Slot, direction: Direction, keep: float = 1.0) -> None:
         if not slot.param.is_contiguous():
-            return super().move_(slot, direction, keep)
+            super().move_(slot, direction, keep)
+            return
         terms = [(noise.GaussianStream(k, slot.id, slot.param.device), w) for k, w in direction.items()]
         for block in noise.blocks(slot.param.view(-1)):
             out = _accumulator(block)

@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# Set everything up and pass the checks: style, types, tests. Arguments go to pytest, e.g. bash test.sh -m slow
+set -euo pipefail
+here=$(dirname "${BASH_SOURCE[0]}")
+bash "$here/setup.sh"
+cd "$here"
+.venv/bin/ruff check .
+.venv/bin/ruff format --check .
+.venv/bin/mypy
+# Tests start processes of their own; spinning threads would only fight over the cores.
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
+exec .venv/bin/python -m pytest "$@"

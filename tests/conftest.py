@@ -1,0 +1,105 @@
+"""Fixtures shared by the tests: tiny models of both architectures, tasks as composed, and the real data."""
+
+import copy
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from zobench import config, data
+from zobench.conf_dir import conf_dir
+from zobench.objective import Encoder
+
+SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@dataclass(frozen=True)
+class Tiny:
+    """A loaded model with its spec, and an encoder with the clean protocol's start token."""
+
+    spec: Any
+    model: Any
+    tokenizer: Any
+    encoder: Encoder
+
+
+@cache
+def _spec(name):
+    return config.build(OmegaConf.to_container(config.compose(f"model={name}").model), "model")
+
+
+@cache
+def _loaded(name, dtype):
+    return _spec(name).load(dtype=dtype, device=torch.device("cpu"), attention="sdpa")
+
+
+def _load(name, dtype=torch.float32, gain=1.0):
+    spec, loaded = _spec(name), _loaded(name, dtype)
+    model = copy.deepcopy(loaded.model)
+    with torch.no_grad():
+        for param in model.parameters():
+            param.mul_(gain if param.ndim == 2 else 1.0)
+    start = spec.start_id(loaded.tokenizer, "native")
+    encoder = Encoder(loaded.tokenizer, start=start, max_length=spec.max_length)
+    return Tiny(spec, model, loaded.tokenizer, encoder)
+
+
+@pytest.fixture(scope="session")
+def load_spec():
+    """``load_spec("tiny-opt")``: the model's facts, nothing loaded."""
+    return _spec
+
+
+@pytest.fixture(scope="session")
+def load_model():
+    """``load_model("tiny-opt", dtype, gain)``: a fresh model; ``gain`` scales its matrices."""
+    return _load
+
+
+@pytest.fixture(params=["tiny-opt", "tiny-llama"])
+def tiny(request):
+    """A fresh model of either architecture, its weights scaled up so that the context matters to each token."""
+    return _load(request.param, gain=4.0)
+
+
+@cache
+def _task(name):
+    return config.build(OmegaConf.to_container(config.compose(f"task={name}").task), "task")
+
+
+@pytest.fixture(scope="session")
+def compose_task():
+    """``compose_task("rte")``: the task as a command line would build it."""
+    return _task
+
+
+def _mini(name, data_seed=0):
+    task = _task(name)
+    return task, data.load(
+        task, name, directory="mini", sizes=task.splits["mini"], data_seed=data_seed, test_seed=0, strict=True
+    )
+
+
+@pytest.fixture(scope="session")
+def mini():
+    """``mini("rte", data_seed)``: (task, its splits of the files that ship with zobench)."""
+    return _mini
+
+
+@pytest.fixture(scope="session")
+def shared_data():
+    """The folder with the real data sets, in the hub's layout."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip(f"the real data sets are not at {SHARED_DATA}")
+    return SHARED_DATA
+
+
+def pytest_generate_tests(metafunc):
+    """A test that takes ``task_name`` runs over every file in conf/task."""
+    if "task_name" in metafunc.fixturenames:
+        names = sorted(path.stem for path in (conf_dir() / "task").glob("*.yaml"))
+        metafunc.parametrize("task_name", names)

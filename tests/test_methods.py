@@ -1,0 +1,211 @@
+"""The contracts of design: one test each, over every method and every update rule found in conf/."""
+
+from itertools import product
+
+import pytest
+import torch
+
+from zobench import checkpoint, config
+from zobench.conf_dir import conf_dir
+from zobench.zo import Diverged, Perturbation
+
+METHODS = sorted(path.stem for path in (conf_dir() / "method").glob("*.yaml"))
+RULES = sorted(path.stem for path in (conf_dir() / "method" / "rule").glob("*.yaml"))
+
+
+def node_of(name, *overrides):
+    from omegaconf import OmegaConf
+
+    return OmegaConf.to_container(config.compose(f"method={name}", *overrides).method, resolve=True)
+
+
+def variants():
+    """(method, overrides): each method as it is, and with every rule and mode it takes."""
+    for name in METHODS:
+        node = node_of(name)
+        rules = [f"method/rule={rule}" for rule in RULES] if "rule" in node else [None]
+        modes = [f"method.mode={mode}" for mode in ("in_place", "exact")] if "mode" in node else [None]
+        for choice in product(rules, modes):
+            yield name, tuple(part for part in choice if part)
+
+
+VARIANTS = list(variants())
+IDS = ["-".join([name, *(o.split("=")[1] for o in overrides)]) for name, overrides in VARIANTS]
+every = pytest.mark.parametrize(("name", "overrides"), VARIANTS, ids=IDS)
+
+
+class Problem:
+    """A small regression with matrices, an embedding and vectors; ``loss(step)`` is its loss on that step's batch."""
+
+    def __init__(self, dtype=torch.float32):
+        generator = torch.Generator().manual_seed(0)
+        self.parameters = {
+            "embed.weight": torch.randn(6, 8, generator=generator),
+            "layer.weight": torch.randn(8, 5, generator=generator) / 3,
+            "layer.bias": torch.zeros(5),
+            "head.weight": torch.randn(5, 1, generator=generator) / 3,
+        }
+        self.parameters = {name: p.to(dtype) for name, p in self.parameters.items()}
+        self.ids = torch.randint(0, 6, (50, 16), generator=generator)
+        self.targets = torch.sin(self.ids.float())
+
+    def loss(self, step):
+        p = {name: tensor.float() for name, tensor in self.parameters.items()}
+        ids, targets = self.ids[step % 50], self.targets[step % 50]
+        hidden = torch.tanh(p["embed.weight"][ids] @ p["layer.weight"] + p["layer.bias"])
+        return ((hidden @ p["head.weight"])[:, 0] - targets).square().mean()
+
+    def copy(self):
+        return {name: p.detach().clone() for name, p in self.parameters.items()}
+
+
+def make(problem, name, overrides=(), **arguments):
+    node = node_of(name, *overrides)
+    if "lr" in node:
+        node["lr"] = 1e-2
+    return config.build({**node, **arguments}, "method", problem.parameters.items(), seed=5, total_steps=50)
+
+
+def train(problem, method, steps):
+    if method.trains:
+        for _ in range(steps):
+            method.step(lambda: problem.loss(method.t))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_yaml_and_signature_agree(name):
+    """Every key of the YAML file is an argument, and every argument a user may set is in the YAML file."""
+    node = node_of(name)
+    known = config.accepted(config.locate(node["_target_"], name))
+    given = set(node) - {"_target_"}
+    assert given <= set(known)
+    runner_sets = {"seed", "total_steps", "perturbation"}
+    assert set(known) - runner_sets == given
+
+
+@every
+def test_replay(name, overrides):
+    """The applied direction, redrawn from its keys, explains the change of the weights (linear rules)."""
+    problem = Problem(torch.float64)
+    method = make(problem, name, overrides)
+    train(problem, method, 3)
+    before = problem.copy()
+    train(problem, method, 1)
+    if method.applied is None or not method.rule.linear:
+        pytest.skip("the step is not a multiple of the estimate")
+    for slot in method.slots:
+        step = Perturbation.estimate(method.perturbation, slot, method.applied)
+        expected = before[slot.name] - 1e-2 * step
+        torch.testing.assert_close(slot.param, expected, rtol=0, atol=1e-12)
+
+
+@every
+def test_restore(name, overrides):
+    """With a learning rate of 0 a step leaves the weights where they were."""
+    if "lr" not in node_of(name):
+        pytest.skip("has no learning rate")
+    problem = Problem()
+    before = problem.copy()
+    method = make(problem, name, overrides, lr=0.0)
+    train(problem, method, 5)
+    for key, old in before.items():
+        exact = "method.mode=exact" in overrides
+        torch.testing.assert_close(problem.parameters[key].detach(), old, rtol=0, atol=0 if exact else 5e-6)
+
+
+@every
+def test_ledger(name, overrides):
+    problem = Problem()
+    method = make(problem, name, overrides)
+    train(problem, method, 7)
+    steps = 7 if method.trains else 0
+    assert method.oracle.forwards == steps * method.forwards_per_step
+    assert method.oracle.backwards == steps * method.backwards_per_step
+
+
+@every
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+def test_resume(name, overrides, dtype, tmp_path):
+    """Stopping at a step and going on from files equals not stopping, bit for bit."""
+    whole, first, second = Problem(dtype), Problem(dtype), Problem(dtype)
+    train(whole, make(whole, name, overrides), 9)
+    half = make(first, name, overrides)
+    train(first, half, 4)
+    checkpoint.save(tmp_path, half.slots, half.state_dict(), {})
+    rest = make(second, name, overrides)
+    found = checkpoint.load(tmp_path)
+    checkpoint.restore(rest.slots, found.weights)
+    rest.load_state_dict(found.method)
+    train(second, rest, 5)
+    for key, tensor in whole.parameters.items():
+        assert torch.equal(tensor, second.parameters[key]), key
+
+
+@every
+def test_same_seed_same_path(name, overrides):
+    paths = []
+    for _ in range(2):
+        problem = Problem()
+        train(problem, make(problem, name, overrides), 4)
+        paths.append(problem.copy())
+    for key in paths[0]:
+        assert torch.equal(paths[0][key], paths[1][key])
+
+
+@every
+def test_state_bytes(name, overrides):
+    """``state_bytes`` equals what the method really holds: tensors of its objects, weights and duplicates aside."""
+    problem = Problem()
+    method = make(problem, name, overrides)
+    train(problem, method, 2)
+    owned = {id(p) for p in problem.parameters.values()}
+    found = tensors_of(method, owned) + [s.param.grad for s in method.slots if s.param.grad is not None]
+    assert method.state_bytes() == sum(t.numel() * t.element_size() for t in found)
+
+
+def tensors_of(thing, seen):
+    """All tensors reachable from an object, each once."""
+    if id(thing) in seen or isinstance(thing, type) or callable(thing) and not hasattr(thing, "__dict__"):
+        return []
+    seen.add(id(thing))
+    if isinstance(thing, torch.Tensor):
+        return [thing]
+    if isinstance(thing, dict):
+        return [t for v in [*thing.keys(), *thing.values()] for t in tensors_of(v, seen)]
+    if isinstance(thing, list | tuple | set):
+        return [t for v in thing for t in tensors_of(v, seen)]
+    if type(thing).__module__.startswith(("zobench", "torch.optim")) and hasattr(thing, "__dict__"):
+        return [t for v in vars(thing).values() for t in tensors_of(v, seen)]
+    return []
+
+
+@every
+def test_learns(name, overrides):
+    """The loss falls, with one of two learning rates, on a problem that every method should manage."""
+    if "lr" not in node_of(name):
+        pytest.skip("does not train")
+    start = mean_loss(Problem())
+    ends = []
+    for lr in (1e-2, 1e-3):
+        problem = Problem()
+        train(problem, make(problem, name, overrides, lr=lr), 300)
+        ends.append(mean_loss(problem))
+    assert min(ends) < 0.8 * start
+
+
+def mean_loss(problem):
+    return float(torch.stack([problem.loss(i).detach() for i in range(50)]).mean())
+
+
+@every
+def test_a_non_finite_loss_diverges(name, overrides):
+    problem = Problem()
+    method = make(problem, name, overrides)
+    if not method.trains:
+        pytest.skip("does not train")
+    train(problem, method, 2)
+    before = problem.copy()
+    with pytest.raises(Diverged):
+        method.step(lambda: problem.loss(0) * float("nan"))
+    for key, old in before.items():
+        torch.testing.assert_close(problem.parameters[key].detach(), old, rtol=0, atol=1e-5)
