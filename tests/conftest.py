@@ -99,7 +99,9 @@ def shared_data():
 
 
 def pytest_generate_tests(metafunc):
-    """A test that takes ``task_name`` runs over every file in conf/task."""
+    """``task_name`` runs over every file in conf/task, ``mini_name`` over those with files that ship with zobench."""
+    names = sorted(path.stem for path in (conf_dir() / "task").glob("*.yaml"))
     if "task_name" in metafunc.fixturenames:
-        names = sorted(path.stem for path in (conf_dir() / "task").glob("*.yaml"))
         metafunc.parametrize("task_name", names)
+    if "mini_name" in metafunc.fixturenames:
+        metafunc.parametrize("mini_name", [name for name in names if "mini" in _task(name).splits])

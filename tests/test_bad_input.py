@@ -1,4 +1,4 @@
-"""Bad data and models: the message says what was wrong, what was expected and what to do, and the record keeps it."""
+"""Bad data, and no network: the message says what was wrong, what was expected, what to do; the record keeps it."""
 
 import json
 import os
@@ -14,7 +14,7 @@ import pytest
 
 import zobench
 from zobench import config
-from zobench.errors import ConfigError, DataError, ModelError, UserError
+from zobench.errors import ConfigError, DataError, UserError
 from zobench.models.tiny import tiny_tokenizer
 from zobench.objective import Encoder
 from zobench.run import run
@@ -81,7 +81,7 @@ def test_truncated_jsonl(tmp_path):
 
 
 def test_missing_column(tmp_path):
-    said = refused(tmp_path, folder(tmp_path, validation=[{"text": "good", "label": 1}] * 4))
+    said = refused(tmp_path, folder(tmp_path, validation=[{"text": "good", "label": 1}]))
     for part in ("validation has no column sentence", "found text, label", "expected sentence, label"):
         assert part in said
 
@@ -108,8 +108,7 @@ def test_text_that_is_none(tmp_path, text):
 @pytest.mark.parametrize("answers", [{"text": []}, {"text": None}, None, {"text": [None]}, ["a"]])
 def test_squad_without_an_answer(tmp_path, answers):
     row = {"title": "t", "context": "c", "question": "q", "answers": answers}
-    sizes = [f"task.splits.clean.{split}=4" for split in ("train", "dev", "test")]
-    said = refused(tmp_path, folder(tmp_path, train=[row] * 8, task="squad", kind="parquet"), "task=squad", *sizes)
+    said = refused(tmp_path, folder(tmp_path, train=[row] * 8, task="squad", kind="parquet"), "task=squad")
     assert "answers" in said
 
 
@@ -145,7 +144,7 @@ def test_unknown_split_sizes(tmp_path):
 
 @pytest.mark.parametrize("kind", ["jsonl", "parquet"])
 def test_any_script_is_read(tmp_path, kind):
-    texts = ["ein Füllwort – naïve", "это хорошо", "とても良い映画", "🎬🎬🎬", "فيلم رائع", "a\u0301 e\u0308", "x\ny", "ok"]
+    texts = ["Füllwörter", "это хорошо", "とても良い映画", "🎬🎬🎬", "فيلم رائع", "a\u0301 e\u0308", "x\ny", "ok"]
     rows = [{"sentence": text, "label": i % 2} for i, text in enumerate(texts)]
     row = cell(tmp_path, folder(tmp_path, rows, rows, kind=kind), "tags=['näher']")
     assert row["state"] == "finished"
@@ -153,9 +152,8 @@ def test_any_script_is_read(tmp_path, kind):
 
 
 def test_generation_with_answers_in_any_script(tmp_path):
-    rows = [
-        {"title": "東京", "context": "首都は東京。", "question": "どこ?", "answers": {"text": ["東京"], "answer_start": [3]}}
-    ] * 8
+    answers = {"text": ["東京"], "answer_start": [3]}
+    rows = [{"title": "東京", "context": "首都は東京。", "question": "どこ?", "answers": answers}] * 8
     row = cell(tmp_path, folder(tmp_path, rows, rows, task="squad"), "task=squad")
     table = pq.read_table(Path(row["directory"]) / "predictions.parquet").to_pylist()
     assert {line["gold"] for line in table} == {"東京"}
@@ -176,67 +174,14 @@ def test_long_prompts_lose_their_left_end_and_are_counted(tmp_path, capsys):
     for a, b in zip(cut.rows, full.rows, strict=True):
         assert a.ids == (2, *b.ids[-31:])
         assert a.option_len == b.option_len
-    with pytest.raises(DataError, match="max_length"):  # an option that fills the context has nothing to be predicted from
+    with pytest.raises(DataError, match="max_length"):  # nothing is left to predict the option from
         encoder.encode(task, [Example(0, "short", (" no", " " + "yes " * 60), 0)])
-
-
-def test_a_context_longer_than_the_model_has_positions(tmp_path):
-    model = saved_model(tmp_path, positions=32)
-    long = [{"sentence": "very " * 60, "label": i % 2} for i in range(8)]
-    said = refused(tmp_path, folder(tmp_path, train=long), "model=opt-125m", f"model.dir={model}", kind=UserError)
-    assert "model.max_length" in said
-    assert "32" in said
-
-
-def saved_model(tmp_path, positions=256, **tokens):
-    """A model folder in Hugging Face format; ``tokens`` change the tokenizer's special tokens."""
-    from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
-
-    spec = config.compose("model=tiny-opt", f"model.max_length={positions}").model
-    tokenizer = tiny_tokenizer()
-    model = AutoModelForCausalLM.from_config(config.build(spec, "model").config(len(tokenizer)))
-    names = {name: None for name, token in tokens.items() if token is None}
-    if names:
-        plain = PreTrainedTokenizerFast(tokenizer_object=tokenizer.backend_tokenizer, bos_token="<s>", eos_token="</s>")
-        tokenizer = plain
-    target = tmp_path / "model"
-    model.save_pretrained(target)
-    tokenizer.save_pretrained(target)
-    return target
-
-
-def test_a_tokenizer_without_pad_token_works(tmp_path):
-    model = saved_model(tmp_path, pad_token=None)
-    row = cell(tmp_path, folder(tmp_path), "model=opt-125m", f"model.dir={model}", "model.max_length=256")
-    assert row["state"] == "finished"
-
-
-def test_model_folders(tmp_path):
-    said = refused(tmp_path, folder(tmp_path), "model=opt-125m", "model.dir=/nowhere/opt", kind=ModelError)
-    assert "model.dir=/nowhere/opt" in said
-    assert "Hugging Face format" in said
-    shutil.rmtree(tmp_path / "runs")
-    model = saved_model(tmp_path)
-    weights = model / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-1000])
-    local = ("model=opt-125m", f"model.dir={model}", "model.max_length=256")
-    assert f"model.dir={model} cannot be loaded" in refused(tmp_path, tmp_path / "data", *local, kind=ModelError)
-    shutil.rmtree(tmp_path / "runs")
-    weights.unlink()
-    assert f"model.dir={model} cannot be loaded" in refused(tmp_path, tmp_path / "data", *local, kind=ModelError)
-
-
-def test_start_tokens(tmp_path):
-    said = refused(tmp_path, folder(tmp_path), "model.start_token.native='<nope>'", kind=ModelError)
-    assert "no start token '<nope>'" in said
-    assert "model.start_token.native" in said
-    assert cell(tmp_path, tmp_path / "data", "model.start_token.native=null")["state"] == "finished"
 
 
 @pytest.mark.parametrize(
     "arguments, parts",
     [
-        (["model=tiny-opt"], ["nyu-mll/glue", "data.dir=DIR", "DIR/sst2/train.parquet", "sentence, label", "data=mini"]),
+        (["model=tiny-opt"], ["nyu-mll/glue", "data.dir=DIR", "DIR/sst2/train.parquet", "data=mini"]),
         (["model=opt-125m", "model.id=nobody/nothing", "data=mini"], ["nobody/nothing", "model.dir=DIR"]),
     ],
     ids=["data", "model"],

@@ -1,4 +1,4 @@
-"""Runs that do not end well: signals, kill -9, a full disk, divergence. What was paid for must not be lost or falsified."""
+"""Runs that do not end well: signals, kill -9, a full disk, divergence. Nothing paid for is lost or falsified."""
 
 import json
 import os
@@ -21,12 +21,13 @@ TINY = (
     "task.splits.mini.train=8", "task.splits.mini.dev=8", "task.splits.mini.test=8",
 )  # fmt: skip
 STEPS = 240
-LONG = (*TINY, f"steps={STEPS}", "method.lr=1e-3", "log_every=1", "eval_every=60", "save_every=7")
+LONG = (*TINY, f"steps={STEPS}", "log_every=1", "eval_every=60", "save_every=7")
+LR = "method.lr=1e-3"
 
 
-def start(runs, **options):
+def start(runs, *overrides, **options):
     """``python -m zobench`` on the long run, as a process."""
-    command = [sys.executable, "-m", "zobench", *LONG, f"runs_dir={runs}"]
+    command = [sys.executable, "-m", "zobench", *LONG, f"runs_dir={runs}", *overrides]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.Popen(
         command, cwd=runs, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
@@ -73,7 +74,7 @@ def summary_of(directory):
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
     """(row, directory) of the long run that nobody disturbed."""
-    row = run(config.compose(*LONG, f"runs_dir={tmp_path_factory.mktemp('undisturbed')}"))
+    row = run(config.compose(*LONG, LR, f"runs_dir={tmp_path_factory.mktemp('undisturbed')}"))
     return row, Path(row["directory"])
 
 
@@ -91,11 +92,11 @@ def assert_same(row, undisturbed):
 
 
 def go_on(runs):
-    return run(config.compose(*LONG, f"runs_dir={runs}"))
+    return run(config.compose(*LONG, LR, f"runs_dir={runs}"))
 
 
 def test_ctrl_c(tmp_path, undisturbed):
-    code, error, directory = stop(start(tmp_path), tmp_path, signal.SIGINT, after=20)
+    code, error, directory = stop(start(tmp_path, LR), tmp_path, signal.SIGINT, after=20)
     assert code == 130
     assert "the same command goes on" in error
     assert "Traceback" not in error
@@ -109,15 +110,27 @@ def test_ctrl_c(tmp_path, undisturbed):
     assert summary_of(directory)["restarts"] == 1
 
 
+def test_ctrl_c_while_evaluating_stops_at_once(tmp_path):
+    slow = [f"task.splits.mini.{split}=16" for split in ("dev", "test")]
+    process = start(tmp_path, "method=zeroshot", "task=squad", "eval_batch_size=1", *slow)
+    while process.poll() is None and not list(tmp_path.glob("*/*/*/*/environment.json")):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert (process.returncode, "Traceback" in error) == (130, False)
+    (directory,) = tmp_path.glob("*/*/*/*")
+    assert summary_of(directory)["state"] == "interrupted"
+
+
 def test_termination_then_a_full_disk(tmp_path, undisturbed):
-    code, error, directory = stop(start(tmp_path), tmp_path, signal.SIGTERM, after=10)
+    code, error, directory = stop(start(tmp_path, LR), tmp_path, signal.SIGTERM, after=10)
     row = summary_of(directory)
     assert (code, row["state"]) == (130, "interrupted")
     assert row["reason"].startswith("SIGTERM after step")
     reached = row["steps"]
 
     # No file may grow past 200 kB: the metrics fit, the weights (1 MB) do not.
-    process = start(tmp_path, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000)))
+    process = start(tmp_path, LR, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000)))
     _, error = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "Traceback" not in error
@@ -133,7 +146,7 @@ def test_termination_then_a_full_disk(tmp_path, undisturbed):
 
 
 def test_kill_9(tmp_path, undisturbed):
-    code, _, directory = stop(start(tmp_path), tmp_path, signal.SIGKILL, after=30)
+    code, _, directory = stop(start(tmp_path, LR), tmp_path, signal.SIGKILL, after=30)
     assert code == -signal.SIGKILL
     assert summary_of(directory)["state"] == "running"
     for line in (directory / "metrics.jsonl").read_text().splitlines()[:-1]:

@@ -52,9 +52,9 @@ def finished(tmp_path_factory):
 
 def test_the_directory_is_complete(finished):
     _, directory = finished
-    files = {"config.yaml", "environment.json", "metrics.jsonl", "predictions.parquet", "trajectory.jsonl", "summary.json"}
+    files = {"config.yaml", "environment.json", "metrics.jsonl", "trajectory.jsonl", "summary.json"}
     found = {entry.name for entry in directory.iterdir()}
-    assert files | {"checkpoint"} <= found
+    assert files | {"predictions.parquet", "checkpoint"} <= found
     assert not {name for name in found - {".lock"} if name.startswith(".")}  # no scratch files
     assert not any(path.suffix in (".pt", ".pkl", ".bin") for path in directory.rglob("*"))  # no pickles
     environment = json.loads((directory / "environment.json").read_text())
@@ -175,10 +175,11 @@ def test_seeds(tmp_path):
 def test_a_directory_in_use_is_refused(tmp_path, finished):
     _, directory = finished
     code = (
-        "import fcntl, sys, time; f = open(sys.argv[1], 'w'); fcntl.flock(f, fcntl.LOCK_EX); "
-        "print('locked', flush=True); time.sleep(60)"
+        "import fcntl, sys; f = open(sys.argv[1], 'w'); fcntl.flock(f, fcntl.LOCK_EX); "
+        "print('locked', flush=True); sys.stdin.read()"
     )
-    with subprocess.Popen([sys.executable, "-c", code, directory / ".lock"], stdout=subprocess.PIPE, text=True) as other:
+    command = [sys.executable, "-c", code, directory / ".lock"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         try:
             assert other.stdout.readline() == "locked\n"
             with pytest.raises(UserError, match="another process"):

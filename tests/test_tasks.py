@@ -100,13 +100,13 @@ def test_a_task_says_what_it_is(task_name, compose_task):
     assert task.metric in ("accuracy", "f1")
     assert task.loss in ("classification", "lm")
     assert set(task.rows) == {"train", "validation"}
-    assert {"clean", "mezo_exact", "mini"} <= set(task.splits)
+    assert {"clean", "mezo_exact"} <= set(task.splits)
     assert all(set(sizes) == {"train", "dev", "test"} for sizes in task.splits.values())
     assert len(task.revision) == 40, "a data set is pinned by its commit"
 
 
-def test_mini_data_loads_whole(task_name, mini):
-    task, splits = mini(task_name)
+def test_mini_data_loads_whole(mini_name, mini):
+    task, splits = mini(mini_name)
     for part, examples in parts(splits).items():
         assert len(examples) == task.splits["mini"][part] >= 16
         for e in examples:
@@ -119,25 +119,25 @@ def test_mini_data_loads_whole(task_name, mini):
             assert {e.gold for e in examples} == set(range(len(task.verbaliser)))
 
 
-def test_mini_files_are_balanced(task_name, compose_task):
-    task = compose_task(task_name)
+def test_mini_files_are_balanced(mini_name, compose_task):
+    task = compose_task(mini_name)
     for split in data.FILES:
-        rows = data.read(MINI / task_name / f"{split}.jsonl").to_pylist()
+        rows = data.read(MINI / mini_name / f"{split}.jsonl").to_pylist()
         if task.verbaliser:
             assert len(set(Counter(row["label"] for row in rows).values())) == 1
 
 
-def test_mini_splits_share_no_text(task_name, mini):
-    _, splits = mini(task_name)
+def test_mini_splits_share_no_text(mini_name, mini):
+    _, splits = mini(mini_name)
     texts = {part: {plain(e.prompt) for e in examples} for part, examples in parts(splits).items()}
     assert not texts["train"] & texts["dev"]
     assert not (texts["train"] | texts["dev"]) & texts["test"]
 
 
-def test_mini_files_share_no_passage(task_name, compose_task):
-    passage = "context" if task_name == "squad" else compose_task(task_name).columns[0]
+def test_mini_files_share_no_passage(mini_name, compose_task):
+    passage = "context" if mini_name == "squad" else compose_task(mini_name).columns[0]
     found = [
-        {plain(row[passage]) for row in data.read(MINI / task_name / f"{split}.jsonl").to_pylist()}
+        {plain(row[passage]) for row in data.read(MINI / mini_name / f"{split}.jsonl").to_pylist()}
         for split in data.FILES
     ]
     assert not found[0] & found[1]
@@ -152,20 +152,20 @@ def test_the_quickstart_set_has_no_sentence_twice(mini):
     assert len(splits.test) >= 200
 
 
-def test_dev_and_train_are_disjoint(task_name, mini):
-    _, splits = mini(task_name)
+def test_dev_and_train_are_disjoint(mini_name, mini):
+    _, splits = mini(mini_name)
     assert not {e.index for e in splits.train} & {e.index for e in splits.dev}
 
 
-def test_rows_hash_names_the_drawn_rows(task_name, mini):
-    first, again, other = (mini(task_name, data_seed=seed)[1] for seed in (0, 0, 1))
+def test_rows_hash_names_the_drawn_rows(mini_name, mini):
+    first, again, other = (mini(mini_name, data_seed=seed)[1] for seed in (0, 0, 1))
     assert first.rows_hash == again.rows_hash
     assert first.train == again.train
     assert first.rows_hash != other.rows_hash
 
 
-def test_encoding_keeps_every_character(task_name, mini, load_model):
-    task, splits = mini(task_name)
+def test_encoding_keeps_every_character(mini_name, mini, load_model):
+    task, splits = mini(mini_name)
     tokenizer = load_model("tiny-opt").tokenizer
     examples = [*splits.train[:8], *splits.test[:8]]
     for e, encoded in zip(examples, Encoder(tokenizer, start=2, max_length=2048).encode(task, examples), strict=True):

@@ -60,6 +60,10 @@ def build(cfg: DictConfig, console: Console) -> Parts:
         torch.set_num_threads(cfg.threads)
     device = pick_device(str(cfg.device))
     protocol, task, spec, tuning = (config.build(node[g], g) for g in ("protocol", "task", "model", "tuning"))
+    if cfg.micro_batch_size and not protocol.micro_batches:
+        raise ConfigError(
+            f"micro_batch_size={cfg.micro_batch_size}: protocol={cfg.choices.protocol} has no micro-batches"
+        )
     splits = data.load(
         task,
         cfg.choices.task,

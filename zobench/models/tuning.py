@@ -72,12 +72,16 @@ class LastLayers(Tuning):
     """
 
     def __init__(self, *, layers: int = 4, only: str | None = None, final_norm: bool = False, cache_gib: float = 4.0):
-        self.layers, self.only, self.final_norm, self.cache_gib = layers, only, final_norm, cache_gib
+        try:
+            self.only = re.compile(only or "")
+        except re.error as error:
+            raise ValueError(f"only={only}: not a regular expression: {error}") from error
+        self.layers, self.final_norm, self.cache_gib = layers, final_norm, cache_gib
 
     def choose(self, model: Any, spec: ModelSpec, init_seed: int) -> None:
         for layer in _last(model, self.layers):
             for name, param in layer.named_parameters():
-                param.requires_grad_(self.only is None or re.search(self.only, name) is not None)
+                param.requires_grad_(self.only.search(name) is not None)
         if self.final_norm:
             for name, child in model.get_decoder().named_children():
                 if "norm" in name:
@@ -106,6 +110,8 @@ class LoRA(Tuning):
     ):
         if r < 1:
             raise ValueError(f"r={r}: must be at least 1")
+        if isinstance(targets, str):
+            raise ValueError(f"targets={targets}: expected a list, [{targets}]")
         self.r, self.alpha, self.targets, self.layers, self.cache_gib = r, alpha, targets, layers, cache_gib
 
     def choose(self, model: Any, spec: ModelSpec, init_seed: int) -> None:

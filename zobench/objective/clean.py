@@ -65,6 +65,10 @@ class Objective:
 
     def generate(self, batch: Sequence[Encoded]) -> list[str]:
         """Greedy continuations of the prompts, up to a newline, the end token or 50 tokens."""
+        from transformers import GenerationConfig
+
+        # Greedy means greedy: a checkpoint may bring habits, such as a repetition penalty.
+        self.model.generation_config = GenerationConfig()
         stop = self.tokenizer("\n", add_special_tokens=False)["input_ids"][-1]
         width = max(len(e.prompt) for e in batch)
         ids = torch.tensor([[0] * (width - len(e.prompt)) + list(e.prompt) for e in batch], device=self.device)

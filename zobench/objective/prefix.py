@@ -17,7 +17,7 @@ Backbone = Callable[[Tensor], Tensor]
 
 
 def frozen_layers(model: Any) -> int:
-    """How many leading layers can be cached: none if anything before or in them trains."""
+    """How many leading layers can be cached: all below the first that trains, never the last one."""
     decoder = model.get_decoder() if hasattr(model, "get_decoder") else None
     layers = getattr(decoder, "layers", None)
     if decoder is None or not isinstance(layers, nn.ModuleList):
@@ -29,7 +29,7 @@ def frozen_layers(model: Any) -> int:
     for index, layer in enumerate(layers):
         if any(p.requires_grad for p in layer.parameters()):
             return index
-    return len(layers)
+    return len(layers) - 1
 
 
 class Prefix:

@@ -24,6 +24,7 @@ class MezoExact(Clean):
     start_token = "mezo"
     splits = "mezo_exact"
     strict_splits = False
+    micro_batches = False
     selection = "lowest dev loss"
 
     def test_seed(self, data_seed: int) -> int:
@@ -41,9 +42,11 @@ class MezoExact(Clean):
         """Raises ConfigError for a method that draws anything but one Gaussian direction a step."""
         if not method.trains or method.backwards_per_step:
             return
-        if method.forwards_per_step != 2 or not method.rule.linear or type(method.perturbation) is not Gaussian:
+        one_direction = method.forwards_per_step == 2 and type(method.perturbation) is Gaussian
+        if not (one_direction and method.rule.linear and method.oracle.mode == "in_place"):
             raise ConfigError(
-                "protocol=mezo_exact reproduces the official MeZO step: method=mezo with probes=1, rule sgd"
+                "protocol=mezo_exact reproduces the official MeZO step: method=mezo with method.probes=1, "
+                "method/rule=sgd and method.mode=in_place"
             )
         method.perturbation = TorchStream(method.slots)
         method.oracle = OfficialOracle(method.slots, method.perturbation)
@@ -55,7 +58,7 @@ class MezoExact(Clean):
 
 @lru_cache(maxsize=2)
 def _epoch_order(n: int, seed: int, epoch: int) -> list[int]:
-    """The Hugging Face sampler's order: its seed is the first draw under ``seed``; each epoch discards a permutation."""
+    """The Hugging Face sampler's order: its seed is the first draw under ``seed``; it drops every second permutation."""
     first = torch.empty((), dtype=torch.int64).random_(generator=torch.Generator().manual_seed(seed))
     generator = torch.Generator().manual_seed(int(first))
     for _ in range(2 * epoch):
