@@ -79,9 +79,7 @@ def compose_task():
 
 def _mini(name, data_seed=0):
     task = _task(name)
-    return task, data.load(
-        task, name, directory="mini", sizes=task.splits["mini"], data_seed=data_seed, test_seed=0, strict=True
-    )
+    return task, data.load(task, name, directory="mini", splits="mini", data_seed=data_seed, test_seed=0, strict=True)
 
 
 @pytest.fixture(scope="session")

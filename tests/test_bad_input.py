@@ -179,7 +179,7 @@ def test_long_prompts_lose_their_left_end_and_are_counted(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    "arguments, parts",
+    ("arguments", "parts"),
     [
         (["model=tiny-opt"], ["nyu-mll/glue", "data.dir=DIR", "DIR/sst2/train.parquet", "data=mini"]),
         (["model=opt-125m", "model.id=nobody/nothing", "data=mini"], ["nobody/nothing", "model.dir=DIR"]),

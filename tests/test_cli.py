@@ -70,7 +70,7 @@ def test_quick_answers_import_neither_torch_nor_hydra(tmp_path, arguments):
 
 
 @pytest.mark.parametrize(
-    "argument, said",
+    ("argument", "said"),
     [
         ("method=mezoo", "did you mean method=mezo?"),
         ("model=opt1.3b", "did you mean model=opt-1.3b?"),

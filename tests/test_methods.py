@@ -165,7 +165,7 @@ def test_state_bytes(name, overrides):
 
 def tensors_of(thing, seen):
     """All tensors reachable from an object, each once."""
-    if id(thing) in seen or isinstance(thing, type) or callable(thing) and not hasattr(thing, "__dict__"):
+    if id(thing) in seen or isinstance(thing, type) or (callable(thing) and not hasattr(thing, "__dict__")):
         return []
     seen.add(id(thing))
     if isinstance(thing, torch.Tensor):

@@ -1,6 +1,5 @@
 """Metrics against brute force and textbook formulas."""
 
-import itertools
 import math
 
 import numpy as np
@@ -67,22 +66,21 @@ def accuracy(threshold, margins, flags):
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_best_threshold_is_the_best_of_all(seed):
-    margins, flags = tied_data(seed, n=5 + 3 * seed)
-    levels = sorted(set(margins))
-    cuts = [levels[0] - 1.0, *((a + b) / 2 for a, b in itertools.pairwise(levels)), levels[-1] + 1.0]
-    best = max(accuracy(cut, margins, flags) for cut in cuts)
-    assert accuracy(metrics.best_threshold(margins, flags), margins, flags) == best
+def test_the_threshold_matches_the_label_shares(seed):
+    generator = np.random.default_rng(seed)
+    margins, flags = generator.normal(size=30), generator.random(30) < generator.random()
+    threshold = metrics.matching_threshold(margins, flags)
+    assert int((margins > threshold).sum()) == int(flags.sum())
 
 
-def test_best_threshold_at_the_edges():
-    assert metrics.best_threshold([1.0, 3.0], [False, True]) == 2.0
-    assert accuracy(metrics.best_threshold([1.0, 3.0], [True, True]), [1.0, 3.0], [True, True]) == 1.0
-    assert accuracy(metrics.best_threshold([1.0, 3.0], [False, False]), [1.0, 3.0], [False, False]) == 1.0
-    assert accuracy(metrics.best_threshold([2.0], [True]), [2.0], [True]) == 1.0
+def test_the_threshold_removes_a_bias():
+    """Shifting all margins shifts the threshold, so the accuracy under it does not change."""
+    margins, flags = [3.0, 1.0, 2.0, 5.0], [True, False, False, True]
+    assert metrics.matching_threshold(margins, flags) == 2.5
+    assert metrics.matching_threshold([m + 10 for m in margins], flags) == 12.5
 
 
-@pytest.mark.parametrize("n, k", [(10, 3), (872, 436), (5, 5), (1, 1)])
+@pytest.mark.parametrize(("n", "k"), [(10, 3), (872, 436), (5, 5), (1, 1)])
 def test_stderr_of_a_share(n, k):
     p = k / n
     assert metrics.stderr([1.0] * k + [0.0] * (n - k)) == pytest.approx(math.sqrt(p * (1 - p) / n))
@@ -96,7 +94,7 @@ def test_stderr_is_the_spread_of_repeated_means():
 
 
 @pytest.mark.parametrize(
-    "prediction, answers, f1, exact",
+    ("prediction", "answers", "f1", "exact"),
     [
         ("The Eiffel Tower!", ["eiffel tower"], 1.0, 1.0),
         ("in Paris France", ["Paris", "Paris, France"], 0.8, 0.0),

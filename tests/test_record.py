@@ -122,7 +122,7 @@ def test_the_trajectory_has_one_line_per_step(finished):
     assert [line["weights"][0] for line in lines] == gradients
 
 
-@pytest.mark.parametrize("task, metric", [("sst2", "accuracy"), ("squad", "f1")])
+@pytest.mark.parametrize(("task", "metric"), [("sst2", "accuracy"), ("squad", "f1")])
 def test_predictions_average_to_the_metric(tmp_path, task, metric):
     sizes = [f"task.splits.mini.{split}=4" for split in ("train", "dev", "test")]
     row = run(config.compose(*TINY[:5], f"task={task}", *sizes, f"runs_dir={tmp_path}", "steps=1"))
@@ -156,7 +156,8 @@ def test_a_finished_run_is_not_repeated_unless_told(tmp_path, capsys):
     capsys.readouterr()
     again = cell(tmp_path, "save_every=1")  # not a setting that changes results
     said = capsys.readouterr().out
-    assert "overwrite=true" in said and first["directory"] in said.replace("\n", "")
+    assert "overwrite=true" in said
+    assert first["directory"] in said.replace("\n", "")
     assert metrics.stat().st_mtime_ns == before
     assert again["weights_checksum"] == first["weights_checksum"]
     told = cell(tmp_path, "overwrite=true")

@@ -1,5 +1,6 @@
 """Contract of every task in conf/task, and the five tasks' prompts, sizes and rows as the protocol fixes them."""
 
+import copy
 import string
 from collections import Counter
 from pathlib import Path
@@ -86,7 +87,7 @@ def load(task, name, directory, protocol, data_seed=0):
         task,
         name,
         directory=str(directory),
-        sizes=task.splits[protocol.splits],
+        splits=protocol.splits,
         data_seed=data_seed,
         test_seed=protocol.test_seed(data_seed),
         strict=protocol.strict_splits,
@@ -223,7 +224,7 @@ def test_two_thirds_of_wsc_is_the_majority(compose_task, shared_data):
 
 
 def test_clean_never_shrinks_the_training_set_silently(compose_task, shared_data):
-    task = compose_task("wsc")
-    sizes = {"train": 454, "dev": 101, "test": 104}
+    task = copy.copy(compose_task("wsc"))
+    task.splits = {"here": {"train": 454, "dev": 101, "test": 104}}
     with pytest.raises(DataError, match="554"):
-        data.load(task, "wsc", directory=str(shared_data), sizes=sizes, data_seed=0, test_seed=0, strict=True)
+        data.load(task, "wsc", directory=str(shared_data), splits="here", data_seed=0, test_seed=0, strict=True)

@@ -1,14 +1,15 @@
 """``python -m zobench``: the fast answers first, then the run."""
 
+import os
 import sys
 
 from zobench.conf_dir import conf_dir
-from zobench.errors import ConfigError
+from zobench.errors import ConfigError, UserError
 from zobench.frontdoor import FrontDoor, config_dirs
 
 
 def main() -> None:
-    arguments = sys.argv[1:]
+    arguments = sys.argv[1:] = _multirun_first(sys.argv[1:])
     door = FrontDoor([conf_dir(), *config_dirs(arguments)])
     if "--help" in arguments or "-h" in arguments:
         print(door.help())
@@ -17,14 +18,30 @@ def main() -> None:
         door.check(arguments)
     except ConfigError as error:
         sys.exit(_complain(error))
-    from zobench.app import main as run
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # exceptions come here instead of being printed by Hydra
+    try:
+        from zobench.app import main as run
 
-    run()
+        run()
+    except UserError as error:
+        sys.exit(_complain(error, 2 if isinstance(error, ConfigError) else 1))
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as error:
+        if type(error).__module__.split(".")[0] in ("hydra", "omegaconf"):
+            sys.exit(_complain(error))
+        raise
 
 
-def _complain(error: Exception) -> int:
+def _multirun_first(arguments: list[str]) -> list[str]:
+    """Hydra's parser wants its flag before the overrides; people write it anywhere."""
+    flags = [a for a in arguments if a in ("-m", "--multirun")]
+    return flags[:1] + [a for a in arguments if a not in flags]
+
+
+def _complain(error: Exception, code: int = 2) -> int:
     print(f"zobench: {error}", file=sys.stderr)
-    return 2
+    return code
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import sys
 import traceback
+from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -20,7 +21,7 @@ def main(cfg: DictConfig) -> float | None:
     """One run; returns its best dev metric, the objective of a sweeper."""
     sweeping = HydraConfig.get().mode == RunMode.MULTIRUN
     try:
-        config.check_settings(cfg)
+        config.check_settings(cfg, _config_folders())
         from zobench.run import run
 
         return run(cfg).get("dev_metric")
@@ -32,8 +33,18 @@ def main(cfg: DictConfig) -> float | None:
     except KeyboardInterrupt:
         print("zobench: interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
         sys.exit(130)
+    except OSError as error:  # a full disk, a folder without permission
+        if sweeping:
+            raise
+        print(f"zobench: {error}", file=sys.stderr)
+        sys.exit(1)
     except Exception:
         if sweeping:
             raise
         traceback.print_exc()
         sys.exit(1)
+
+
+def _config_folders() -> list[Path]:
+    sources = HydraConfig.get().runtime.config_sources
+    return [Path(source.path) for source in sources if source.schema == "file"]

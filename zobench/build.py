@@ -64,11 +64,13 @@ def build(cfg: DictConfig, console: Console) -> Parts:
         raise ConfigError(
             f"micro_batch_size={cfg.micro_batch_size}: protocol={cfg.choices.protocol} has no micro-batches"
         )
+    # On a stand-in parameter: a bad method setting must not wait for data and model.
+    config.build(node["method"], "method", [("weight", torch.zeros(8, 8))])
     splits = data.load(
         task,
         cfg.choices.task,
         directory=cfg.data.dir,
-        sizes=_sizes(task, cfg.data.splits or protocol.splits),
+        splits=cfg.data.splits or protocol.splits,
         data_seed=cfg.data_seed,
         test_seed=protocol.test_seed(cfg.data_seed),
         strict=protocol.strict_splits,
@@ -78,6 +80,9 @@ def build(cfg: DictConfig, console: Console) -> Parts:
         f"{cfg.choices.model} on {device}"
     )
     loaded = spec.load(dtype=getattr(torch, cfg.dtype), device=device, attention=protocol.attention)
+    positions = getattr(loaded.model.config, "max_position_embeddings", None)
+    if positions is not None and spec.max_length > positions:
+        raise ConfigError(f"model.max_length={spec.max_length}: the model has {positions} positions; set at most that")
     start = spec.start_id(loaded.tokenizer, protocol.start_token)
     encoder = Encoder(loaded.tokenizer, start=start, max_length=spec.max_length)
     train, dev, test = (encoder.encode(task, part) for part in (splits.train, splits.dev, splits.test))
@@ -126,12 +131,6 @@ def pick_device(name: str) -> torch.device:
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ConfigError(f"device={name}: torch sees {torch.cuda.device_count()} GPUs here; use device=cpu")
     return device
-
-
-def _sizes(task: Task, name: str) -> Mapping[str, int]:
-    if name not in task.splits:
-        raise ConfigError(f"data.splits={name}: the task has split sizes named {', '.join(task.splits)}")
-    return task.splits[name]
 
 
 def _settings(cfg: DictConfig, method: Method) -> Settings:

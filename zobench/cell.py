@@ -39,7 +39,9 @@ class Cell:
         """All stages. Raises what they raise; the caller ends the row."""
         parts = self.parts = build(self.cfg, self.console)
         self.row |= {"device": str(parts.device), **parts.facts}
-        self.record.environment(meter.environment(parts.device))
+        environment = meter.environment(parts.device)
+        self.record.environment(environment)
+        self.row |= {k: environment[k] for k in ("git_commit", "versions")}
         trainer = self.trainer = Trainer(
             parts=parts, record=self.record, mirror=self.mirror, clocks=self.clocks, say=self.console.say
         )
@@ -117,6 +119,7 @@ class Cell:
         metric = parts.task.metric
         self.row |= values | {
             "dev_metric": dev.values[metric],
+            "dev_metric_stderr": dev.values[f"{metric}_stderr"],
             "test_metric": test.values[metric],
             "test_metric_stderr": test.values[f"{metric}_stderr"],
         }

@@ -9,10 +9,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
+from zobench.errors import UserError
 from zobench.zo.method import StateDict
 from zobench.zo.slot import Slot
+
+
+class CheckpointError(UserError):
+    """A checkpoint cannot be written: a full disk, a quota, a folder without permission."""
+
+    def __init__(self, path: Path, error: Exception):
+        super().__init__(
+            f"checkpoint {path} cannot be written: {error}; make room there, then the same command goes on from the "
+            "checkpoint before"
+        )
 
 
 @dataclass(frozen=True)
@@ -41,9 +53,11 @@ def save(folder: Path, slots: list[Slot], method: StateDict, run: Mapping[str, A
         if target.exists():
             shutil.rmtree(target)
         os.replace(scratch, target)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(target, error) from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    for old in folder.glob("step-*"):
+    for old in (*folder.glob("step-*"), *folder.glob(".step-*")):
         if old != target:
             shutil.rmtree(old, ignore_errors=True)
 
@@ -71,6 +85,8 @@ def save_best(folder: Path, slots: list[Slot], step: int) -> None:
     try:
         save_file(weights_of(slots), scratch)
         os.replace(scratch, target)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(target, error) from error
     finally:
         scratch.unlink(missing_ok=True)
 

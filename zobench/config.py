@@ -7,8 +7,9 @@ import hashlib
 import inspect
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -74,13 +75,16 @@ def compose(*overrides: str) -> DictConfig:
     return cfg
 
 
-def check_settings(cfg: DictConfig) -> None:
+def check_settings(cfg: DictConfig, folders: Sequence[Path] | None = None) -> None:
     """Check types and ranges without importing torch, a model library or a method.
+
+    Args:
+        folders: where options are defined; conf/ if None.
 
     Raises:
         ConfigError: with one line per problem.
     """
-    problems = _missing(cfg) or [*_settings(cfg), *_types(cfg)]
+    problems = _missing(cfg) or [*_settings(cfg), *_types(cfg, folders or [conf_dir()])]
     if problems:
         raise ConfigError("\n".join(problems))
 
@@ -107,6 +111,8 @@ def _settings(cfg: DictConfig) -> list[str]:
     device = str(cfg.device)
     if device not in ("auto", "cpu", "cuda") and not (device.startswith("cuda:") and device[5:].isdigit()):
         problems.append(f"device={device}: expected auto, cpu, cuda or cuda:N")
+    if not OmegaConf.is_list(cfg.tags):
+        problems.append(f"tags={cfg.tags}: expected a list, tags=[{cfg.tags}]")
     for key in ("overwrite", "keep_weights"):
         if not isinstance(cfg[key], bool):
             problems.append(f"{key}={cfg[key]}: expected true or false")
@@ -117,15 +123,15 @@ def _is_int(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _types(cfg: DictConfig) -> list[str]:
+def _types(cfg: DictConfig, folders: Sequence[Path]) -> list[str]:
     """A number given where the option's own file has a number, and so on."""
     import yaml
 
     problems = []
     for group in ("model", "task", "method", "tuning", "data"):
         option = cfg.choices[group]
-        path = conf_dir() / group / f"{option}.yaml"
-        if path.is_file():
+        found = [p for folder in folders if (p := folder / group / f"{option}.yaml").is_file()]
+        for path in found[:1]:
             problems += _compare(yaml.safe_load(path.read_text(encoding="utf-8")), cfg[group], group)
     return problems
 

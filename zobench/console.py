@@ -1,5 +1,6 @@
 """What a run prints: a progress line, a line per evaluation, and the table at the end."""
 
+import os
 import sys
 import time
 from collections.abc import Mapping
@@ -13,11 +14,19 @@ from rich.table import Table
 _PLAIN_EVERY_S = 20.0
 
 
+class _Terminal(RichConsole):
+    """Goes silent, and lets the run go on, when nobody reads the output any more."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 class Console:
     """A live progress bar on a terminal, a plain line now and then elsewhere."""
 
     def __init__(self) -> None:
-        self._rich = RichConsole(highlight=False, soft_wrap=not sys.stdout.isatty())
+        self._rich = _Terminal(highlight=False, soft_wrap=not sys.stdout.isatty())
         self._progress: Progress | None = None
 
     def say(self, text: str) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from zobench import hub
-from zobench.errors import DataError
+from zobench.errors import ConfigError, DataError
 from zobench.tasks.base import Example, Task
 
 FILES = ("train", "validation")
@@ -32,7 +32,7 @@ def load(
     name: str,
     *,
     directory: str | None,
-    sizes: Mapping[str, int],
+    splits: str,
     data_seed: int,
     test_seed: int,
     strict: bool,
@@ -45,12 +45,14 @@ def load(
     Args:
         name: the task's option name, also its folder in a local directory.
         directory: a local folder; ``mini`` for the files that ship with zobench; None for the hub.
-        sizes: train, dev and test; test may exceed the file, which then is taken whole.
+        splits: name of the task's split sizes; test may exceed the file, which then is taken whole.
         strict: refuse when train + dev exceed the file; else train gets what dev leaves, as in the 2023 code.
 
     Raises:
+        ConfigError: no such split sizes, or a size below 1.
         DataError: missing or unreadable files, missing columns, bad labels, too few rows.
     """
+    sizes = _sizes(task, splits)
     tables = _from_directory(task, name, directory) if directory else _from_hub(task, name)
     for split, table in tables.items():
         _check_columns(task, name, split, table)
@@ -59,15 +61,24 @@ def load(
     if n_train < 1 or (strict and n_train < sizes["train"]):
         raise DataError(
             f"task={name}: train={sizes['train']} and dev={sizes['dev']} rows are wanted, the train file has "
-            f"{len(tables['train'])}; set smaller sizes, e.g. task.splits.{{NAME}}.dev, or data.splits=mini"
+            f"{len(tables['train'])}; set smaller sizes: task.splits.{splits}.train and task.splits.{splits}.dev"
         )
     test = _draw(len(tables["validation"]), sizes["test"], test_seed)
     chosen = {"train": pool[:n_train], "dev": pool[n_train:], "test": test}
     examples = {
-        key: _examples(task, name, tables["validation" if key == "test" else "train"], index)
+        key: _examples(task, name, "validation" if key == "test" else "train", tables, index)
         for key, index in chosen.items()
     }
     return Splits(**examples, rows_hash=_hash(examples))
+
+
+def _sizes(task: Task, splits: str) -> Mapping[str, int]:
+    if splits not in task.splits:
+        raise ConfigError(f"data.splits={splits}: the task has split sizes named {', '.join(task.splits)}")
+    for part, size in task.splits[splits].items():
+        if size < 1:
+            raise ConfigError(f"task.splits.{splits}.{part}={size}: expected an integer of at least 1")
+    return task.splits[splits]
 
 
 def _draw(n: int, k: int, seed: int) -> list[int]:
@@ -82,20 +93,23 @@ def _hash(examples: Mapping[str, Sequence[Example]]) -> str:
     return digest.hexdigest()[:16]
 
 
-def _examples(task: Task, name: str, table: pa.Table, index: list[int]) -> list[Example]:
-    rows = table.select(list(task.columns)).take(pa.array(index, pa.int64())).to_pylist()
+def _examples(task: Task, name: str, split: str, tables: Mapping[str, pa.Table], index: list[int]) -> list[Example]:
+    rows = tables[split].select(list(task.columns)).take(pa.array(index, pa.int64())).to_pylist()
     examples = []
     for i, row in zip(index, rows, strict=True):
         problem = _bad_text(task, row) or task.problem(row)
         if problem:
-            raise DataError(f"task={name}: row {i}: {problem}")
+            raise DataError(f"task={name}: {split}, row {i}: {problem}")
         examples.append(task.example(i, row))
     return examples
 
 
 def _bad_text(task: Task, row: Mapping[str, Any]) -> str | None:
     missing = [column for column in task.columns if row[column] is None]
-    return f"{missing[0]} is missing" if missing else None
+    if missing:
+        return f"{missing[0]} is missing"
+    wrong = [c for c in task.columns if c not in ("label", "answers") and not isinstance(row[c], str)]
+    return f"{wrong[0]} is {row[wrong[0]]!r}, expected text" if wrong else None
 
 
 def _check_columns(task: Task, name: str, split: str, table: pa.Table) -> None:

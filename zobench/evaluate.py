@@ -39,7 +39,7 @@ def evaluate(
 
     Args:
         batch_size: examples per forward call.
-        threshold: margin above which option 1 is chosen in ``accuracy_calibrated``; None fits it to these examples.
+        threshold: margin above which ``accuracy_calibrated`` chooses option 1; None matches the label shares here.
     """
     # Neighbours of like length waste little padding; results are put back in the given order.
     order = sorted(range(len(examples)), key=lambda i: len(examples[i].rows[0].ids))
@@ -77,7 +77,7 @@ def _classification(
             values["auc"] = area
             values["auc_stderr"] = metrics.auc_stderr(area, sum(positive), len(gold) - sum(positive))
         if threshold is None:
-            threshold = metrics.best_threshold(margins, positive)
+            threshold = metrics.matching_threshold(margins, positive)
         moved = [float((m > threshold) == p) for m, p in zip(margins, positive, strict=True)]
         values["accuracy_calibrated"] = sum(moved) / len(moved)
     rows = [

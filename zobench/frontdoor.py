@@ -86,11 +86,15 @@ class FrontDoor:
         chosen = self._chosen(arguments)
         for argument in _overrides(arguments):
             match = _OVERRIDE.match(argument)
-            if match is None:
-                continue
+            if match is None or (match["value"] is None and match["mark"] != "~"):
+                raise ConfigError(f"{argument}: expected key=value; see python -m zobench --help")
+            self._check_emptied(argument, match)
             mark, key, value = match["mark"], match["key"].split("@")[0], match["value"]
             if key.split("/")[0].split(".")[0] in _OUTSIDE or mark in ("+", "++"):
                 continue
+            if key.replace(".", "/") in self.groups and "." in key:
+                group = key.replace(".", "/")
+                raise ConfigError(f"{argument}: {group} is a group; did you mean {group}={value}?")
             if key in self.groups:
                 self._check_options(key, value)
             else:
@@ -108,6 +112,12 @@ class FrontDoor:
             path = self.file("experiment", experiment)
             chosen |= _defaults(path) if path else {}
         return chosen | given
+
+    def _check_emptied(self, argument: str, match: re.Match[str]) -> None:
+        group = match["key"]
+        optional = group == "experiment" or "/" in group or group not in self.groups
+        if not optional and (match["mark"] == "~" or match["value"] in ("", "null")):
+            raise ConfigError(f"{argument}: a run needs a {group}, one of {', '.join(self.groups[group])}")
 
     def _check_options(self, group: str, value: str | None) -> None:
         for option in _split(value or ""):

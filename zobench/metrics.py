@@ -67,14 +67,13 @@ def auc_stderr(area: float, positives: int, negatives: int) -> float:
     return math.sqrt(max(0.0, variance) / (positives * negatives))
 
 
-def best_threshold(margins: Sequence[float], positive: Sequence[bool]) -> float:
-    """The threshold on the margin that gives the highest accuracy; the middle one of those that tie."""
+def matching_threshold(margins: Sequence[float], positive: Sequence[bool]) -> float:
+    """The threshold above which as many margins lie as there are positives.
+
+    It removes a label bias and nothing else. Maximising accuracy instead was noisier, and gave a weaker baseline.
+    """
     scores = np.sort(np.asarray(margins, float))
-    flags = np.asarray(positive, bool)[np.argsort(np.asarray(margins, float), kind="stable")]
-    right = np.concatenate([[0], np.cumsum(~flags)]) + np.concatenate([np.cumsum(flags[::-1])[::-1], [0]])
-    # A cut between equal scores separates nothing.
-    real = np.concatenate([[True], np.diff(scores) > 0, [True]])
-    best = np.flatnonzero(real & (right == right[real].max()))
-    cut = int(best[len(best) // 2])
-    edges = np.concatenate([[scores[0] - 1.0], (scores[1:] + scores[:-1]) / 2, [scores[-1] + 1.0]])
-    return float(edges[cut])
+    cut = len(scores) - int(np.asarray(positive, bool).sum())
+    below = scores[cut - 1] if cut > 0 else scores[0] - 2.0
+    above = scores[cut] if cut < len(scores) else scores[-1] + 2.0
+    return float((below + above) / 2)

@@ -101,6 +101,10 @@ class Record:
             line = {"step": step, "lr": lr, "keys": list(direction), "weights": list(direction.values())}
             self._trajectory.write(json.dumps(line) + "\n")
 
+    def flush(self) -> None:
+        """Put the trajectory on disk; before each checkpoint, which must not be ahead of it."""
+        self._trajectory.flush()
+
     def environment(self, values: Mapping[str, Any]) -> None:
         write_atomically(self.directory / "environment.json", json.dumps(clean(values), indent=1) + "\n")
 

@@ -1,31 +1,47 @@
-"""Stopping between steps: the first Ctrl-C or SIGTERM asks, the second one insists."""
+"""Stopping: at once where nothing is lost, after the step where the weights are being moved."""
 
+import os
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 
 class StopRequest:
-    """A context in which SIGINT and SIGTERM set ``requested`` to the signal's name; a second SIGINT raises.
+    """A context in which SIGINT, SIGTERM and SIGHUP raise ``KeyboardInterrupt``, except within ``deferred``.
 
-    Weights are perturbed in the middle of a step, so a run stops at its end.
+    There they set ``requested`` to the signal's name, which the loop looks at; a second SIGINT raises at once.
     """
 
     def __init__(self) -> None:
         self.requested: str | None = None
+        self._deferred = False
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> "StopRequest":
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in _SIGNALS:
                 self._previous[number] = signal.signal(number, self._handle)
         return self
 
+    @contextmanager
+    def deferred(self) -> Iterator[None]:
+        """Work that must not be cut: a step, a checkpoint."""
+        self._deferred = True
+        try:
+            yield
+        finally:
+            self._deferred = False
+
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.requested and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        self.requested = signal.Signals(number).name
+        again, self.requested = self.requested, signal.Signals(number).name
+        if not self._deferred or (again and number == signal.SIGINT):
+            raise KeyboardInterrupt(self.requested)
+        os.write(2, b"\nzobench: stopping after this step; Ctrl-C again stops at once\n")
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -80,7 +80,8 @@ def _why_offline() -> str | None:
     import netrc
     from urllib.parse import urlparse
 
-    host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or "api.wandb.ai"
+    url = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai"))
+    host, port = url.hostname or "api.wandb.ai", url.port or (80 if url.scheme == "http" else 443)
     try:
         key = os.environ.get("WANDB_API_KEY") or netrc.netrc().authenticators(host)
     except (OSError, netrc.NetrcParseError):
@@ -90,7 +91,7 @@ def _why_offline() -> str | None:
     if os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy"):
         return None
     try:
-        socket.create_connection((host, 443), timeout=3.0).close()
+        socket.create_connection((host, port), timeout=3.0).close()
     except OSError:
         return f"{host} cannot be reached"
     return None

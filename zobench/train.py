@@ -1,5 +1,6 @@
 """The training loop: steps, evaluations, the best checkpoint, and going on where a run stopped."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -8,6 +9,7 @@ from torch import Tensor
 
 from zobench import checkpoint
 from zobench.build import Parts
+from zobench.errors import DataError
 from zobench.evaluate import Evaluation, evaluate
 from zobench.meter import Clocks
 from zobench.objective import Encoded
@@ -25,6 +27,7 @@ class Interrupted(Exception):
 class Progress:
     """What the loop remembers between steps; saved with each checkpoint."""
 
+    evaluated_step: int = 0
     best_step: int | None = None
     best_forwards: int = 0
     best: dict[str, float] | None = None
@@ -42,16 +45,27 @@ class Trainer:
         self.settings, self.method, self.objective = parts.settings, parts.method, parts.objective
         self.task, self.protocol = parts.task, parts.protocol
         self.train_set, self.dev_set = parts.train, parts.dev
+        self.rows_hash = parts.facts["rows_hash"]
         self.record, self.mirror, self.clocks, self.say = record, mirror, clocks, say
         self.report: Callable[[int, str], None] = lambda n, text: None
         self.progress = Progress()
         self.folder = record.directory / "checkpoint"
 
     def resume(self) -> bool:
-        """Go on from the newest checkpoint, if there is one."""
+        """Go on from the newest checkpoint, if there is one.
+
+        Raises:
+            DataError: if the rows are not those of the checkpoint.
+        """
         found = checkpoint.load(self.folder)
         if found is None:
+            self.record.forget_after(-1)
             return False
+        if found.run["rows_hash"] != self.rows_hash:
+            raise DataError(
+                f"the data changed since {self.folder} was written: rows {found.run['rows_hash']}, "
+                f"now {self.rows_hash}; put the old files back, or start again with overwrite=true"
+            )
         checkpoint.restore(self.method.slots, found.weights)
         self.method.load_state_dict(found.method)
         self.progress = Progress(**found.run["progress"])
@@ -66,23 +80,37 @@ class Trainer:
             Interrupted: when asked to stop; a checkpoint was written.
             Diverged: if a loss is not finite.
         """
-        s = self.settings
-        while self.method.t < s.total_steps:
-            self._step()
-            step = self.method.t
-            if step % s.eval_every == 0 or step == s.total_steps:
-                self._evaluate_dev()
+        total = self.settings.total_steps
+        while True:
             asked = stop.requested
-            if step % s.save_every == 0 or step == s.total_steps or asked:
-                self.save()
-            if asked:
-                raise Interrupted(f"{asked} after step {step} of {s.total_steps}")
+            try:
+                if not asked:
+                    self._evaluate_dev_if_due()
+            except KeyboardInterrupt as error:  # the weights are those after the step; resuming evaluates them again
+                asked = str(error)
+            with stop.deferred():
+                if asked or self._due(self.settings.save_every):
+                    self.save()
+                if asked:
+                    raise Interrupted(f"{asked} after step {self.method.t} of {total}")
+                if self.method.t >= total:
+                    return
+                self._step()
 
     def save(self) -> None:
-        run = {"progress": asdict(self.progress), "clocks": self.clocks.state_dict()}
+        run = {
+            "progress": asdict(self.progress),
+            "clocks": self.clocks.state_dict(),
+            "rows_hash": self.rows_hash,
+        }
+        self.record.flush()
         checkpoint.save(self.folder, self.method.slots, self.method.state_dict(), run)
         if self.progress.best_step is not None:
             checkpoint.prune_best(self.folder, self.progress.best_step)
+
+    def _due(self, every: int) -> bool:
+        t = self.method.t
+        return t > 0 and (t % every == 0 or t == self.settings.total_steps)
 
     def restore_best(self) -> None:
         """Load the weights of the best dev evaluation."""
@@ -141,17 +169,22 @@ class Trainer:
         self.record.log(line)
         self.mirror.log(line)
 
-    def _evaluate_dev(self) -> None:
+    def _evaluate_dev_if_due(self) -> None:
         p, method = self.progress, self.method
+        if not self._due(self.settings.eval_every) or p.evaluated_step == method.t:
+            return
         found = self.evaluate(self.dev_set)
         line: dict[str, Any] = {"step": method.t, "forwards": method.oracle.forwards}
         line |= {f"dev/{k}": v for k, v in found.values.items()}
         self.record.log(line)
         self.mirror.log(line)
+        if not math.isfinite(found.values["loss"]):
+            raise Diverged(f"the dev loss is {found.values['loss']} after step {method.t}; lower method.lr")
         new = found.selection(self.task.metric)
         mark = ""
         if p.best is None or self.protocol.better(new, p.best):
             p.best, p.best_step, p.best_forwards, mark = new, method.t, method.oracle.forwards, " *"
             checkpoint.save_best(self.folder, method.slots, method.t)
+        p.evaluated_step = method.t
         shown = "  ".join(f"{k} {found.values[k]:.3f}" for k in (self.task.metric, "auc", "loss") if k in found.values)
         self.say(f"step {method.t:>6}  dev {shown}{mark}")

@@ -32,6 +32,9 @@ class ModelSpec:
     def __init__(self, *, max_length: int, start_token: Mapping[str, str | None], lora_targets: Sequence[str]):
         if max_length < 2:
             raise ValueError(f"max_length={max_length}: must be at least 2")
+        for flavour, token in start_token.items():
+            if not (token is None or isinstance(token, str)):
+                raise ValueError(f"start_token.{flavour}={token}: expected a token's text or null")
         self.max_length = max_length
         self.start_token = start_token
         self.lora_targets = list(lora_targets)

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from zobench import hub
 from zobench.errors import ModelError
@@ -29,7 +30,7 @@ class HubModel(ModelSpec):
         online = hub.prepare()
         try:
             return _load(self.id, self.revision, dtype, device, attention)
-        except OSError as error:
+        except (OSError, SafetensorError) as error:
             raise ModelError(self._explain(error, online)) from error
 
     def _explain(self, error: Exception, online: bool) -> str:
@@ -55,7 +56,7 @@ def load_folder(folder: Path, *, dtype: torch.dtype, device: torch.device, atten
         raise ModelError(f"model.dir={folder}: no config.json there; expected a folder in Hugging Face format")
     try:
         return _load(str(folder), None, dtype, device, attention)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise ModelError(f"model.dir={folder} cannot be loaded: {str(error).splitlines()[0]}") from error
 
 

@@ -58,7 +58,7 @@ class MezoExact(Clean):
 
 @lru_cache(maxsize=2)
 def _epoch_order(n: int, seed: int, epoch: int) -> list[int]:
-    """The Hugging Face sampler's order: its seed is the first draw under ``seed``; it drops every second permutation."""
+    """The Hugging Face sampler's order: seeded by the first draw under ``seed``, every second permutation dropped."""
     first = torch.empty((), dtype=torch.int64).random_(generator=torch.Generator().manual_seed(seed))
     generator = torch.Generator().manual_seed(int(first))
     for _ in range(2 * epoch):
