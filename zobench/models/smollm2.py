@@ -4,8 +4,10 @@ The package ships the weights in 4-bit GGUF. They are dequantised and stored onc
 they are real but not the published bf16 checkpoint: say so wherever numbers are published.
 """
 
+import contextlib
 import hashlib
 import importlib.util
+import io
 import os
 import shutil
 from pathlib import Path
@@ -70,11 +72,13 @@ def _convert(source: Path, target: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
     quiet()
+    print(f"converting {source.name} once into {target.parent}; about half a minute", flush=True)
     folder, name = str(source.parent), source.name
-    tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=name)
-    # Without this flag an installed `kernels` package keeps packed 4-bit weights, which nothing can perturb.
-    model = AutoModelForCausalLM.from_pretrained(
-        folder, gguf_file=name, dtype=torch.float32, quantization_config=GgufConfig(dequantize=True)
-    )
+    with contextlib.redirect_stderr(io.StringIO()):  # a progress bar that no setting turns off
+        tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=name)
+        # Without this flag an installed `kernels` package keeps packed 4-bit weights, which nothing can perturb.
+        model = AutoModelForCausalLM.from_pretrained(
+            folder, gguf_file=name, dtype=torch.float32, quantization_config=GgufConfig(dequantize=True)
+        )
     tokenizer.save_pretrained(target)
     model.save_pretrained(target)
