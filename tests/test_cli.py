@@ -152,7 +152,7 @@ def test_a_folder_of_ones_own_adds_a_method(tmp_path):
     ended = zobench_process("--config-dir", "mine", "method=twoprobes", *TINY, "runs_dir=r", cwd=tmp_path)
     assert ended.code == 0, ended.err
     (row,) = summaries(tmp_path / "r")
-    assert (row["method"], row["lr"], row["forwards"]) == ("twoprobes", 1e-4, 8)
+    assert (row["method"], row["method.lr"], row["forwards"]) == ("twoprobes", 1e-4, 8)
 
     wrong = zobench_process("--config-dir", "mine", "method=twoprobe", cwd=tmp_path)
     assert (wrong.code, "did you mean method=twoprobes?" in wrong.err) == (2, True)

@@ -97,7 +97,7 @@ def test_metrics_lines(finished):
     _, directory = finished
     lines = lines_of(directory)
     train = [line for line in lines if "train/loss" in line]
-    keys = {"step", "forwards", "train/loss", "projected_gradient", "lr", "seconds"}
+    keys = {"step", "forwards", "train/loss", "projected_gradient", "lr", "train_seconds"}
     assert [(line["step"], line["forwards"]) for line in train] == [(1, 2), (2, 4), (3, 6), (4, 8)]
     assert all(keys <= set(line) for line in train)
     dev = [line for line in lines if "dev/loss" in line]
@@ -110,7 +110,7 @@ def test_metrics_lines(finished):
 def test_the_checksum_is_that_of_the_best_checkpoint(finished):
     row, directory = finished
     weights = checkpoint.load_best(directory / "checkpoint", row["best_step"])
-    assert checkpoint.checksum(make_slots(weights.items())) == row["weights_checksum"]
+    assert checkpoint.checksum(make_slots(weights.items())) == row["best_weights_checksum"]
 
 
 def test_the_trajectory_has_one_line_per_step(finished):

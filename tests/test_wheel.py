@@ -59,4 +59,4 @@ def test_a_users_own_options_beside_the_wheel(site, tmp_path):
     found = run(site, tmp_path, "--config-dir", str(tmp_path / "mine"), *arguments)
     assert found.returncode == 0, found.stderr
     summary = json.loads(next((tmp_path / "runs").rglob("summary.json")).read_text())
-    assert (summary["method"], summary["lr"]) == ("large_step", 1e-2)
+    assert (summary["method"], summary["method.lr"]) == ("large_step", 1e-2)

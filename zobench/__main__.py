@@ -11,7 +11,7 @@ from zobench.frontdoor import FrontDoor, config_dirs
 def main() -> None:
     arguments = sys.argv[1:] = _multirun_first(sys.argv[1:])
     door = FrontDoor([conf_dir(), *config_dirs(arguments)])
-    if "--help" in arguments or "-h" in arguments:
+    if {"--help", "-h", "--list"} & set(arguments):
         print(door.help())
         return
     try:

@@ -31,7 +31,8 @@ def main(cfg: DictConfig) -> float | None:
         print(f"zobench: {error}", file=sys.stderr)
         sys.exit(2 if isinstance(error, ConfigError) else 1)
     except KeyboardInterrupt:
-        print("zobench: interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+        again = "the same command without overwrite=true" if cfg.overwrite else "the same command"
+        print(f"zobench: interrupted; {again} goes on from the last checkpoint", file=sys.stderr)
         sys.exit(130)
     except OSError as error:  # a full disk, a folder without permission
         if sweeping:

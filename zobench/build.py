@@ -8,13 +8,16 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from zobench import config, data
+from zobench import config, data, meter
 from zobench.console import Console
 from zobench.errors import ConfigError
 from zobench.objective import Encoded, Encoder, Objective
 from zobench.protocols import Clean
 from zobench.tasks.base import Task
 from zobench.zo import Method
+
+#: the budget of the MeZO suite: 20,000 steps of two forward passes
+DEFAULT_FORWARDS = 40_000
 
 
 @dataclass(frozen=True)
@@ -59,13 +62,14 @@ def build(cfg: DictConfig, console: Console) -> Parts:
     if cfg.threads:
         torch.set_num_threads(cfg.threads)
     device = pick_device(str(cfg.device))
+    meter.reset_peak(device)
     protocol, task, spec, tuning = (config.build(node[g], g) for g in ("protocol", "task", "model", "tuning"))
     if cfg.micro_batch_size and not protocol.micro_batches:
         raise ConfigError(
             f"micro_batch_size={cfg.micro_batch_size}: protocol={cfg.choices.protocol} has no micro-batches"
         )
     # On a stand-in parameter: a bad method setting must not wait for data and model.
-    config.build(node["method"], "method", [("weight", torch.zeros(8, 8))])
+    protocol.attach(config.build(node["method"], "method", [("weight", torch.zeros(8, 8))]), cfg.noise_seed)
     splits = data.load(
         task,
         cfg.choices.task,
@@ -107,6 +111,7 @@ def build(cfg: DictConfig, console: Console) -> Parts:
         dev=dev,
         test=test,
         facts={
+            "variant": node["method"].get("variant", protocol.variant),
             "rows_hash": splits.rows_hash,
             "truncated_examples": truncated,
             "train_examples": len(train),
@@ -133,10 +138,17 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
+def _total_steps(steps: int | None, forwards: int | None, method: Method) -> int:
+    if steps is None and forwards is None:
+        forwards = DEFAULT_FORWARDS
+    if forwards is not None and 0 < forwards < method.forwards_per_step:
+        raise ConfigError(f"forwards={forwards}: one step of this method takes {method.forwards_per_step}")
+    by_forwards = None if forwards is None else forwards // method.forwards_per_step
+    return min(b for b in (steps, by_forwards) if b is not None)
+
+
 def _settings(cfg: DictConfig, method: Method) -> Settings:
-    by_forwards = cfg.forwards // method.forwards_per_step if cfg.forwards is not None and method.trains else None
-    budgets = [b for b in (cfg.steps, by_forwards) if b is not None]
-    total = min(budgets) if method.trains else 0
+    total = _total_steps(cfg.steps, cfg.forwards, method) if method.trains else 0
     fifth = max(1, -(-total // 5))
     return Settings(
         total_steps=total,

@@ -56,6 +56,8 @@ class Cell:
         with self.console.task("training", total, parts.method.t) as bar:
             trainer.report = bar.advance
             trainer.run(stop)
+        if stop.requested:  # during the last checkpoint
+            raise KeyboardInterrupt(stop.requested)
         if total:
             self._final(trainer, parts)
 
@@ -78,10 +80,10 @@ class Cell:
         seeds = {name: cfg[name] for name in ("seed", "data_seed", "noise_seed", "order_seed", "init_seed")}
         return {
             **{name: choices[name] for name in ("method", "model", "task", "tuning", "protocol", "data", "experiment")},
-            "variant": cfg.method.get("variant", "paper"),
             **seeds,
-            **{name: cfg[name] for name in ("batch_size", "device", "dtype")},
-            **{name: cfg.method.get(name) for name in ("lr", "eps")},
+            **{name: cfg[name] for name in ("batch_size", "micro_batch_size", "device", "dtype")},
+            **_flat("method", OmegaConf.to_container(cfg.method, resolve=True)),
+            **_flat("tuning", OmegaConf.to_container(cfg.tuning, resolve=True)),
             "config_hash": config.signature(_root_=cfg),
             "directory": str(self.record.directory),
         }
@@ -108,9 +110,14 @@ class Cell:
             self._result(parts, dev, test)
 
     def _final(self, trainer: Trainer, parts: Parts) -> None:
+        self.row["weights_checksum"] = checkpoint.checksum(parts.method.slots)
+        if trainer.progress.best_step != parts.method.t:
+            last = trainer.evaluate(parts.test)
+            self.row |= {f"last/test/{k}": v for k, v in last.values.items()}
         trainer.restore_best()
         dev = trainer.evaluate(parts.dev)
         self._result(parts, dev, trainer.evaluate(parts.test, dev.threshold))
+        self.row["best_weights_checksum"] = checkpoint.checksum(parts.method.slots)
         self.row |= {"best_step": trainer.progress.best_step, "best_forwards": trainer.progress.best_forwards}
         checkpoint.finish(trainer.folder, keep_weights=self.cfg.keep_weights)
 
@@ -133,6 +140,7 @@ class Cell:
         method, prefix = parts.method, parts.objective.prefix
         weights = sum(p.numel() * p.element_size() for p in parts.model.parameters())
         state = method.state_bytes()
+        self.row.setdefault("weights_checksum", checkpoint.checksum(method.slots))
         return {
             "steps": method.t,
             "forwards": method.oracle.forwards,
@@ -142,5 +150,18 @@ class Cell:
             **self.clocks.row(parts.device),
             **meter.memory(parts.device, weights, state, prefix.bytes if prefix else 0),
             "state_bytes": state,
-            "weights_checksum": checkpoint.checksum(method.slots),
+            "eval_every": parts.settings.eval_every,
         }
+
+
+def _flat(prefix: str, node: Any) -> dict[str, Any]:
+    """Nested settings as columns: ``method.rule.beta``; a rule's class as ``method.rule``."""
+    found: dict[str, Any] = {}
+    for key, value in node.items():
+        if isinstance(value, dict):
+            found |= _flat(f"{prefix}.{key}", value)
+        elif key != "_target_":
+            found[f"{prefix}.{key}"] = value
+        elif "." in prefix:
+            found[prefix] = str(value).rpartition(".")[2].lower()
+    return found

@@ -10,7 +10,8 @@ import math
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -23,7 +24,6 @@ OUTSIDE = frozenset(
         "hydra",
         "out",
         "wandb",
-        "device",
         "threads",
         "save_every",
         "log_every",
@@ -51,7 +51,9 @@ def signature(*, _root_: DictConfig) -> str:
             node = _root_._get_node(key)
             kept[key] = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else _root_[key]
     # A preset is its settings: the same ones typed out are the same run.
-    kept.get("choices", {}).pop("experiment", None)
+    choices = kept.get("choices")
+    if isinstance(choices, dict):
+        choices.pop("experiment", None)
     return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()[:8]
 
 
@@ -101,15 +103,20 @@ def _settings(cfg: DictConfig) -> list[str]:
     problems = []
     for key, (low, nullable) in _INTS.items():
         value = cfg[key]
-        if not (value is None and nullable) and (not _is_int(value) or value < low):
+        if not (value is None and nullable) and (not _is_int(value) or not low <= value < 2**32):
             problems.append(f"{key}={value}: expected an integer of at least {low}{' or null' * nullable}")
     for key, allowed in _CHOICES.items():
         if cfg[key] not in allowed:
             near = nearest(str(cfg[key]), allowed)
             hint = f"; did you mean {key}={near}?" if near else ""
             problems.append(f"{key}={cfg[key]}: expected one of {', '.join(allowed)}{hint}")
-    if cfg.steps is None and cfg.forwards is None:
-        problems.append("steps=null, forwards=null: the run needs a budget; set one of them")
+    known = {str(key) for key in OmegaConf.load(conf_dir() / "config.yaml")} | set(cfg.choices) | {"wandb"}
+    for key in map(str, cfg):
+        if key not in known:
+            near = nearest(key, known)
+            problems.append(f"{key}: no such setting" + (f"; did you mean {near}?" if near else ""))
+    if cfg.wandb.mode not in ("offline", "online", "disabled"):
+        problems.append(f"wandb.mode={cfg.wandb.mode}: expected offline, online or disabled")
     device = str(cfg.device)
     if device not in ("auto", "cpu", "cuda") and not (device.startswith("cuda:") and device[5:].isdigit()):
         problems.append(f"device={device}: expected auto, cpu, cuda or cuda:N")
@@ -186,7 +193,12 @@ def build(node: Mapping[str, Any], where: str, *positional: Any, **extra: Any) -
     for key, value in given.items():
         if isinstance(value, Mapping) and "_target_" in value:
             given[key] = build(value, f"{where}.{key}")
-    problems = []
+    hints = get_type_hints(cls.__init__)
+    problems = [
+        f"{where}.{key}={value}: expected {_said(hints[key])}"
+        for key, value in given.items()
+        if key in hints and not _fits(value, hints[key])
+    ]
     for key in given:
         if key not in known:
             near = nearest(key, known)
@@ -204,6 +216,25 @@ def build(node: Mapping[str, Any], where: str, *positional: Any, **extra: Any) -
         return cls(*positional, **given)
     except (ValueError, TypeError) as error:
         raise ConfigError(f"{where}.{error}" if isinstance(error, ValueError) else f"{where}: {error}") from error
+
+
+_SIMPLE = {int: "an integer", float: "a number", str: "text", bool: "true or false", NoneType: "null"}
+
+
+def _kinds(hint: Any) -> tuple[Any, ...]:
+    return get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value is of a type that consists of simple ones; other types are left to the class."""
+    kinds = _kinds(hint)
+    if not all(kind in _SIMPLE for kind in kinds):
+        return True
+    return type(value) in kinds or (float in kinds and _is_int(value))
+
+
+def _said(hint: Any) -> str:
+    return " or ".join(_SIMPLE[kind] for kind in _kinds(hint))
 
 
 def accepted(cls: Any) -> dict[str, inspect.Parameter]:

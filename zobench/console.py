@@ -27,7 +27,6 @@ class Console:
 
     def __init__(self) -> None:
         self._rich = _Terminal(highlight=False, soft_wrap=not sys.stdout.isatty())
-        self._progress: Progress | None = None
 
     def say(self, text: str) -> None:
         self._rich.print(text, markup=False)

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,7 +33,6 @@ def evaluate(
     batch_size: int,
     *,
     threshold: float | None = None,
-    progress: Callable[[int], None] = lambda n: None,
 ) -> Evaluation:
     """Evaluate a split at the current weights.
 
@@ -46,7 +45,7 @@ def evaluate(
     batches = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
     run = _generation if task.generates else _classification
     with torch.inference_mode():
-        return run(objective, examples, batches, threshold, progress)
+        return run(objective, examples, batches, threshold)
 
 
 def _classification(
@@ -54,13 +53,11 @@ def _classification(
     examples: Sequence[Encoded],
     batches: list[list[int]],
     threshold: float | None,
-    progress: Callable[[int], None],
 ) -> Evaluation:
     scores: list[list[float]] = [[] for _ in examples]
     for batch in batches:
         for i, found in zip(batch, objective.scores([examples[i] for i in batch]), strict=True):
             scores[i] = found
-        progress(len(batch))
     gold = [e.gold for e in examples]
     chosen = [s.index(max(s)) for s in scores]
     right = [float(c == g) for c, g in zip(chosen, gold, strict=True)]
@@ -97,7 +94,6 @@ def _generation(
     examples: Sequence[Encoded],
     batches: list[list[int]],
     threshold: float | None,
-    progress: Callable[[int], None],
 ) -> Evaluation:
     rows: list[dict[str, Any]] = [{} for _ in examples]
     total, tokens = 0.0, 0
@@ -115,7 +111,6 @@ def _generation(
                 "exact_match": metrics.exact_match(text, answers),
             }
             total, tokens = total + loss, tokens + n
-        progress(len(batch))
     f1 = [row["score"] for row in rows]
     values = {
         "f1": sum(f1) / len(f1),

@@ -1,5 +1,6 @@
 """What a run costs: clocks, memory, and the environment they were measured in."""
 
+import contextlib
 import platform
 import subprocess
 import time
@@ -11,13 +12,17 @@ from typing import Any
 
 import torch
 
-_PACKAGES = ("torch", "transformers", "tokenizers", "datasets", "hydra-core", "omegaconf", "numpy", "pyarrow", "wandb")
+_PACKAGES = (
+    "torch", "transformers", "tokenizers", "safetensors", "accelerate", "datasets", "hydra-core", "omegaconf", "numpy",
+    "pyarrow", "wandb",
+)  # fmt: skip
 
 
 class Clocks:
     """Accumulated wall and CPU seconds by purpose: train, forward (a part of train), evaluate, cache."""
 
     def __init__(self) -> None:
+        self._before, self._started = 0.0, time.perf_counter()
         self.wall: dict[str, float] = {}
         self.cpu: dict[str, float] = {}
 
@@ -30,17 +35,23 @@ class Clocks:
             self.wall[purpose] = self.wall.get(purpose, 0.0) + time.perf_counter() - wall
             self.cpu[purpose] = self.cpu.get(purpose, 0.0) + time.process_time() - cpu
 
-    def state_dict(self) -> dict[str, dict[str, float]]:
-        return {"wall": self.wall, "cpu": self.cpu}
+    @property
+    def total(self) -> float:
+        """Wall seconds of the run so far, earlier starts up to their last checkpoint included."""
+        return self._before + time.perf_counter() - self._started
 
-    def load_state_dict(self, state: dict[str, dict[str, float]]) -> None:
+    def state_dict(self) -> dict[str, Any]:
+        return {"wall": self.wall, "cpu": self.cpu, "total": self.total}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         self.wall, self.cpu = dict(state["wall"]), dict(state["cpu"])
+        self._before += state["total"]
 
     def row(self, device: torch.device) -> dict[str, float]:
         """The columns of the comparison table. GPU- and CPU-hours count training only."""
         train, forward = self.wall.get("train", 0.0), self.wall.get("forward", 0.0)
         return {
-            "wall_seconds": sum(self.wall.get(k, 0.0) for k in ("train", "evaluate", "cache")),
+            "wall_seconds": self.total,
             "train_seconds": train,
             "forward_seconds": forward,
             "outside_seconds": train - forward,
@@ -51,12 +62,27 @@ class Clocks:
         }
 
 
+def reset_peak(device: torch.device) -> None:
+    """Start measuring peak memory anew: a process may run several cells."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    elif (clear := Path("/proc/self/clear_refs")).is_file():
+        with contextlib.suppress(OSError):
+            clear.write_text("5")
+
+
 def memory(device: torch.device, weights: int, state: int, cache: int) -> dict[str, Any]:
     """Peak memory in GiB and its split; ``rest`` is activations, temporaries and, on a CPU, the interpreter."""
     if device.type == "cuda":
-        peak, how = torch.cuda.max_memory_allocated(device), "torch.cuda.max_memory_allocated"
+        peak, how = (
+            torch.cuda.max_memory_allocated(device),
+            "torch.cuda.max_memory_allocated, evaluations included",
+        )
     else:
-        peak, how = _high_water(), "VmHWM of the process, interpreter and libraries included"
+        peak, how = (
+            _high_water(),
+            "VmHWM of the process since the run began, libraries and evaluations included",
+        )
     gib = 2**30
     return {
         "peak_gib": peak / gib,
@@ -91,6 +117,7 @@ def environment(device: torch.device) -> dict[str, Any]:
         "device": str(device),
         "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "cuda": torch.version.cuda if device.type == "cuda" else None,
         "threads": torch.get_num_threads(),
         "versions": {name: _version(name) for name in _PACKAGES},
     }

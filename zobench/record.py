@@ -76,7 +76,9 @@ class Record:
         return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
     def _clear(self) -> None:
-        for entry in self.directory.iterdir():
+        # The summary last: without it, what is left of a cut clearing would pass for an interrupted run.
+        entries = sorted(self.directory.iterdir(), key=lambda entry: entry.name == "summary.json")
+        for entry in entries:
             if entry.name != ".lock":
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from zobench import checkpoint
 from zobench.build import Parts
-from zobench.errors import DataError
+from zobench.errors import ConfigError, DataError
 from zobench.evaluate import Evaluation, evaluate
 from zobench.meter import Clocks
 from zobench.objective import Encoded
@@ -45,7 +45,7 @@ class Trainer:
         self.settings, self.method, self.objective = parts.settings, parts.method, parts.objective
         self.task, self.protocol = parts.task, parts.protocol
         self.train_set, self.dev_set = parts.train, parts.dev
-        self.rows_hash = parts.facts["rows_hash"]
+        self.rows_hash, self.device = parts.facts["rows_hash"], parts.device
         self.record, self.mirror, self.clocks, self.say = record, mirror, clocks, say
         self.report: Callable[[int, str], None] = lambda n, text: None
         self.progress = Progress()
@@ -55,7 +55,7 @@ class Trainer:
         """Go on from the newest checkpoint, if there is one.
 
         Raises:
-            DataError: if the rows are not those of the checkpoint.
+            UserError: if rows or kind of device are not those of the checkpoint.
         """
         found = checkpoint.load(self.folder)
         if found is None:
@@ -65,6 +65,11 @@ class Trainer:
             raise DataError(
                 f"the data changed since {self.folder} was written: rows {found.run['rows_hash']}, "
                 f"now {self.rows_hash}; put the old files back, or start again with overwrite=true"
+            )
+        if found.run["device"] != self.device.type:
+            raise ConfigError(
+                f"device={self.device.type}: {self.folder} was written on {found.run['device']}, which draws other "
+                "noise; go on there, or start again with overwrite=true"
             )
         checkpoint.restore(self.method.slots, found.weights)
         self.method.load_state_dict(found.method)
@@ -85,7 +90,7 @@ class Trainer:
             asked = stop.requested
             try:
                 if not asked:
-                    self._evaluate_dev_if_due()
+                    self._evaluate_dev_if_due(stop)
             except KeyboardInterrupt as error:  # the weights are those after the step; resuming evaluates them again
                 asked = str(error)
             with stop.deferred():
@@ -102,6 +107,7 @@ class Trainer:
             "progress": asdict(self.progress),
             "clocks": self.clocks.state_dict(),
             "rows_hash": self.rows_hash,
+            "device": self.device.type,
         }
         self.record.flush()
         checkpoint.save(self.folder, self.method.slots, self.method.state_dict(), run)
@@ -144,12 +150,17 @@ class Trainer:
         size = self.settings.micro_batch_size or len(batch)
         chunks = [batch[i : i + size] for i in range(0, len(batch), size)]
 
+        before = self.objective.tokens
+        seen = False
+
         def loss() -> Tensor:
-            before = self.objective.tokens
+            nonlocal seen
             with self.clocks("forward"):
                 parts = [self.objective.loss_sum(chunk) for chunk in chunks]
                 value = sum((total for total, _ in parts[1:]), parts[0][0]) / sum(weight for _, weight in parts)
-                self.progress.tokens += self.objective.tokens - before
+                if not seen:
+                    self.progress.tokens += self.objective.tokens - before
+                    seen = True
                 # Reading the value waits for the device, and so belongs to the forward pass.
                 float(value.detach())
             return value
@@ -164,13 +175,13 @@ class Trainer:
             "train/loss": p.window_loss / p.window_steps,
             **method.oracle.notes,
             "lr": lr,
-            "seconds": self.clocks.wall["train"],
+            "train_seconds": self.clocks.wall["train"],
         }
         p.window_loss, p.window_steps = 0.0, 0
         self.record.log(line)
         self.mirror.log(line)
 
-    def _evaluate_dev_if_due(self) -> None:
+    def _evaluate_dev_if_due(self, stop: StopRequest) -> None:
         p, method = self.progress, self.method
         if not self._due(self.settings.eval_every) or p.evaluated_step == method.t:
             return
@@ -183,9 +194,10 @@ class Trainer:
             raise Diverged(f"the dev loss is {found.values['loss']} after step {method.t}; lower method.lr")
         new = found.selection(self.task.metric)
         mark = ""
-        if p.best is None or self.protocol.better(new, p.best):
-            p.best, p.best_step, p.best_forwards, mark = new, method.t, method.oracle.forwards, " *"
-            checkpoint.save_best(self.folder, method.slots, method.t)
-        p.evaluated_step = method.t
+        with stop.deferred():
+            if p.best is None or self.protocol.better(new, p.best):
+                checkpoint.save_best(self.folder, method.slots, method.t)
+                p.best, p.best_step, p.best_forwards, mark = new, method.t, method.oracle.forwards, " *"
+            p.evaluated_step = method.t
         shown = "  ".join(f"{k} {found.values[k]:.3f}" for k in (self.task.metric, "auc", "loss") if k in found.values)
         self.say(f"step {method.t:>6}  dev {shown}{mark}")

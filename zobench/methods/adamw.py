@@ -74,8 +74,11 @@ class AdamW(Method):
         for slot in self.slots:
             names = ("step", "exp_avg", "exp_avg_sq")
             loaded = {n: state[f"adam.{n}.{slot.name}"] for n in names if f"adam.{n}.{slot.name}" in state}
-            if loaded:
-                self._adam.state[slot.param] = {n: v.clone() for n, v in loaded.items() if isinstance(v, Tensor)}
+            tensors = {n: v for n, v in loaded.items() if isinstance(v, Tensor)}
+            if tensors:
+                # torch keeps the step count on the CPU and the moments beside the weights.
+                home = {n: v.device if n == "step" else slot.param.device for n, v in tensors.items()}
+                self._adam.state[slot.param] = {n: v.to(home[n], copy=True) for n, v in tensors.items()}
 
     def state_bytes(self) -> int:
         moments = [x for state in self._adam.state.values() for x in state.values()]

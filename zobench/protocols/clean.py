@@ -14,7 +14,7 @@ class Clean:
     """Native start token, fp32 loss on the option's rows, highest dev metric, budget in forward passes.
 
     A protocol is everything that two runs must share to be comparable. ``attention``, ``start_token``, ``splits``,
-    ``strict_splits``, ``micro_batches`` and ``selection`` are its constants; the methods are its procedures.
+    ``strict_splits``, ``micro_batches``, ``variant`` and ``selection`` are its constants; the methods its procedures.
     """
 
     attention: ClassVar[str] = "sdpa"
@@ -22,6 +22,7 @@ class Clean:
     splits: ClassVar[str] = "clean"
     strict_splits: ClassVar[bool] = True
     micro_batches: ClassVar[bool] = True
+    variant: ClassVar[str] = "paper"
     selection: ClassVar[str] = "highest dev metric, then lowest dev loss"
 
     def test_seed(self, data_seed: int) -> int:

@@ -117,8 +117,9 @@ class Method:
         self.oracle.begin(closure)
         self.applied = None
         self.perturbation.begin(self.t, self.slots)
-        self.update(self.oracle)
-        with torch.no_grad():
+        try:
+            self.update(self.oracle)
+        finally:
             self.oracle.settle()
         self.perturbation.after(self.t, self.slots)
         self.t += 1

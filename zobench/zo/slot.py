@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from zobench.zo.keys import tag
 
@@ -38,7 +38,7 @@ def kind_of(name: str, param: Tensor) -> Kind:
 
 
 def make_slots(named_parameters: Iterable[tuple[str, Tensor]]) -> list[Slot]:
-    """Slots in the given order; a tensor that appears twice (a tied head) becomes one slot.
+    """Slots in the given order. A tensor that appears twice (a tied head) becomes one, a frozen parameter none.
 
     Raises:
         ValueError: if there is nothing to train, or two parameters share a name.
@@ -46,7 +46,8 @@ def make_slots(named_parameters: Iterable[tuple[str, Tensor]]) -> list[Slot]:
     slots: list[Slot] = []
     seen: set[int] = set()
     for name, param in named_parameters:
-        if id(param) not in seen:
+        frozen = isinstance(param, nn.Parameter) and not param.requires_grad
+        if id(param) not in seen and not frozen:
             seen.add(id(param))
             slots.append(Slot(len(slots), name, param, kind_of(name, param), tag(name)))
     if not slots:
