@@ -1,5 +1,6 @@
 """The contracts of design: one test each, over every method and every update rule found in conf/."""
 
+import math
 from itertools import product
 
 import pytest
@@ -119,7 +120,7 @@ def test_ledger(name, overrides):
     method = make(problem, name, overrides)
     train(problem, method, 7)
     steps = 7 if method.trains else 0
-    assert method.oracle.forwards == steps * method.forwards_per_step
+    assert method.oracle.forwards == sum(method.forwards_at(step) for step in range(steps))
     assert method.oracle.backwards == steps * method.backwards_per_step
 
 
@@ -181,15 +182,15 @@ def tensors_of(thing, seen):
 
 @every
 def test_learns(name, overrides):
-    """The loss falls, with one of two learning rates, on a problem that every method should manage."""
+    """The loss falls, with one of three learning rates, on a problem that every method should manage."""
     if "lr" not in node_of(name):
         pytest.skip("does not train")
-    start = mean_loss(Problem())
-    ends = []
-    for lr in (1e-2, 1e-3):
-        problem = Problem()
-        train(problem, make(problem, name, overrides, lr=lr), 300)
-        ends.append(mean_loss(problem))
+    start, ends = mean_loss(Problem()), [math.inf]
+    for lr in (1e-2, 1e-3, 3e-4):
+        if min(ends) >= 0.8 * start:
+            problem = Problem()
+            train(problem, make(problem, name, overrides, lr=lr), 300)
+            ends.append(mean_loss(problem))
     assert min(ends) < 0.8 * start
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import accumulate, count, takewhile
 from typing import Any
 
 import torch
@@ -139,12 +140,20 @@ def pick_device(name: str) -> torch.device:
 
 
 def _total_steps(steps: int | None, forwards: int | None, method: Method) -> int:
+    """The whole steps that the budgets allow.
+
+    Raises:
+        ConfigError: if the forward passes do not pay for one step.
+    """
     if steps is None and forwards is None:
         forwards = DEFAULT_FORWARDS
-    if forwards is not None and 0 < forwards < method.forwards_per_step:
-        raise ConfigError(f"forwards={forwards}: one step of this method takes {method.forwards_per_step}")
-    by_forwards = None if forwards is None else forwards // method.forwards_per_step
-    return min(b for b in (steps, by_forwards) if b is not None)
+    if forwards is None:
+        assert steps is not None
+        return steps
+    if 0 < forwards < method.forwards_at(0):
+        raise ConfigError(f"forwards={forwards}: one step of this method takes {method.forwards_at(0)}")
+    spent = accumulate(method.forwards_at(step) for step in (count() if steps is None else range(steps)))
+    return sum(1 for _ in takewhile(lambda total: total <= forwards, spent))
 
 
 def _settings(cfg: DictConfig, method: Method) -> Settings:

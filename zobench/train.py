@@ -143,7 +143,7 @@ class Trainer:
         self.record.applied(method.t, lr, method.applied)
         if method.t % s.log_every == 0 or method.t == s.total_steps:
             self._log(lr)
-        rate = method.forwards_per_step * method.t / self.clocks.wall["train"]
+        rate = method.oracle.forwards / self.clocks.wall["train"]
         self.report(1, f"loss {loss:.4f}, {rate:.1f} forwards/s,")
 
     def _closure(self, batch: Sequence[Encoded]) -> Callable[[], Tensor]:

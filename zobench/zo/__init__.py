@@ -8,16 +8,18 @@ from zobench.zo.keys import mix, tag
 from zobench.zo.method import Method
 from zobench.zo.oracle import Diverged, Oracle, central_difference
 from zobench.zo.perturbation import Gaussian, Perturbation
-from zobench.zo.rules import SGD, Adam, Momentum, Sign, UpdateRule
+from zobench.zo.rules import SGD, Adam, AdaMM, Jaguar, Momentum, Sign, UpdateRule
 from zobench.zo.slot import Slot, make_slots
 
 __all__ = [
     "SGD",
     "ZERO",
+    "AdaMM",
     "Adam",
     "Direction",
     "Diverged",
     "Gaussian",
+    "Jaguar",
     "Method",
     "Momentum",
     "Oracle",

@@ -37,7 +37,7 @@ class Method:
         ValueError: for an argument out of range.
     """
 
-    #: forward passes per step, and backward passes (first-order references only)
+    #: forward passes per step (``forwards_at`` where steps differ), and backward passes (first-order references only)
     forwards_per_step: int = 2
     backwards_per_step: int = 0
     #: False for references that only evaluate
@@ -82,6 +82,10 @@ class Method:
     def lr(self) -> float:
         """The learning rate of the current step."""
         return self.base_lr * schedule.factor(self.lr_schedule, self.t, self.total_steps, self.warmup)
+
+    def forwards_at(self, step: int) -> int:
+        """Forward passes of one step; overridden where steps differ."""
+        return self.forwards_per_step
 
     def direction(self, query: int = 0, purpose: str = "probe") -> Direction:
         """A fresh draw ``u(key)``; the key depends on (seed, step, query, purpose)."""

@@ -1,6 +1,7 @@
 """Perturbations: distributions of directions.
 
 ``draw`` and ``add_`` define one: ``u(key) = lift(draw(key))``, where the core is random and the lift is linear.
+``local`` gives the weights of a direction on one slot, for distributions that skip slots or scale them one by one.
 ``move_`` adds a whole direction to the weights, and must equal its definition here bit for bit.
 """
 
@@ -33,6 +34,10 @@ class Perturbation:
         """``out += scale * lift(core)``, linear in the core; ``out`` has the slot's shape."""
         raise NotImplementedError
 
+    def local(self, slot: Slot, direction: Direction) -> Direction:
+        """The direction as this slot sees it: the draws that reach it and their weights."""
+        return direction
+
     def after(self, step: int, slots: Sequence[Slot]) -> None:
         """Learn from what was measured in this step."""
 
@@ -40,12 +45,15 @@ class Perturbation:
         """The direction's tensor for one slot, in fp32 (fp64 for fp64 weights)."""
         dtype = torch.float64 if slot.param.dtype == torch.float64 else torch.float32
         out = torch.zeros(slot.param.shape, dtype=dtype, device=slot.param.device)
-        for key, weight in direction.items():
+        for key, weight in self.local(slot, direction).items():
             self.add_(slot, self.draw(slot, key), out, weight)
         return out
 
     def move_(self, slot: Slot, direction: Direction, keep: float = 1.0) -> None:
         """``θ ← keep·θ + Σ w_k u(k)`` for one slot, summed in fp32 and rounded once to the weights' dtype."""
+        direction = self.local(slot, direction)
+        if not direction and keep == 1.0:
+            return
         out = _accumulator(slot.param)
         if keep != 1.0:
             out.mul_(keep)
@@ -84,6 +92,9 @@ class Gaussian(Perturbation):
     def move_(self, slot: Slot, direction: Direction, keep: float = 1.0) -> None:
         if not slot.param.is_contiguous():
             super().move_(slot, direction, keep)
+            return
+        direction = self.local(slot, direction)
+        if not direction and keep == 1.0:
             return
         terms = [(noise.GaussianStream(k, slot.id, slot.param.device), w) for k, w in direction.items()]
         for block in noise.blocks(slot.param.view(-1)):

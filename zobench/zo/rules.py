@@ -60,6 +60,43 @@ class Adam(UpdateRule):
         return (m / (1 - self.beta1**t)).div_((v / (1 - self.beta2**t)).sqrt_().add_(self.eps))
 
 
+class AdaMM(UpdateRule):
+    """ZO-AdaMM (arXiv:1910.06513, Algorithm 1): AMSGrad on the estimate, without bias correction or projection.
+
+    ``m ← β₁m + (1−β₁)g``, ``v ← β₂v + (1−β₂)g²``, ``v̂ ← max(v̂, v)``, step ``m/(√v̂ + eps)``. State: three fp32 tensors
+    per slot.
+    """
+
+    def __init__(self, *, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-10):
+        _check_unit(beta1=beta1, beta2=beta2)
+        if eps <= 0:
+            raise ValueError(f"eps={eps}: must be positive")
+        self.beta1, self.beta2, self.eps = beta1, beta2, eps
+
+    def __call__(self, slot: Slot, estimate: Tensor, state: State, step: int) -> Tensor:
+        m, v, v_max = (state.setdefault(name, torch.zeros_like(estimate)) for name in ("m", "v", "v_max"))
+        m.mul_(self.beta1).add_(estimate, alpha=1 - self.beta1)
+        v.mul_(self.beta2).addcmul_(estimate, estimate, value=1 - self.beta2)
+        torch.maximum(v_max, v, out=v_max)
+        return m / v_max.sqrt().add_(self.eps)
+
+
+class Jaguar(UpdateRule):
+    """JAGUAR SignSGD (arXiv:2506.04430): ``m ← βm + (1−β)g`` where ``g ≠ 0`` only, step ``sign(m)`` everywhere.
+
+    What a sparse direction left alone keeps its memory, and keeps moving. State: one fp32 tensor per slot.
+    """
+
+    def __init__(self, *, beta: float = 0.9):
+        _check_unit(beta=beta)
+        self.beta = beta
+
+    def __call__(self, slot: Slot, estimate: Tensor, state: State, step: int) -> Tensor:
+        m = state.setdefault("m", torch.zeros_like(estimate))
+        m.lerp_(estimate, (estimate != 0).to(estimate.dtype).mul_(1 - self.beta))
+        return m.sign()
+
+
 class Sign(UpdateRule):
     """The element-wise sign of the estimate (ZO-SignSGD). No state."""
 

@@ -1,0 +1,153 @@
+"""LOREN: low-rank curvature for zeroth-order optimisation (Seung, Lee, Ko, arXiv:2511.07971).
+
+K losses ``f_k = L(θ + εW_k)`` at one θ and batch, the rows of ``W_k`` being ``N(0, ρ(ρI + aaᵀ)⁻¹)``, and leave-one-out
+weights ``e_k = (f_k − f̄)/(K − 1)`` give ``g = Σ e_k W_k / ε`` and ``m ← βm + g``, ``θ ← (1 − lr·wd)θ − lr·m``,
+``a ← a − lr_cov·Σ e_k ∇_a log p(W_k)``. The paper's box was not at hand: this is its abstract, secondary notes and the
+released code, reconciled; hence equation numbers are missing.
+
+Forward passes per step: K (2K with ``antithetic``). State: ``a``, n fp32 numbers per (m, n) matrix or embedding, and
+the momentum, one fp32 copy of all matrices and embeddings. ``a`` acts on axis 1, later axes flattened into it. A vector
+is one row, its ``a`` is of full size, and it has no momentum. A tied head is one slot.
+
+``variant=official`` is the released code (hseung88/loren @b80a32b). A switch set explicitly wins over the variant:
+    block: tiled. One covariance for the whole tensor, with ``a`` repeated over its rows: almost isotropic.
+    root: reflected. The square root with eigenvalue ``−√(ρ/(ρ+s))`` along ``a``, ``s = |a|²``; same distribution.
+    a_scale: eps2. The step of ``a`` is multiplied by ``ε²√ρ``, which puts it below the fp32 resolution of ``a``.
+    a_update: inline. ``a`` moves between the queries, although all were evaluated with the old one.
+    update_per: query. Weight decay, momentum and step are applied K times per step, once per query.
+    one_dim: scalar_shift. All entries of a vector's ``a`` move by the sum of their gradients.
+    decay: all. Weight decay acts on vectors and on ``a`` too.
+    weight_decay: 0.01. The released code ignores its command line.
+The released code also rounds ``e_k`` to fp32, draws one noise stream through all tensors, and keeps ``a`` and the
+momentum in the weights' dtype; these have no switch.
+
+``variant=iso_rloo`` is the ablation without curvature, ``W ~ N(0, I)``: block none, one_dim isotropic.
+The paper's choice is uncertain for block, a_scale, update_per, one_dim, ``cov_scale`` and ``vector_momentum``.
+Extension, not in the paper: ``antithetic`` pairs ``θ ± εW_k``; ``g`` takes their differences, ``e_k`` their means.
+"""
+
+import math
+import statistics
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from zobench.zo import ZERO, Direction, Gaussian, Method, Momentum, Oracle, Slot, UpdateRule
+from zobench.zo.perturbations.rank_one import RankOnePrecision
+from zobench.zo.rules import State
+from zobench.zo.switches import resolve
+
+PAPER = {
+    "block": "rowwise", "root": "principal", "a_scale": "score", "a_update": "after", "update_per": "step",
+    "one_dim": "row", "decay": "matrices", "weight_decay": 0.0,
+}  # fmt: skip
+OFFICIAL = {
+    "block": "tiled", "root": "reflected", "a_scale": "eps2", "a_update": "inline", "update_per": "query",
+    "one_dim": "scalar_shift", "decay": "all", "weight_decay": 0.01,
+}  # fmt: skip
+VARIANTS = {"paper": PAPER, "official": OFFICIAL, "iso_rloo": PAPER | {"block": "none", "one_dim": "isotropic"}}
+
+
+class MatrixMomentum(Momentum):
+    """Heavy ball on matrices and embeddings; the step of a vector is its estimate."""
+
+    def __call__(self, slot: Slot, estimate: Tensor, state: State, step: int) -> Tensor:
+        return estimate if slot.kind == "vector" else super().__call__(slot, estimate, state, step)
+
+
+def leave_one_out(losses: Sequence[float]) -> list[float]:
+    """``(f_k − f̄) / (K − 1)``, which is ``(f_k − mean_{j≠k} f_j) / K``."""
+    mean = sum(losses) / len(losses)
+    return [(loss - mean) / (len(losses) - 1) for loss in losses]
+
+
+class LOREN(Method):
+    """The module's docstring has the algorithm and the switches, which take the variant's value if None.
+
+    Args:
+        eps: perturbation scale ε.
+        probes: directions per step K, at least 2.
+        rho: damping ρ.
+        lr_cov: learning rate of ``a``.
+        cov_scale: normalised, or inverse: rows are ``N(0, (ρI + aaᵀ)⁻¹)``.
+        vector_momentum: momentum for vectors as well.
+        rule: heavy ball with β = 0.9 if None.
+        common: the arguments of ``Method``.
+    """
+
+    def __init__(
+        self,
+        named_parameters: Iterable[tuple[str, Tensor]],
+        *,
+        variant: str = "paper",
+        eps: float = 1e-3,
+        probes: int = 6,
+        rho: float = 0.1,
+        lr_cov: float = 1e-3,
+        cov_scale: str = "normalised",
+        vector_momentum: bool = False,
+        antithetic: bool = False,
+        block: str | None = None,
+        root: str | None = None,
+        a_scale: str | None = None,
+        a_update: str | None = None,
+        update_per: str | None = None,
+        one_dim: str | None = None,
+        decay: str | None = None,
+        weight_decay: float | None = None,
+        seed: int = 0,
+        rule: UpdateRule | None = None,
+        **common: Any,
+    ):
+        given = {"block": block, "root": root, "a_scale": a_scale, "a_update": a_update, "update_per": update_per}
+        given |= {"one_dim": one_dim, "decay": decay}
+        self.switches = on = resolve(variant, VARIANTS, {**given, "weight_decay": weight_decay})
+        if not (eps > 0 and rho > 0 and lr_cov >= 0 and probes >= 2):
+            got = f"eps={eps}, rho={rho}, lr_cov={lr_cov}, probes={probes}"
+            raise ValueError(f"{got}: expected eps and rho above 0, lr_cov at least 0, probes at least 2")
+        rule = rule or Momentum(beta=0.9)
+        if isinstance(rule, Momentum) and not vector_momentum:
+            rule = MatrixMomentum(beta=rule.beta)
+        shape = {"block": on["block"], "root": on["root"], "one_dim": on["one_dim"], "cov_scale": cov_scale}
+        rate = lr_cov * (eps**2 * math.sqrt(rho) if on["a_scale"] == "eps2" else 1.0)
+        keep = 1.0 - lr_cov * on["weight_decay"] if on["decay"] == "all" else 1.0
+        curvature = RankOnePrecision(rho=rho, rate=rate, keep=keep, seed=seed, **shape)
+        self.curvature = None if on["block"] == "none" else curvature
+        common |= {"seed": seed, "rule": rule, "weight_decay": on["weight_decay"]}
+        super().__init__(named_parameters, perturbation=self.curvature or Gaussian(), **common)
+        self.eps, self.probes, self.antithetic = eps, probes, antithetic
+        self.forwards_per_step = 2 * probes if antithetic else probes
+
+    def update(self, oracle: Oracle) -> None:
+        draws = [self.direction(query) for query in range(self.probes)]
+        if self.antithetic:
+            losses = oracle.losses([side * w for w in draws for side in (self.eps, -self.eps)])
+            pairs = list(zip(losses[::2], losses[1::2], strict=True))
+            slopes = [(plus - minus) / (2 * self.eps * self.probes) for plus, minus in pairs]
+            excess = leave_one_out([(plus + minus) / 2 for plus, minus in pairs])
+        else:
+            excess = leave_one_out(oracle.losses([self.eps * w for w in draws]))
+            slopes = [e / self.eps for e in excess]
+        queries = [(slope * w, e * w) for slope, e, w in zip(slopes, excess, draws, strict=True)]
+        whole = sum((g for g, _ in queries), ZERO), sum((scores for _, scores in queries), ZERO)
+        for g, scores in queries if self.switches["update_per"] == "query" else [whole]:
+            self.apply(g)
+            if self.curvature:
+                self.curvature.observe(scores)
+                if self.switches["a_update"] == "inline":
+                    self.curvature.learn(self.slots)
+        self.applied = whole[0]
+        oracle.notes["loss_spread"] = statistics.stdev(oracle.seen)
+        if self.curvature:
+            oracle.notes["a_moved"] = self.curvature.moved
+
+    @torch.no_grad()
+    def apply(self, estimate: Direction) -> None:
+        if self.switches["decay"] == "all":
+            self.oracle.settle()
+            for slot in self.slots:
+                if slot.kind == "vector":
+                    slot.param.mul_(1.0 - self.lr * self.weight_decay)
+        super().apply(estimate)

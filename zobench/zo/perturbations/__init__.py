@@ -1,0 +1,1 @@
+"""Distributions of directions beyond the plain Gaussian; each can serve several methods."""

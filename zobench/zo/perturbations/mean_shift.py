@@ -1,0 +1,188 @@
+"""Gaussian directions about a learned mean: ``u ~ N(μ, σ²I)``, on all slots or on a random subset of them."""
+
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from itertools import repeat
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from zobench.zo import noise
+from zobench.zo.direction import ZERO, Direction
+from zobench.zo.keys import mix, tag
+from zobench.zo.perturbation import Perturbation, _accumulator
+from zobench.zo.slot import Slot
+
+Start = Literal["zero", "unit_per_tensor"]
+
+
+class MeanShift(Perturbation):
+    """``u(key) = μ + σ z(key)``; matrices, embeddings and vectors alike.
+
+    State: μ, one fp32 copy (fp64 for fp64 weights) of the trainable weights, and none while μ is fixed at zero.
+    μ moves only in ``begin``, so that all draws of a step, and those redrawn after it, see the same μ.
+
+    Args:
+        sigma: standard deviation σ.
+        lr: learning rate of μ; 0 fixes it.
+        start: μ at first, ``zero`` or Gaussian of norm 1 in every slot.
+        unit: scale μ to norm 1 in every slot after each move.
+        ratio: share of the slots that a direction moves, at least one; the others stay where they are.
+        shared: the subset is the same for all directions of a step; else each has its own.
+        one_stream: all slots read the same numbers from the start of one stream.
+        seed: names μ at first and the shared subsets.
+    """
+
+    def __init__(
+        self,
+        *,
+        sigma: float = 1.0,
+        lr: float = 0.0,
+        start: Start = "zero",
+        unit: bool = False,
+        ratio: float = 1.0,
+        shared: bool = True,
+        one_stream: bool = False,
+        seed: int = 0,
+    ):
+        self.sigma, self.lr, self.start, self.unit = sigma, lr, start, unit
+        self.ratio, self.shared, self.one_stream, self.seed = ratio, shared, one_stream, seed
+        self.mean: dict[str, Tensor] = {}
+        self._slots: Sequence[Slot] = ()
+        self._step = 0
+        self._pending, self._best = ZERO, 0
+        self._travelled = 0.0
+
+    def stream(self, slot: Slot, key: int) -> noise.GaussianStream:
+        """The standard normal numbers ``z(key)`` of a slot: the only randomness besides ``chosen`` and ``initial``."""
+        return noise.GaussianStream(key, 0 if self.one_stream else slot.id, slot.param.device)
+
+    def chosen(self, key: int) -> frozenset[int]:
+        """Ids of the slots that ``u(key)`` moves."""
+        seed = mix(self.seed, self._step, tag("subset")) if self.shared else mix(key, tag("subset"))
+        return _lowest(seed, tuple(slot.id for slot in self._slots), max(1, int(self.ratio * len(self._slots))))
+
+    def moves(self, slot: Slot, key: int) -> bool:
+        return self.ratio >= 1 or slot.id in self.chosen(key)
+
+    def initial(self, slot: Slot) -> Tensor:
+        """μ before the first step."""
+        mean = torch.zeros(slot.param.shape, dtype=_dtype(slot), device=slot.param.device)
+        if self.start == "unit_per_tensor":
+            mean.copy_(noise.gaussian(mix(self.seed, tag("mean")), slot.id, mean.shape, mean.device))
+            mean.div_(mean.norm())
+        return mean
+
+    def learn(self, policy: Direction, best: int) -> None:
+        """``μ ← μ − lr/σ² · Σ w_k (u(k) − μ)`` when the next step begins, in the slots that ``u(best)`` moves."""
+        if self.lr:
+            self._pending, self._best = policy, best
+
+    def begin(self, step: int, slots: Sequence[Slot]) -> None:
+        self._slots = slots
+        if self.lr or self.start != "zero":
+            for slot in slots:
+                mean = self.mean[slot.name] if slot.name in self.mean else self.initial(slot)
+                self.mean[slot.name] = mean.to(slot.param.device)
+        for slot in slots if self._pending else ():
+            if self.moves(slot, self._best):
+                self._descend(slot, self.mean[slot.name])
+        self._pending, self._step = ZERO, step
+
+    def _descend(self, slot: Slot, mean: Tensor) -> None:
+        # u(k) − μ = σ z(k), also in slots that u(k) itself did not move.
+        terms = [(self.stream(slot, key), weight / self.sigma) for key, weight in self._pending.items()]
+        for block in noise.blocks(mean.view(-1)):
+            gradient = torch.zeros_like(block)
+            for stream, weight in terms:
+                gradient.add_(stream.next(block.numel()).to(block.dtype).mul_(weight))
+            block.sub_(gradient, alpha=self.lr)
+            self._travelled += self.lr**2 * _square(gradient)
+        if self.unit:
+            mean.div_(mean.norm().clamp_min(torch.finfo(mean.dtype).tiny))
+
+    def draw(self, slot: Slot, key: int) -> Tensor:
+        """``μ + σz``, in fp32 (fp64 for fp64 weights); zero in a slot that the direction does not move."""
+        out = torch.zeros(slot.param.shape, dtype=_dtype(slot), device=slot.param.device)
+        if self.moves(slot, key):
+            stream = self.stream(slot, key)
+            for block, mean in zip(noise.blocks(out.view(-1)), self._means(slot), strict=False):
+                block.copy_(self._shifted(stream.next(block.numel()), mean, out.dtype))
+        return out
+
+    def add_(self, slot: Slot, core: Tensor, out: Tensor, scale: float) -> None:
+        # Two roundings, as in Gaussian.
+        out.add_(core.to(out.dtype).mul(scale))
+
+    def move_(self, slot: Slot, direction: Direction, keep: float = 1.0) -> None:
+        if not slot.param.is_contiguous():
+            super().move_(slot, direction, keep)
+            return
+        terms = [(self.stream(slot, key), weight) for key, weight in direction.items() if self.moves(slot, key)]
+        if not terms and keep == 1.0:
+            return
+        for block, mean in zip(noise.blocks(slot.param.view(-1)), self._means(slot), strict=False):
+            out = _accumulator(block)
+            if keep != 1.0:
+                out.mul_(keep)
+            for stream, weight in terms:
+                shifted = self._shifted(stream.next(block.numel()), mean, _dtype(slot))
+                out.add_(shifted.to(out.dtype).mul_(weight))
+            if out is not block:
+                block.copy_(out)
+
+    def _means(self, slot: Slot) -> Iterator[Tensor | None]:
+        """Blocks of μ; None where it is zero and not held."""
+        mean = self.mean.get(slot.name)
+        return repeat(None) if mean is None else noise.blocks(mean.view(-1))
+
+    def _shifted(self, z: Tensor, mean: Tensor | None, dtype: torch.dtype) -> Tensor:
+        u = z.to(dtype).mul_(self.sigma)
+        return u if mean is None else u.add_(mean)
+
+    def notes(self) -> dict[str, float]:
+        """``mean_norm`` is ``|μ|²/(dσ²)``; ``mean_coherence`` is ``|μ−μ₀|²`` over the sum of its squared steps.
+
+        A coherence of 1 is a random walk, more than 1 a drift in one direction.
+        """
+        if not self.mean:
+            return {}
+        size = sum(mean.numel() for mean in self.mean.values())
+        found = {"mean_norm": sum(map(_square, self.mean.values())) / (size * self.sigma**2)}
+        if self._travelled:
+            away = (
+                self.mean[s.name] if self.start == "zero" else self.mean[s.name] - self.initial(s) for s in self._slots
+            )
+            found["mean_coherence"] = sum(map(_square, away)) / self._travelled
+        return found
+
+    def state_dict(self) -> dict[str, Tensor | int | float]:
+        state: dict[str, Tensor | int | float] = {f"mean.{name}": mean for name, mean in self.mean.items()}
+        state |= {"step": self._step, "best": self._best, "travelled": self._travelled}
+        for i, (key, weight) in enumerate(self._pending.items()):
+            state |= {f"key.{i}": key, f"weight.{i}": weight}
+        return state
+
+    def load_state_dict(self, state: dict[str, Tensor | int | float]) -> None:
+        self.mean = {k.removeprefix("mean."): v.clone() for k, v in state.items() if isinstance(v, Tensor)}
+        self._step, self._best, self._travelled = int(state["step"]), int(state["best"]), float(state["travelled"])
+        count = sum(k.startswith("key.") for k in state)
+        self._pending = Direction({int(state[f"key.{i}"]): float(state[f"weight.{i}"]) for i in range(count)})
+
+    def state_bytes(self) -> int:
+        return sum(mean.numel() * mean.element_size() for mean in self.mean.values())
+
+
+def _dtype(slot: Slot) -> torch.dtype:
+    return torch.float64 if slot.param.dtype == torch.float64 else torch.float32
+
+
+def _square(x: Tensor) -> float:
+    return float(torch.linalg.vector_norm(x, dtype=torch.float64)) ** 2
+
+
+@lru_cache(maxsize=64)
+def _lowest(seed: int, ids: tuple[int, ...], count: int) -> frozenset[int]:
+    """A uniformly random subset of the given size; independent of the order of the ids."""
+    return frozenset(sorted(ids, key=lambda slot_id: mix(seed, slot_id))[:count])

@@ -1,0 +1,174 @@
+"""Perturbations of a matrix inside a low-rank subspace ``{U Z Vᵀ}``, aligned with an estimated gradient ``U S Vᵀ``."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from zobench.zo import noise
+from zobench.zo.direction import Direction
+from zobench.zo.keys import mix, tag
+from zobench.zo.perturbation import Gaussian, Perturbation
+from zobench.zo.slot import Slot
+
+SignScope = Literal["per_matrix", "common", "fixed"]
+SVD = Literal["randomized", "full"]
+
+OVERSAMPLING, POWER_ITERATIONS = 8, 2
+
+
+@dataclass(frozen=True)
+class Basis:
+    """``U`` (m × r) and ``V`` (n × r) with orthonormal columns, and ``S`` (r), the gradient's core."""
+
+    U: Tensor
+    S: Tensor
+    V: Tensor
+
+
+def truncated_svd(matrix: Tensor, rank: int, key: int, svd: SVD = "randomized") -> Basis:
+    """The leading ``min(rank, m, n)`` singular triplets, by the range finder of arXiv:0909.4061, Algorithm 4.4.
+
+    A matrix whose short side is within the oversampled rank is decomposed in full. The largest entry of each column
+    of ``U`` is made positive, so that the basis does not hang on a library's choice of signs.
+    """
+    m, n = matrix.shape
+    width = rank + OVERSAMPLING
+    if svd == "full" or width >= min(m, n):
+        U, S, Vh = torch.linalg.svd(matrix, full_matrices=False)
+    else:
+        Q = _orthonormal(matrix @ noise.gaussian(key, 0, torch.Size((n, width)), matrix.device).to(matrix.dtype))
+        for _ in range(POWER_ITERATIONS):
+            Q = _orthonormal(matrix @ _orthonormal(matrix.T @ Q))
+        U, S, Vh = torch.linalg.svd(Q.T @ matrix, full_matrices=False)
+        U = Q @ U
+    U, S, V = U[:, :rank], S[:rank], Vh[:rank].T
+    signs = U.gather(0, U.abs().argmax(0, keepdim=True)).sign()
+    return Basis((U * signs).contiguous(), S.clone(), (V * signs).contiguous())
+
+
+def aligned(core: Tensor, S: Tensor, target: float) -> Tensor:
+    """``Z − αS`` with α such that ``⟨S, Z − αS⟩ = target · ‖S‖``; unchanged where S is zero. Cores may be stacked."""
+    unit = S / S.norm().clamp_min(torch.finfo(S.dtype).tiny)
+    excess = (core.diagonal(dim1=-2, dim2=-1) * unit).sum(-1, keepdim=True) - target
+    return core - torch.diag_embed(excess * unit)
+
+
+class AlignedSubspace(Gaussian):
+    """``u = U Z Vᵀ`` on matrices that have a basis, with ``⟨S, Z⟩ = ξ √δ ‖S‖``; a Gaussian on all other slots.
+
+    ``Z`` is a Gaussian r × r core whose component along S is replaced (arXiv:2510.18228). Without any basis this is
+    the Gaussian of MeZO.
+
+    Args:
+        rank: r, cut to the short side of a matrix.
+        sign: ξ = ±1, drawn ``per_matrix``, once for all matrices (``common``), or ``fixed`` at +1.
+        embeddings: whether embedding matrices get a basis too.
+        svd: ``randomized`` or ``full``.
+
+    State: r (m + n + 1) numbers per matrix, in fp32 (fp64 for fp64 weights).
+    """
+
+    def __init__(self, rank: int, *, sign: SignScope = "per_matrix", embeddings: bool = True, svd: SVD = "randomized"):
+        self.rank = rank
+        self.sign_scope = sign
+        self.embeddings = embeddings
+        self.svd: SVD = svd
+        self.delta = 1.0
+        self.bases: dict[str, Basis] = {}
+
+    def begin(self, step: int, slots: Sequence[Slot]) -> None:
+        """Bases read from a file go to their weights' device."""
+        for slot in slots:
+            if (basis := self.bases.get(slot.name)) and basis.U.device != slot.param.device:
+                self.bases[slot.name] = Basis(*(x.to(slot.param.device) for x in vars(basis).values()))
+
+    def forget(self) -> None:
+        """Drop all bases: draws are Gaussian until the next fit. Only while the weights are settled."""
+        self.bases = {}
+
+    def fit(self, slots: Sequence[Slot], gradient: Direction, key: int) -> float:
+        """Bases from the SVD of a Gaussian gradient estimate, replayed one matrix at a time.
+
+        Returns:
+            The share of the estimate's energy inside its subspace, averaged over matrices.
+        """
+        self.forget()
+        shares = []
+        for slot in filter(self._takes, slots):
+            estimate = self.estimate(slot, gradient)
+            self.bases[slot.name] = truncated_svd(estimate, self.rank, mix(key, slot.id), self.svd)
+            shares.append(self.captured(slot, estimate))
+        return float(torch.stack([s.cpu() for s in shares]).mean()) if shares else 0.0
+
+    def randomise(self, slots: Sequence[Slot], key: int) -> None:
+        """Uniformly random bases with equal singular values, which know nothing of the gradient."""
+        self.forget()
+        for slot in filter(self._takes, slots):
+            dtype = torch.float64 if slot.param.dtype == torch.float64 else torch.float32
+            r = min(self.rank, *slot.param.shape)
+            sides = (
+                noise.gaussian(mix(key, side), slot.id, torch.Size((n, r)), slot.param.device).to(dtype)
+                for side, n in enumerate(slot.param.shape)
+            )
+            U, V = (_orthonormal(side) for side in sides)
+            self.bases[slot.name] = Basis(U, torch.ones(r, dtype=dtype, device=U.device), V)
+
+    def captured(self, slot: Slot, gradient: Tensor) -> Tensor:
+        """``‖Uᵀ G V‖² / ‖G‖²``: the share of a gradient's energy inside the slot's subspace, as a scalar tensor."""
+        basis = self.bases[slot.name]
+        energy = gradient.square().sum().clamp_min(torch.finfo(gradient.dtype).tiny)
+        return (basis.U.T @ gradient @ basis.V).square().sum() / energy
+
+    def sign(self, slot: Slot, key: int) -> int:
+        """ξ of this key and matrix."""
+        if self.sign_scope == "fixed":
+            return 1
+        scope = slot.id if self.sign_scope == "per_matrix" else 0
+        return 1 - 2 * (mix(key, scope, tag("sign")) & 1)
+
+    def draw(self, slot: Slot, key: int) -> Tensor:
+        """The aligned core of a slot with a basis, in the basis's dtype; of any other the Gaussian's."""
+        basis = self.bases.get(slot.name)
+        if basis is None:
+            return super().draw(slot, key)
+        r = len(basis.S)
+        core = noise.gaussian(key, slot.id, torch.Size((r, r)), slot.param.device).to(basis.S.dtype)
+        return aligned(core, basis.S, self.sign(slot, key) * math.sqrt(self.delta))
+
+    def add_(self, slot: Slot, core: Tensor, out: Tensor, scale: float) -> None:
+        basis = self.bases.get(slot.name)
+        if basis is None:
+            super().add_(slot, core, out, scale)
+        else:
+            out.addmm_(basis.U @ core, basis.V.T, alpha=scale)
+
+    def move_(self, slot: Slot, direction: Direction, keep: float = 1.0) -> None:
+        # Gaussian.move_ streams whole-tensor noise, which a slot with a basis does not have.
+        move_ = Perturbation.move_ if slot.name in self.bases else Gaussian.move_
+        move_(self, slot, direction, keep)
+
+    def _takes(self, slot: Slot) -> bool:
+        return slot.param.ndim == 2 and (self.embeddings or slot.kind == "matrix")
+
+    def state_dict(self) -> dict[str, Tensor | int | float]:
+        return {f"{part}.{name}": x for name, basis in self.bases.items() for part, x in vars(basis).items()}
+
+    def load_state_dict(self, state: dict[str, Tensor | int | float]) -> None:
+        parts: dict[str, dict[str, Tensor]] = {}
+        for key, value in state.items():
+            part, _, name = key.partition(".")
+            assert isinstance(value, Tensor)
+            parts.setdefault(name, {})[part] = value.clone()
+        self.bases = {name: Basis(**part) for name, part in parts.items()}
+
+    def state_bytes(self) -> int:
+        return sum(x.numel() * x.element_size() for basis in self.bases.values() for x in vars(basis).values())
+
+
+def _orthonormal(matrix: Tensor) -> Tensor:
+    """An orthonormal basis of the columns' span."""
+    return torch.linalg.qr(matrix).Q

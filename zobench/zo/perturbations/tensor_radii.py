@@ -1,0 +1,40 @@
+"""A smoothing radius of its own for each tensor: ``r_l z_l`` is measured, ``K(r_l) z_l`` is applied."""
+
+from collections.abc import Callable, Sequence
+
+from torch import Tensor
+
+from zobench.zo.direction import Direction
+from zobench.zo.kernels import Kernel
+from zobench.zo.perturbation import Perturbation
+from zobench.zo.perturbations.wrapper import Wrapper
+from zobench.zo.slot import Slot
+
+
+class TensorRadii(Wrapper):
+    """Scales the base's draw of each tensor by ``r_l``, or by ``K(r_l)``; the lowest bit of the key says which.
+
+    The kernel is frozen at ``begin``; nothing else is held.
+
+    Args:
+        base: the distribution of z.
+        kernel_at: step → kernel.
+    """
+
+    def __init__(self, base: Perturbation, kernel_at: Callable[[int], Kernel]):
+        super().__init__(base)
+        self.kernel_at = kernel_at
+        self.kernel = kernel_at(0)
+
+    @staticmethod
+    def pair(key: int) -> tuple[Direction, Direction]:
+        """The directions ``r ⊙ z`` and ``K(r) ⊙ z`` of one key."""
+        return Direction.ray(key & ~1), Direction.ray(key | 1)
+
+    def begin(self, step: int, slots: Sequence[Slot]) -> None:
+        self.kernel = self.kernel_at(step)
+        super().begin(step, slots)
+
+    def draw(self, slot: Slot, key: int) -> Tensor:
+        r = self.kernel.radius(key & ~1, slot.id)
+        return self.base.draw(slot, key & ~1).mul(self.kernel(r) if key & 1 else r)

@@ -1,0 +1,36 @@
+"""The base of perturbations that change another one."""
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from zobench.zo.perturbation import Perturbation
+from zobench.zo.slot import Slot
+
+
+class Wrapper(Perturbation):
+    """Passes everything on to ``base``; a subclass overrides what it changes."""
+
+    def __init__(self, base: Perturbation):
+        self.base = base
+
+    def begin(self, step: int, slots: Sequence[Slot]) -> None:
+        self.base.begin(step, slots)
+
+    def draw(self, slot: Slot, key: int) -> Tensor:
+        return self.base.draw(slot, key)
+
+    def add_(self, slot: Slot, core: Tensor, out: Tensor, scale: float) -> None:
+        self.base.add_(slot, core, out, scale)
+
+    def after(self, step: int, slots: Sequence[Slot]) -> None:
+        self.base.after(step, slots)
+
+    def state_dict(self) -> dict[str, Tensor | int | float]:
+        return self.base.state_dict()
+
+    def load_state_dict(self, state: dict[str, Tensor | int | float]) -> None:
+        self.base.load_state_dict(state)
+
+    def state_bytes(self) -> int:
+        return self.base.state_bytes()
