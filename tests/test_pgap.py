@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from zobench import build
+from zobench.errors import ConfigError
 from zobench.methods.mezo import MeZO
 from zobench.methods.pgap import PGAP
 from zobench.zo import Direction, Gaussian, Oracle, make_slots, mix, noise
@@ -345,7 +346,6 @@ def test_cost_of_the_other_readings():
     ("steps", "forwards", "total"),
     [
         (None, 22, 1),
-        (None, 21, 0),
         (None, 220, 100),
         (None, 239, 100),
         (None, 242, 101),
@@ -356,6 +356,12 @@ def test_cost_of_the_other_readings():
 def test_a_budget_in_forward_passes_pays_for_the_probes(steps, forwards, total):
     method = PGAP([("w", torch.zeros(2, 2))], lr=0.0)
     assert build._total_steps(steps, forwards, method) == total
+
+
+def test_a_budget_below_the_first_step_is_refused():
+    method = PGAP([("w", torch.zeros(2, 2))], lr=0.0)
+    with pytest.raises(ConfigError, match="forwards=21: one step of this method takes 22"):
+        build._total_steps(None, 21, method)
 
 
 def test_a_constant_budget_is_as_before():

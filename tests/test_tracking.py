@@ -1,10 +1,13 @@
 """What wandb is sent, read back from its offline file."""
 
 import json
+import os
 import struct
+import subprocess
+import sys
+from pathlib import Path
 
-from zobench import config
-from zobench.run import run
+ROOT = Path(__file__).parent.parent
 
 
 def records(path):
@@ -28,10 +31,13 @@ def records(path):
             yield record
 
 
-def test_wandb_mirrors_the_record(tmp_path, monkeypatch):
-    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+def test_wandb_mirrors_the_record(tmp_path):
+    # A process of its own: wandb reads its environment once, and its service is shared within one.
     overrides = ["model=tiny-opt", "task=rte", "data=mini", "steps=4", "batch_size=4", "log_every=1", "tags=[trial]"]
-    row = run(config.compose(*overrides, f"runs_dir={tmp_path}", "wandb=offline"))
+    env = {k: v for k, v in os.environ.items() if k != "WANDB_API_KEY"} | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "zobench", *overrides, f"runs_dir={tmp_path}", "wandb=offline"]
+    subprocess.run(command, env=env, check=True, capture_output=True)
+    row = json.loads(next(tmp_path.rglob("summary.json")).read_text())
     found = list(records(next(tmp_path.rglob("*.wandb"))))
     runs = [r.run for r in found if r.HasField("run")]
     assert runs[-1].run_group == "rte/tiny-opt"
