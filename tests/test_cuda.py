@@ -2,11 +2,13 @@
 
 import pytest
 import torch
+from test_methods import IDS, METHODS, VARIANTS, Problem, make, train
 
-from zobench import config
+from zobench import checkpoint, config
 from zobench.run import run
 from zobench.zo import Direction, Gaussian, Oracle, Perturbation, make_slots
 
+SMALL = [f"task.splits.mini.{part}=8" for part in ("train", "dev", "test")]
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU")
 
 
@@ -26,14 +28,47 @@ def test_fused_move_and_restore(dtype):
 
 
 @pytest.mark.parametrize("task", ["sst2", "squad"])
-@pytest.mark.parametrize("method", ["mezo", "adamw"])
+@pytest.mark.parametrize("method", [name for name in METHODS if name != "zeroshot"])
 def test_a_run_repeats_itself_to_the_bit(task, method, tmp_path):
     rows = []
     for folder in ("a", "b"):
-        overrides = ["model=tiny-llama", f"task={task}", "data=mini", f"method={method}", "steps=6", "batch_size=4"]
+        overrides = [
+            "model=tiny-llama",
+            f"task={task}",
+            "data=mini",
+            *SMALL,
+            f"method={method}",
+            "steps=4",
+            "batch_size=4",
+        ]
         overrides += ["device=cuda", "wandb=disabled", "tuning=last_layers", "tuning.layers=1"]
         rows.append(run(config.compose(*overrides, f"runs_dir={tmp_path / folder}")))
     assert rows[0]["device"].startswith("cuda")
     assert rows[0]["weights_checksum"] == rows[1]["weights_checksum"]
     assert rows[0]["gpu_hours"] > 0
     assert rows[0]["peak_gib"] > rows[0]["weights_gib"] > 0
+
+
+class OnGPU(Problem):
+    """The problem of the contract tests, its tensors on the GPU."""
+
+    def __init__(self):
+        super().__init__()
+        self.parameters = {name: p.cuda() for name, p in self.parameters.items()}
+        self.ids, self.targets = self.ids.cuda(), self.targets.cuda()
+
+
+@pytest.mark.parametrize(("name", "overrides"), VARIANTS, ids=IDS)
+def test_resume(name, overrides, tmp_path):
+    whole, first, second = OnGPU(), OnGPU(), OnGPU()
+    train(whole, make(whole, name, overrides), 9)
+    half = make(first, name, overrides)
+    train(first, half, 4)
+    checkpoint.save(tmp_path, half.slots, half.state_dict(), {})
+    rest = make(second, name, overrides)
+    found = checkpoint.load(tmp_path)
+    checkpoint.restore(rest.slots, found.weights)
+    rest.load_state_dict(found.method)
+    train(second, rest, 5)
+    for key, tensor in whole.parameters.items():
+        assert torch.equal(tensor, second.parameters[key]), key
