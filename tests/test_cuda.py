@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from test_methods import IDS, METHODS, VARIANTS, Problem, make, train
+from test_methods import IDS, METHODS, VARIANTS, Problem, check_resume
 
-from zobench import checkpoint, config
+from zobench import config
 from zobench.run import run
 from zobench.zo import Direction, Gaussian, Oracle, Perturbation, make_slots
 
@@ -60,15 +60,4 @@ class OnGPU(Problem):
 
 @pytest.mark.parametrize(("name", "overrides"), VARIANTS, ids=IDS)
 def test_resume(name, overrides, tmp_path):
-    whole, first, second = OnGPU(), OnGPU(), OnGPU()
-    train(whole, make(whole, name, overrides), 9)
-    half = make(first, name, overrides)
-    train(first, half, 4)
-    checkpoint.save(tmp_path, half.slots, half.state_dict(), {})
-    rest = make(second, name, overrides)
-    found = checkpoint.load(tmp_path)
-    checkpoint.restore(rest.slots, found.weights)
-    rest.load_state_dict(found.method)
-    train(second, rest, 5)
-    for key, tensor in whole.parameters.items():
-        assert torch.equal(tensor, second.parameters[key]), key
+    check_resume(OnGPU, name, overrides, tmp_path)

@@ -128,13 +128,18 @@ def test_ledger(name, overrides):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
 def test_resume(name, overrides, dtype, tmp_path):
     """Stopping at a step and going on from files equals not stopping, bit for bit."""
-    whole, first, second = Problem(dtype), Problem(dtype), Problem(dtype)
+    check_resume(lambda: Problem(dtype), name, overrides, tmp_path)
+
+
+def check_resume(problem, name, overrides, folder):
+    """Nine steps in one go against four, files, and five more; ``problem()`` makes the problem anew."""
+    whole, first, second = problem(), problem(), problem()
     train(whole, make(whole, name, overrides), 9)
     half = make(first, name, overrides)
     train(first, half, 4)
-    checkpoint.save(tmp_path, half.slots, half.state_dict(), {})
+    checkpoint.save(folder, half.slots, half.state_dict(), {})
     rest = make(second, name, overrides)
-    found = checkpoint.load(tmp_path)
+    found = checkpoint.load(folder)
     checkpoint.restore(rest.slots, found.weights)
     rest.load_state_dict(found.method)
     train(second, rest, 5)

@@ -91,7 +91,8 @@ class Cell:
     def _fill_cache(self, parts: Parts) -> None:
         if parts.objective.prefix is None:
             return
-        examples = [*parts.train, *parts.dev, *parts.test]
+        trained = parts.train if parts.settings.total_steps else []
+        examples = [*trained, *parts.dev, *parts.test]
         sequences = len(parts.objective.sequences(examples))
         with self.clocks("cache"), self.console.task("caching the frozen layers", sequences) as bar:
             used = parts.objective.prepare(examples, bar.advance)
@@ -140,7 +141,8 @@ class Cell:
         method, prefix = parts.method, parts.objective.prefix
         weights = sum(p.numel() * p.element_size() for p in parts.model.parameters())
         state = method.state_bytes()
-        self.row.setdefault("weights_checksum", checkpoint.checksum(method.slots))
+        if "weights_checksum" not in self.row:  # hashing all weights is not for nothing
+            self.row["weights_checksum"] = checkpoint.checksum(method.slots)
         return {
             "steps": method.t,
             "forwards": method.oracle.forwards,

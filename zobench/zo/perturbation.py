@@ -5,7 +5,7 @@
 ``move_`` adds a whole direction to the weights, and must equal its definition here bit for bit.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -78,6 +78,22 @@ class Perturbation:
         return 0
 
 
+def move_blocks_(slot: Slot, terms: Sequence[tuple[Callable[[int], Tensor], float]], keep: float) -> None:
+    """``θ ← keep·θ + Σ w_k u_k`` block after block, for a contiguous slot and draws that come in blocks.
+
+    Args:
+        terms: (the next ``n`` numbers of a draw, which may be overwritten; its weight).
+    """
+    for block in noise.blocks(slot.param.view(-1)):
+        out = _accumulator(block)
+        if keep != 1.0:
+            out.mul_(keep)
+        for following, weight in terms:
+            out.add_(following(block.numel()).to(out.dtype).mul_(weight))
+        if out is not block:
+            block.copy_(out)
+
+
 class Gaussian(Perturbation):
     """``u ~ N(0, I)`` over all trainable weights: matrices, embeddings and vectors alike. No state."""
 
@@ -96,12 +112,5 @@ class Gaussian(Perturbation):
         direction = self.local(slot, direction)
         if not direction and keep == 1.0:
             return
-        terms = [(noise.GaussianStream(k, slot.id, slot.param.device), w) for k, w in direction.items()]
-        for block in noise.blocks(slot.param.view(-1)):
-            out = _accumulator(block)
-            if keep != 1.0:
-                out.mul_(keep)
-            for stream, weight in terms:
-                out.add_(stream.next(block.numel()).to(out.dtype).mul_(weight))
-            if out is not block:
-                block.copy_(out)
+        device = slot.param.device
+        move_blocks_(slot, [(noise.GaussianStream(k, slot.id, device).next, w) for k, w in direction.items()], keep)

@@ -1,6 +1,6 @@
 """Gaussian directions about a learned mean: ``u ~ N(μ, σ²I)``, on all slots or on a random subset of them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from itertools import repeat
 from typing import Literal
@@ -11,7 +11,7 @@ from torch import Tensor
 from zobench.zo import noise
 from zobench.zo.direction import ZERO, Direction
 from zobench.zo.keys import mix, tag
-from zobench.zo.perturbation import Perturbation, _accumulator
+from zobench.zo.perturbation import Perturbation, move_blocks_
 from zobench.zo.slot import Slot
 
 Start = Literal["zero", "unit_per_tensor"]
@@ -106,9 +106,9 @@ class MeanShift(Perturbation):
         """``μ + σz``, in fp32 (fp64 for fp64 weights); zero in a slot that the direction does not move."""
         out = torch.zeros(slot.param.shape, dtype=_dtype(slot), device=slot.param.device)
         if self.moves(slot, key):
-            stream = self.stream(slot, key)
-            for block, mean in zip(noise.blocks(out.view(-1)), self._means(slot), strict=False):
-                block.copy_(self._shifted(stream.next(block.numel()), mean, out.dtype))
+            following = self._shifted(slot, key)
+            for block in noise.blocks(out.view(-1)):
+                block.copy_(following(block.numel()))
         return out
 
     def add_(self, slot: Slot, core: Tensor, out: Tensor, scale: float) -> None:
@@ -119,27 +119,24 @@ class MeanShift(Perturbation):
         if not slot.param.is_contiguous():
             super().move_(slot, direction, keep)
             return
-        terms = [(self.stream(slot, key), weight) for key, weight in direction.items() if self.moves(slot, key)]
-        if not terms and keep == 1.0:
-            return
-        for block, mean in zip(noise.blocks(slot.param.view(-1)), self._means(slot), strict=False):
-            out = _accumulator(block)
-            if keep != 1.0:
-                out.mul_(keep)
-            for stream, weight in terms:
-                shifted = self._shifted(stream.next(block.numel()), mean, _dtype(slot))
-                out.add_(shifted.to(out.dtype).mul_(weight))
-            if out is not block:
-                block.copy_(out)
+        terms = [(self._shifted(slot, key), weight) for key, weight in direction.items() if self.moves(slot, key)]
+        if terms or keep != 1.0:
+            move_blocks_(slot, terms, keep)
 
     def _means(self, slot: Slot) -> Iterator[Tensor | None]:
         """Blocks of μ; None where it is zero and not held."""
         mean = self.mean.get(slot.name)
         return repeat(None) if mean is None else noise.blocks(mean.view(-1))
 
-    def _shifted(self, z: Tensor, mean: Tensor | None, dtype: torch.dtype) -> Tensor:
-        u = z.to(dtype).mul_(self.sigma)
-        return u if mean is None else u.add_(mean)
+    def _shifted(self, slot: Slot, key: int) -> Callable[[int], Tensor]:
+        """The next numbers of ``μ + σz`` for one slot and key."""
+        stream, means, dtype = self.stream(slot, key), self._means(slot), _dtype(slot)
+
+        def following(n: int) -> Tensor:
+            u, mean = stream.next(n).to(dtype).mul_(self.sigma), next(means)
+            return u if mean is None else u.add_(mean)
+
+        return following
 
     def notes(self) -> dict[str, float]:
         """``mean_norm`` is ``|μ|²/(dσ²)``; ``mean_coherence`` is ``|μ−μ₀|²`` over the sum of its squared steps.
