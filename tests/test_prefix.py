@@ -13,6 +13,7 @@ TUNINGS = {
     "last_layers": lambda: LastLayers(layers=1),
     "norms": lambda: LastLayers(layers=1, only="norm", final_norm=True),
     "lora": lambda: LoRA(layers=1, r=4),
+    "mlp": lambda: LastLayers(layers=1, only="fc[12]|mlp"),
 }
 
 
@@ -58,6 +59,11 @@ def count_runs(layer):
     return rows
 
 
+def is_behind_attention(named):
+    """Whether only the second half of the last layer trains, so that the cut lies behind its attention."""
+    return all("fc" in name or "mlp" in name for name, _ in named)
+
+
 def agree(cached, plain, batch):
     assert float(value(cached, batch)) == pytest.approx(float(value(plain, batch)), abs=1e-5)
     assert flat(cached.scores(batch)) == pytest.approx(flat(plain.scores(batch)), abs=1e-5)
@@ -80,14 +86,15 @@ def test_cached_equals_plain(tuned, encode, name, shared):
 
 @torch.no_grad()
 def test_the_frozen_layers_run_once_per_sequence(tuned, encode):
-    tiny, _ = tuned
+    tiny, named = tuned
     task, examples = encode(tiny, "sst2")
     cached, plain = both(tiny, task)
     below, above = (count_runs(layer) for layer in tiny.model.get_decoder().layers)
     cached.prepare(examples)
     cached.prepare(examples)
     assert sum(below) == len(examples)
-    assert not above
+    assert sum(above) == (len(examples) if is_behind_attention(named) else 0)
+    above.clear()
     cached.scores(examples)
     cached.loss_sum(examples[:4])
     assert sum(below) == len(examples)
@@ -98,18 +105,20 @@ def test_the_frozen_layers_run_once_per_sequence(tuned, encode):
 
 @pytest.mark.parametrize(("name", "shared"), [("sst2", True), ("sst2", False), ("squad", True)])
 @torch.no_grad()
-def test_the_sequences_asked_for_are_cached(tuned, encode, name, shared):
-    tiny, _ = tuned
+def test_what_is_asked_for_is_cached(tuned, encode, name, shared):
+    tiny, named = tuned
     task, examples = encode(tiny, name)
     cached, plain = both(tiny, task, shared)
-    sequences = cached.sequences([*examples, *examples[:3]])
-    rows = {row.ids for e in examples for row in e.rows}
-    assert set(sequences) == ({e.shared[0] for e in examples} if name == "sst2" and shared else rows)
-    assert len(sequences) == len(set(sequences))
+    tails = cached.tails([*examples, *examples[:3]])
+    rows = {(row.ids[:-1], row.option_len) for e in examples for row in e.rows}
+    assert set(tails) == ({(e.shared[0], 1) for e in examples} if name == "sst2" and shared else rows)
+    assert len(tails) == len(set(tails))
     seen = []
     size = cached.prepare(examples, seen.append)
-    assert sum(seen) == len(sequences), "the progress bar ends full"
-    assert size == cached.prefix.bytes == sum(len(ids) for ids in sequences) * WIDTH * 4
+    assert sum(seen) == len(tails), "the progress bar ends full"
+    behind_attention = is_behind_attention(named)
+    numbers = sum(2 * tail.last for tail in tails) if behind_attention else sum(len(tail.ids) for tail in tails)
+    assert size == cached.prefix.bytes == numbers * WIDTH * 4
     assert plain.prefix is None
     assert plain.prepare(examples) == 0
 
@@ -214,3 +223,12 @@ def test_training_the_final_norm_alone(tiny, encode):
     cached, plain = both(tiny, task)
     cached.prepare(examples)
     agree(cached, plain, examples)
+
+
+@pytest.mark.parametrize("only", ["fc[12]|mlp", "norm", "q_proj", "final_layer_norm|post_attention", "^$"])
+def test_the_cut_lies_behind_attention_only_where_nothing_before_trains(tiny, mini, only):
+    from zobench.objective.cuts import AttentionCut
+
+    LastLayers(layers=1, only=only, final_norm=True).apply(tiny.model, tiny.spec, 0)
+    prefix = Objective(tiny.model, tiny.tokenizer, mini("sst2")[0], cache_gib=1.0).prefix
+    assert isinstance(prefix._cut, AttentionCut) == (only not in ("norm", "q_proj"))

@@ -93,7 +93,7 @@ class Cell:
             return
         trained = parts.train if parts.settings.total_steps else []
         examples = [*trained, *parts.dev, *parts.test]
-        sequences = len(parts.objective.sequences(examples))
+        sequences = len(parts.objective.tails(examples))
         with self.clocks("cache"), self.console.task("caching the frozen layers", sequences) as bar:
             used = parts.objective.prepare(examples, bar.advance)
         self.console.say(f"cached the frozen layers of {sequences} sequences, {used / 2**20:.0f} MiB")

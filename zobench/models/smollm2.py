@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 
+from zobench.cache import cache_dir
 from zobench.errors import ModelError
 from zobench.models.base import Loaded, ModelSpec, quiet
 from zobench.models.hub import load_folder
@@ -28,11 +29,6 @@ class SmolLM2(ModelSpec):
 
     def load(self, *, dtype: torch.dtype, device: torch.device, attention: str) -> Loaded:
         return load_folder(converted(), dtype=dtype, device=device, attention=attention)
-
-
-def cache_dir() -> Path:
-    """Where zobench keeps what it derives: ``$ZOBENCH_CACHE``, else ``~/.cache/zobench``."""
-    return Path(os.environ.get("ZOBENCH_CACHE", "~/.cache/zobench")).expanduser()
 
 
 def converted() -> Path:

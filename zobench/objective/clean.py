@@ -13,8 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from zobench.objective.cuts import Tail, pad_right, pick
 from zobench.objective.encode import MAX_NEW_TOKENS, Encoded, Row
-from zobench.objective.prefix import Prefix, frozen_layers, pad_right
+from zobench.objective.prefix import Prefix, frozen_layers
+from zobench.objective.shelf import Shelf
 from zobench.tasks.base import Task
 
 
@@ -24,16 +26,26 @@ class Objective:
     Args:
         shared_prompt: use one sequence per example where possible; False forces one per option (for tests).
         cache_gib: memory for activations of frozen lower layers; 0 turns the cache off.
+        shelf: where those activations are kept for other runs; None for nowhere.
     """
 
-    def __init__(self, model: Any, tokenizer: Any, task: Task, *, cache_gib: float = 0.0, shared_prompt: bool = True):
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        task: Task,
+        *,
+        cache_gib: float = 0.0,
+        shared_prompt: bool = True,
+        shelf: Shelf | None = None,
+    ):
         self.model, self.tokenizer, self.task = model, tokenizer, task
         self.shared_prompt = shared_prompt
         self.device = next(model.parameters()).device
         self.tokens = 0
         depth = frozen_layers(model) if cache_gib > 0 else 0
         budget = int(cache_gib * 2**30)
-        self.prefix = Prefix(model, self._backbone, depth=depth, budget_bytes=budget) if depth else None
+        self.prefix = Prefix(model, self._backbone, depth=depth, budget_bytes=budget, shelf=shelf) if depth else None
 
     def loss_sum(self, batch: Sequence[Encoded]) -> tuple[Tensor, int]:
         """Summed loss and its weight: examples for classification, answer tokens for lm. Their ratio is the loss."""
@@ -42,7 +54,7 @@ class Objective:
             return -torch.cat(logits).sum(), sum(e.rows[e.gold].option_len for e in batch)
         gold = torch.tensor([e.gold for e in batch], device=self.device)
         if (pairs := self._shared(batch)) is not None:
-            hidden = self._last_hidden([prompt for prompt, _ in pairs])
+            hidden = self._hidden([Tail(prompt, 1) for prompt, _ in pairs])
             options = torch.tensor([ids for _, ids in pairs], device=self.device)
             rows = self._head()[options].float()
             scores = torch.einsum("eh,eoh->eo", hidden.float(), rows)
@@ -53,7 +65,7 @@ class Objective:
     def scores(self, batch: Sequence[Encoded]) -> list[list[float]]:
         """Mean log-probability of each option's tokens, per example."""
         if (pairs := self._shared(batch)) is not None:
-            logits = F.linear(self._last_hidden([prompt for prompt, _ in pairs]), self._head()).float()
+            logits = F.linear(self._hidden([Tail(prompt, 1) for prompt, _ in pairs]), self._head()).float()
             normalised = torch.log_softmax(logits, dim=-1)
             return [[float(normalised[i, t]) for t in ids] for i, (_, ids) in enumerate(pairs)]
         return [s.tolist() for s in self._means(batch)]
@@ -89,16 +101,16 @@ class Objective:
         """Fill the cache of frozen layers for these examples. Returns its size in bytes."""
         if self.prefix is None:
             return 0
-        self.prefix.fill(self.sequences(examples), progress)
+        self.prefix.fill(self.tails(examples), progress)
         return self.prefix.bytes
 
-    def sequences(self, examples: Sequence[Encoded]) -> list[tuple[int, ...]]:
-        """The distinct sequences that losses and scores of these examples run through the model."""
-        found: dict[tuple[int, ...], None] = {}
+    def tails(self, examples: Sequence[Encoded]) -> list[Tail]:
+        """The distinct requests for hidden states that losses and scores of these examples consist of."""
+        found: dict[Tail, None] = {}
         for e in examples:
             pair = e.shared if self.shared_prompt and self.task.loss == "classification" else None
-            for ids in [pair[0]] if pair else [row.ids for row in e.rows]:
-                found[ids] = None
+            for tail in [Tail(pair[0], 1)] if pair else map(_tail, e.rows):
+                found[tail] = None
         return list(found)
 
     @staticmethod
@@ -117,25 +129,25 @@ class Objective:
 
     def _option_log_probs(self, rows: Sequence[Row]) -> list[Tensor]:
         """fp32 log-probabilities of each row's option tokens."""
-        hidden = self._hidden([row.ids for row in rows])
-        at = [(i, p) for i, row in enumerate(rows) for p in range(len(row.ids) - row.option_len - 1, len(row.ids) - 1)]
-        picked = hidden[[i for i, _ in at], [p for _, p in at]]
-        targets = torch.tensor([rows[i].ids[p + 1] for i, p in at], device=self.device)
-        logits = F.linear(picked, self._head()).float()
+        logits = F.linear(self._hidden([_tail(row) for row in rows]), self._head()).float()
+        targets = torch.tensor([t for row in rows for t in row.ids[-row.option_len :]], device=self.device)
         found = torch.log_softmax(logits, dim=-1).gather(-1, targets[:, None])[:, 0]
         return list(found.split([row.option_len for row in rows]))
 
-    def _last_hidden(self, sequences: list[tuple[int, ...]]) -> Tensor:
-        hidden = self._hidden(sequences)
-        return hidden[torch.arange(len(sequences)), torch.tensor([len(ids) - 1 for ids in sequences])]
-
-    def _hidden(self, sequences: list[tuple[int, ...]]) -> Tensor:
-        self.tokens += sum(len(ids) for ids in sequences)
-        padded = pad_right(sequences, self.device)
-        return self.prefix.hidden(sequences, padded) if self.prefix else self._backbone(padded)
+    def _hidden(self, tails: Sequence[Tail]) -> Tensor:
+        """Last hidden states at the requested positions (positions × width)."""
+        self.tokens += sum(len(tail.ids) for tail in tails)
+        if self.prefix:
+            return self.prefix.hidden(tails)
+        return pick(self._backbone(pad_right([tail.ids for tail in tails], self.device)), tails)
 
     def _backbone(self, ids: Tensor) -> Tensor:
         return self.model.base_model(input_ids=ids, use_cache=False).last_hidden_state
 
     def _head(self) -> Tensor:
         return self.model.get_output_embeddings().weight
+
+
+def _tail(row: Row) -> Tail:
+    """Where the option's tokens are predicted from; the last token predicts nothing."""
+    return Tail(row.ids[:-1], row.option_len)

@@ -1,19 +1,17 @@
-"""Activations below the first trainable layer: computed once per sequence, then reused.
+"""Activations below the first trainable parameter: computed once per sequence, then reused.
 
-With frozen embeddings and frozen lower layers, the input of the first trainable layer depends on the sequence alone.
-The model's own code does all the arithmetic: its list of layers is swapped for the part that is needed, and the input
-of the first remaining layer for the cached tensor.
+With frozen embeddings and frozen lower layers, what enters the first trainable layer depends on the sequence alone.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-Ids = tuple[int, ...]
-Backbone = Callable[[Tensor], Tensor]
+from zobench.objective.cuts import AttentionCut, Backbone, Cut, LayerCut, Tail
+from zobench.objective.shelf import Shelf
 
 
 def frozen_layers(model: Any) -> int:
@@ -33,84 +31,69 @@ def frozen_layers(model: Any) -> int:
 
 
 class Prefix:
-    """Runs the model from its first trainable layer on.
+    """Runs the model from its first trainable part on.
 
     Args:
-        backbone: token ids (rows × length) → last hidden states (rows × length × width).
-        depth: number of layers that are cached.
+        depth: number of layers below the first that trains, at least 1.
         budget_bytes: cached activations stop growing there; what does not fit is computed anew each time.
         batch_rows: sequences per forward when the cache is filled.
+        shelf: where filled caches are kept for other runs; None for nowhere.
     """
 
-    def __init__(self, model: Any, backbone: Backbone, *, depth: int, budget_bytes: int, batch_rows: int = 32):
-        self._decoder = model.get_decoder()
-        self._backbone = backbone
-        self._lower = nn.ModuleList(list(self._decoder.layers)[:depth])
-        self._upper = nn.ModuleList(list(self._decoder.layers)[depth:])
+    def __init__(
+        self,
+        model: Any,
+        backbone: Backbone,
+        *,
+        depth: int,
+        budget_bytes: int,
+        batch_rows: int = 32,
+        shelf: Shelf | None = None,
+    ):
+        decoder = model.get_decoder()
+        behind = depth == len(decoder.layers) - 1 and AttentionCut.fits(decoder, backbone)
+        self._cut: Cut = AttentionCut(decoder, backbone) if behind else LayerCut(decoder, backbone, depth)
+        self._model, self._shelf, self._device = model, shelf, next(model.parameters()).device
         self._budget, self._batch_rows = budget_bytes, batch_rows
-        self._cache: dict[Ids, Tensor] = {}
+        self._cache: dict[Hashable, Tensor] = {}
         self.bytes = 0
 
-    def fill(self, sequences: Sequence[Ids], progress: Callable[[int], None] = lambda n: None) -> None:
-        """Compute what is missing, longest first so that memory peaks at once."""
-        missing = sorted({ids for ids in sequences if ids not in self._cache}, key=len, reverse=True)
-        for start in range(0, len(missing), self._batch_rows):
-            chunk = missing[start : start + self._batch_rows]
-            for ids, hidden in zip(chunk, self._compute(chunk), strict=True):
-                size = hidden.numel() * hidden.element_size()
-                if self.bytes + size <= self._budget:
-                    self._cache[ids] = hidden.clone()
-                    self.bytes += size
+    def fill(self, tails: Sequence[Tail], progress: Callable[[int], None] = lambda n: None) -> None:
+        """Compute what is missing, longest first so that memory peaks at once; or take it from the shelf."""
+        missing = {self._cut.key(tail): tail for tail in tails if self._cut.key(tail) not in self._cache}
+        ordered = sorted(missing.values(), key=lambda tail: (-len(tail.ids), tail))
+        name = self._shelf.name(self._model, type(self._cut).__name__, self._batch_rows, ordered) if self._shelf else ""
+        found = self._shelf.load(name) if self._shelf else None
+        if found is not None:
+            self._keep(ordered, found)
+            progress(len(ordered))
+            return
+        begun, kept = time.monotonic(), True
+        for start in range(0, len(ordered), self._batch_rows):
+            chunk = ordered[start : start + self._batch_rows]
+            kept &= self._keep(chunk, self._below(chunk))
             progress(len(chunk))
+        if self._shelf and kept and time.monotonic() - begun > self._shelf.worth_seconds:
+            self._shelf.store(name, [self._cache[self._cut.key(tail)] for tail in ordered])
 
-    def hidden(self, sequences: Sequence[Ids], padded: Tensor) -> Tensor:
-        """Last hidden states of the sequences, whose right-padded ids are given."""
-        fresh = [ids for ids in sequences if ids not in self._cache]
-        computed = dict(zip(fresh, self._compute(fresh), strict=True)) if fresh else {}
-        first = self._cache[sequences[0]] if sequences[0] in self._cache else computed[sequences[0]]
-        entry = first.new_zeros((*padded.shape, first.shape[-1]))
-        for i, ids in enumerate(sequences):
-            found = self._cache.get(ids)
-            entry[i, : len(ids)] = computed[ids] if found is None else found
+    def hidden(self, tails: Sequence[Tail]) -> Tensor:
+        """Last hidden states at the requested positions (positions × width), one request after another."""
+        fresh = {self._cut.key(tail): tail for tail in tails if self._cut.key(tail) not in self._cache}
+        computed = dict(zip(fresh, self._below(list(fresh.values())), strict=True)) if fresh else {}
+        keys = [self._cut.key(tail) for tail in tails]
+        return self._cut.above([computed[k] if k in computed else self._cache[k] for k in keys], tails)
 
-        def substitute(module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
-            return (entry, *args[1:]), kwargs
+    def _below(self, tails: Sequence[Tail]) -> list[Tensor]:
+        # A first-order method differentiates through the upper part, which inference tensors do not allow.
+        with torch.inference_mode(False), torch.no_grad():
+            return self._cut.below(tails)
 
-        with self._only(self._upper):
-            handle = self._upper[0].register_forward_pre_hook(substitute, with_kwargs=True)
-            try:
-                return self._backbone(padded)
-            finally:
-                handle.remove()
-
-    def _compute(self, sequences: Sequence[Ids]) -> list[Tensor]:
-        """Input of the first trainable layer for each sequence, without its padding."""
-        device = next(self._decoder.parameters()).device
-        caught: list[Tensor] = []
-
-        def catch(module: nn.Module, args: tuple, output: Any) -> None:
-            caught.append(output[0] if isinstance(output, tuple) else output)
-
-        # A first-order method differentiates through the upper layers, which inference tensors do not allow.
-        with torch.inference_mode(False), torch.no_grad(), self._only(self._lower):
-            handle = self._lower[-1].register_forward_hook(catch)
-            try:
-                self._backbone(pad_right(sequences, device))
-            finally:
-                handle.remove()
-        return [caught[0][i, : len(ids)] for i, ids in enumerate(sequences)]
-
-    @contextmanager
-    def _only(self, layers: nn.ModuleList) -> Iterator[None]:
-        whole = self._decoder.layers
-        self._decoder.layers = layers
-        try:
-            yield
-        finally:
-            self._decoder.layers = whole
-
-
-def pad_right(sequences: Sequence[Ids], device: torch.device) -> Tensor:
-    """Token ids as a rectangle. Under a causal mask, padding on the right is seen by no real token."""
-    width = max(len(ids) for ids in sequences)
-    return torch.tensor([[*ids, *[0] * (width - len(ids))] for ids in sequences], device=device)
+    def _keep(self, tails: Sequence[Tail], entries: Sequence[Tensor]) -> bool:
+        """Cache what fits; whether all did."""
+        before = len(self._cache)
+        for tail, entry in zip(tails, entries, strict=True):
+            size = entry.numel() * entry.element_size()
+            if self.bytes + size <= self._budget:
+                self._cache[self._cut.key(tail)] = entry.to(self._device, copy=True)
+                self.bytes += size
+        return len(self._cache) == before + len(tails)

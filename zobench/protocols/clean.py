@@ -5,7 +5,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from zobench.cache import cache_dir
 from zobench.objective import Objective
+from zobench.objective.shelf import Shelf
 from zobench.tasks.base import Task
 from zobench.zo import Method
 
@@ -30,7 +32,10 @@ class Clean:
         return 0
 
     def objective(self, model: Any, tokenizer: Any, task: Task, cache_gib: float) -> Objective:
-        return Objective(model, tokenizer, task, cache_gib=cache_gib)
+        # On a GPU it takes longer to read the weights back, which name the file, than to compute again.
+        on_cpu = next(model.parameters()).device.type == "cpu"
+        shelf = Shelf(cache_dir() / "activations") if on_cpu else None
+        return Objective(model, tokenizer, task, cache_gib=cache_gib, shelf=shelf)
 
     def batch(self, step: int, n: int, batch_size: int, order_seed: int) -> list[int]:
         """Positions of a step's training examples: a fresh order each epoch, the short last batch kept.

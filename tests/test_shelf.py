@@ -1,0 +1,101 @@
+"""Activations kept on disk are the bits that computing again gives, and are found only where all else is equal."""
+
+import pytest
+import torch
+
+from zobench.models.tuning import LastLayers
+from zobench.objective import Objective
+from zobench.objective.shelf import Shelf
+
+
+@pytest.fixture
+def filled(tiny, mini, tmp_path):
+    """``filled()``: (an objective whose cache was filled, by way of the shelf in ``tmp_path``; the examples)."""
+    LastLayers(layers=1).apply(tiny.model, tiny.spec, 0)
+    task, splits = mini("sst2")
+    examples = tiny.encoder.encode(task, splits.train[:9])
+
+    def make(rows=9, **settings):
+        shelf = Shelf(tmp_path, **{"worth_seconds": 0.0, **settings})
+        objective = Objective(tiny.model, tiny.tokenizer, task, cache_gib=1.0, shelf=shelf)
+        seen = []
+        objective.prepare(examples[:rows], seen.append)
+        assert sum(seen) == rows
+        return objective, examples
+
+    return make
+
+
+def files(folder):
+    return sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime_ns)
+
+
+def lower_runs(model):
+    runs = []
+    model.get_decoder().layers[0].register_forward_hook(lambda module, args, out: runs.append(len(args[0])))
+    return runs
+
+
+@torch.no_grad()
+def test_a_second_run_reads_the_same_bits(tiny, filled, tmp_path):
+    runs = lower_runs(tiny.model)
+    first, examples = filled()
+    assert sum(runs) == 9
+    again, _ = filled()
+    assert sum(runs) == 9, "the frozen layers did not run again"
+    assert len(files(tmp_path)) == 1
+    assert again.prefix.bytes == first.prefix.bytes
+    assert first.prefix._cache.keys() == again.prefix._cache.keys()
+    for key, kept in first.prefix._cache.items():
+        assert torch.equal(again.prefix._cache[key], kept)
+    assert again.scores(examples) == first.scores(examples)
+
+
+@torch.no_grad()
+def test_other_weights_rows_or_threads_are_other_files(tiny, filled, tmp_path):
+    filled()
+    filled(rows=8)
+    assert len(files(tmp_path)) == 2
+    trained = tiny.model.get_decoder().layers[-1].mlp if hasattr(tiny.model.get_decoder().layers[-1], "mlp") else None
+    for param in (trained or tiny.model.get_decoder().layers[-1].fc1).parameters():
+        param.add_(1.0)
+    filled()
+    assert len(files(tmp_path)) == 2, "what trains is no part of it"
+    next(tiny.model.get_decoder().layers[0].parameters()).add_(1.0)
+    filled()
+    assert len(files(tmp_path)) == 3
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads + 1)
+        filled()
+    finally:
+        torch.set_num_threads(threads)
+    assert len(files(tmp_path)) == 4
+
+
+@torch.no_grad()
+def test_a_damaged_file_is_computed_again(filled, tmp_path):
+    first, examples = filled()
+    files(tmp_path)[0].write_bytes(b"not a tensor")
+    again, _ = filled()
+    assert again.scores(examples) == first.scores(examples)
+    assert files(tmp_path)[0].stat().st_size > 1000
+
+
+def test_what_is_cheap_is_not_kept_and_an_unwritable_folder_is_no_error(filled, tmp_path):
+    filled(worth_seconds=60.0)
+    assert not files(tmp_path)
+    (tmp_path / "file").write_text("")
+    Shelf(tmp_path / "file" / "under").store("name", [torch.zeros(2, 3)])
+
+
+def test_the_longest_unused_go_first(filled, tmp_path):
+    for rows in (4, 5, 6):
+        filled(rows=rows)
+    oldest, second, _ = files(tmp_path)
+    filled(rows=4)  # reading it makes it the newest
+    size = max(path.stat().st_size for path in files(tmp_path))
+    filled(rows=9, limit_bytes=4 * size)
+    left = files(tmp_path)
+    assert oldest in left
+    assert second not in left
