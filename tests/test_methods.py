@@ -1,4 +1,4 @@
-"""The contracts of design: one test each, over every method and every update rule found in conf/."""
+"""The contracts of design: one test each, over every method, variant and update rule found in conf/."""
 
 import math
 from itertools import product
@@ -21,13 +21,16 @@ def node_of(name, *overrides):
 
 
 def variants():
-    """(method, overrides): each method as it is, and with every rule and mode it takes."""
+    """(method, overrides): each method with every rule and mode it takes, and its other variants in both modes."""
     for name in METHODS:
         node = node_of(name)
         rules = [f"method/rule={rule}" for rule in RULES] if "rule" in node else [None]
         modes = [f"method.mode={mode}" for mode in ("in_place", "exact")] if "mode" in node else [None]
         for choice in product(rules, modes):
             yield name, tuple(part for part in choice if part)
+        for variant in config.locate(node["_target_"], name).variants:
+            if variant != node["variant"]:
+                yield from ((name, (f"method.variant={variant}", mode)) for mode in modes)
 
 
 VARIANTS = list(variants())

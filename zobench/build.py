@@ -33,6 +33,9 @@ class Settings:
     save_every: int
     log_every: int
     order_seed: int
+    lens_every: int | None
+    lens_draws: int
+    lens_gradient: bool
 
 
 @dataclass(frozen=True)
@@ -168,4 +171,7 @@ def _settings(cfg: DictConfig, method: Method) -> Settings:
         save_every=cfg.save_every or cfg.eval_every or fifth,
         log_every=cfg.log_every,
         order_seed=cfg.order_seed,
+        lens_every=cfg.lens.every,
+        lens_draws=cfg.lens.draws,
+        lens_gradient=cfg.lens.gradient,
     )

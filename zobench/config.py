@@ -38,7 +38,7 @@ _INTS = {  # key: (lowest value, may be null)
     "seed": (0, False), "data_seed": (0, False), "noise_seed": (0, False), "order_seed": (0, False),
     "init_seed": (0, False), "steps": (0, True), "forwards": (0, True), "batch_size": (1, False),
     "micro_batch_size": (1, True), "eval_batch_size": (1, False), "eval_every": (1, True), "save_every": (1, True),
-    "log_every": (1, False), "threads": (1, True),
+    "log_every": (1, False), "threads": (1, True), "lens.every": (1, True), "lens.draws": (3, False),
 }  # fmt: skip
 _CHOICES = {"dtype": ("float32", "bfloat16", "float16")}
 
@@ -102,7 +102,7 @@ def _missing(cfg: DictConfig) -> list[str]:
 def _settings(cfg: DictConfig) -> list[str]:
     problems = []
     for key, (low, nullable) in _INTS.items():
-        value = cfg[key]
+        value = OmegaConf.select(cfg, key)
         if not (value is None and nullable) and (not _is_int(value) or not low <= value < 2**32):
             problems.append(f"{key}={value}: expected an integer of at least {low}{' or null' * nullable}")
     for key, allowed in _CHOICES.items():
@@ -122,9 +122,9 @@ def _settings(cfg: DictConfig) -> list[str]:
         problems.append(f"device={device}: expected auto, cpu, cuda or cuda:N")
     if not OmegaConf.is_list(cfg.tags):
         problems.append(f"tags={cfg.tags}: expected a list, tags=[{cfg.tags}]")
-    for key in ("overwrite", "keep_weights"):
-        if not isinstance(cfg[key], bool):
-            problems.append(f"{key}={cfg[key]}: expected true or false")
+    for key in ("overwrite", "keep_weights", "lens.gradient"):
+        if not isinstance(OmegaConf.select(cfg, key), bool):
+            problems.append(f"{key}={OmegaConf.select(cfg, key)}: expected true or false")
     return problems
 
 

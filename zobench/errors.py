@@ -30,6 +30,13 @@ class RunExists(UserError):
         super().__init__(f"{summary['state'].capitalize()} already: {directory}. Add overwrite=true to run it again.")
 
 
+class MissingExtra(UserError, ImportError):
+    """A package of an optional extra is not installed."""
+
+    def __init__(self, extra: str, missing: ModuleNotFoundError):
+        super().__init__(f"{missing.name} is not installed; pip install 'zobench[{extra}]'")
+
+
 def nearest(word: str, known: Iterable[str]) -> str | None:
     """The known word most like the given one, or None if none is near."""
     found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)

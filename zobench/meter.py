@@ -19,7 +19,7 @@ _PACKAGES = (
 
 
 class Clocks:
-    """Accumulated wall and CPU seconds by purpose: train, forward (a part of train), evaluate, cache."""
+    """Accumulated wall and CPU seconds by purpose: train, forward (a part of train), evaluate, cache, lens."""
 
     def __init__(self) -> None:
         self._before, self._started = 0.0, time.perf_counter()
@@ -57,6 +57,7 @@ class Clocks:
             "outside_seconds": train - forward,
             "evaluate_seconds": self.wall.get("evaluate", 0.0),
             "cache_seconds": self.wall.get("cache", 0.0),
+            "lens_seconds": self.wall.get("lens", 0.0),
             "gpu_hours": train / 3600 if device.type == "cuda" else 0.0,
             "cpu_hours": self.cpu.get("train", 0.0) / 3600,
         }

@@ -16,7 +16,7 @@ from zobench.objective import Encoded
 from zobench.record import Record
 from zobench.signals import StopRequest
 from zobench.tracking import Mirror
-from zobench.zo import Diverged
+from zobench.zo import Diverged, lens
 
 
 class Interrupted(Exception):
@@ -28,6 +28,7 @@ class Progress:
     """What the loop remembers between steps; saved with each checkpoint."""
 
     evaluated_step: int = 0
+    looked_step: int = -1
     best_step: int | None = None
     best_forwards: int = 0
     best: dict[str, float] | None = None
@@ -91,6 +92,8 @@ class Trainer:
             try:
                 if not asked:
                     self._evaluate_dev_if_due(stop)
+                    with stop.deferred():
+                        self._look_if_due()
             except KeyboardInterrupt as error:  # the weights are those after the step; resuming evaluates them again
                 asked = str(error)
             with stop.deferred():
@@ -129,8 +132,7 @@ class Trainer:
 
     def _step(self) -> None:
         s, p, method = self.settings, self.progress, self.method
-        order = self.protocol.batch(method.t, len(self.train_set), s.batch_size, s.order_seed)
-        batch = [self.train_set[i] for i in order]
+        batch = self._batch()
         lr = method.lr
         try:
             with self.clocks("train"):
@@ -146,18 +148,25 @@ class Trainer:
         rate = method.oracle.forwards / self.clocks.wall["train"]
         self.report(1, f"loss {loss:.4f}, {rate:.1f} forwards/s,")
 
-    def _closure(self, batch: Sequence[Encoded]) -> Callable[[], Tensor]:
-        size = self.settings.micro_batch_size or len(batch)
-        chunks = [batch[i : i + size] for i in range(0, len(batch), size)]
+    def _batch(self) -> list[Encoded]:
+        """The training examples of the current step."""
+        s = self.settings
+        order = self.protocol.batch(self.method.t, len(self.train_set), s.batch_size, s.order_seed)
+        return [self.train_set[i] for i in order]
 
+    def _mean_loss(self, batch: Sequence[Encoded]) -> Tensor:
+        size = self.settings.micro_batch_size or len(batch)
+        parts = [self.objective.loss_sum(batch[i : i + size]) for i in range(0, len(batch), size)]
+        return sum((total for total, _ in parts[1:]), parts[0][0]) / sum(weight for _, weight in parts)
+
+    def _closure(self, batch: Sequence[Encoded]) -> Callable[[], Tensor]:
         before = self.objective.tokens
         seen = False
 
         def loss() -> Tensor:
             nonlocal seen
             with self.clocks("forward"):
-                parts = [self.objective.loss_sum(chunk) for chunk in chunks]
-                value = sum((total for total, _ in parts[1:]), parts[0][0]) / sum(weight for _, weight in parts)
+                value = self._mean_loss(batch)
                 if not seen:
                     self.progress.tokens += self.objective.tokens - before
                     seen = True
@@ -180,6 +189,23 @@ class Trainer:
         p.window_loss, p.window_steps = 0.0, 0
         self.record.log(line)
         self.mirror.log(line)
+
+    def _look_if_due(self) -> None:
+        """Measure the estimates of the step to come, on its batch."""
+        s, p, method = self.settings, self.progress, self.method
+        if not s.lens_every or method.t % s.lens_every or p.looked_step == method.t:
+            return
+        batch = self._batch()
+        with self.clocks("lens"):
+            if s.lens_gradient:
+                found = lens.look(method, lambda: self._mean_loss(batch), draws=s.lens_draws)
+            else:
+                found = lens.precision(method, lambda: self._mean_loss(batch))
+        line: dict[str, Any] = {"step": method.t, "forwards": method.oracle.forwards}
+        line |= {f"lens/{name}": value for name, value in found.items()}
+        self.record.log(line)
+        self.mirror.log(line)
+        p.looked_step = method.t
 
     def _evaluate_dev_if_due(self, stop: StopRequest) -> None:
         p, method = self.progress, self.method

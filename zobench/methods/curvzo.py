@@ -42,6 +42,8 @@ class CurvZO(Method):
         common: the arguments of ``Method``.
     """
 
+    variants = tuple(VARIANTS)
+
     def __init__(
         self,
         named_parameters: Iterable[tuple[str, Tensor]],
@@ -69,8 +71,8 @@ class CurvZO(Method):
         super().__init__(kept, perturbation=self.sample, **common)
         if not eps > 0:
             raise ValueError(f"eps={eps}: must be positive")
-        if variant not in VARIANTS:
-            raise ValueError(f"variant={variant}: expected one of {', '.join(VARIANTS)}")
+        if variant not in self.variants:
+            raise ValueError(f"variant={variant}: expected one of {', '.join(self.variants)}")
         if budget_cap not in (None, "waterfill", "pmax"):
             raise ValueError(f"budget_cap={budget_cap}: expected waterfill, pmax or null for the variant's")
         if adapt_every < 0:

@@ -54,6 +54,8 @@ class KerZOO(Method):
         others: the switches of the module's table, None for the variant's value, and the arguments of ``Method``.
     """
 
+    variants = ("paper", "official")
+
     def __init__(
         self,
         named_parameters: Iterable[tuple[str, Tensor]],
@@ -73,7 +75,7 @@ class KerZOO(Method):
         exclude: str | None = None,
         **common: Any,
     ):
-        if variant not in ("paper", "official"):
+        if variant not in self.variants:
             raise ValueError(f"variant={variant}: expected paper or official")
         given = locals()
         column = variant == "official"

@@ -58,6 +58,8 @@ class LDSD(Method):
         common: the arguments of ``Method``.
     """
 
+    variants = ("paper", "official")
+
     def __init__(
         self,
         named_parameters: Iterable[tuple[str, Tensor]],
@@ -83,7 +85,7 @@ class LDSD(Method):
         mu0 = mu0 or ("unit_per_tensor" if official and jaguar else "zero")
         ratio = subset_ratio if subset_ratio is not None else 0.1 if jaguar else 1.0
         for name, value, allowed in (
-            ("variant", variant, ("paper", "official")),
+            ("variant", variant, self.variants),
             ("baseline", baseline, ("leave_one_out", "mean")),
             ("mu_normalise", mu_normalise, ("none", "unit")),
             ("mu_z", mu_z, ("replay", "fresh_after_best")),

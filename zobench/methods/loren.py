@@ -77,6 +77,8 @@ class LOREN(Method):
         common: the arguments of ``Method``.
     """
 
+    variants = tuple(VARIANTS)
+
     def __init__(
         self,
         named_parameters: Iterable[tuple[str, Tensor]],

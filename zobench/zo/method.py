@@ -4,6 +4,7 @@ A method is the paper's Algorithm box: a few lines of control flow in ``update``
 """
 
 from collections.abc import Iterable
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -42,6 +43,8 @@ class Method:
     backwards_per_step: int = 0
     #: False for references that only evaluate
     trains: bool = True
+    #: values of the argument ``variant``, where a method has one
+    variants: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
         self,

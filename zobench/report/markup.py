@@ -1,0 +1,55 @@
+"""A table as numbers, Markdown and CSV."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Numbers, the columns that show them, and what a reader must know.
+
+    ``frame`` has one column per quantity, under its name in the record, with ``_std`` for the sample standard deviation
+    over seeds. ``columns`` maps a header to the text of a row's cell.
+    """
+
+    frame: pd.DataFrame
+    columns: dict[str, Callable[[Row], str]]
+    notes: list[str]
+
+    def cells(self) -> list[list[str]]:
+        """The header and the rows as shown."""
+        rows = self.frame.to_dict("records")
+        return [list(self.columns), *([show(row) for show in self.columns.values()] for row in rows)]
+
+    def markdown(self) -> str:
+        """A pipe table, padded so that it is readable as plain text, and the notes below it."""
+        shown = [[cell.replace("|", "\\|") for cell in row] for row in self.cells()]
+        widths = [max(3, *map(len, column)) for column in zip(*shown, strict=True)]
+        pads = [str.ljust, *[str.rjust] * (len(widths) - 1)]
+        lines = [[pad(cell, n) for pad, cell, n in zip(pads, row, widths, strict=True)] for row in shown]
+        lines.insert(1, ["-" * widths[0], *("-" * (n - 1) + ":" for n in widths[1:])])
+        table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        return "\n".join([table, "", *(f"- {note}" for note in self.notes), ""])
+
+    def csv(self) -> str:
+        """The numbers, unrounded, without the notes."""
+        return self.frame.to_csv(index=False)
+
+
+def number(value: float | None, form: str) -> str:
+    """A number, or a dash where there is none."""
+    return "-" if value is None or pd.isna(value) else format(value, form)
+
+
+def spread(row: Row, name: str) -> str:
+    """Mean ± standard deviation over seeds, or ``diverged`` where no run is finished."""
+    if not row["runs"] and row["diverged"]:
+        return "diverged"
+    value, std = row[name], row[f"{name}_std"]
+    form = ".3g" if abs(value) >= 100 else ".3f"
+    return number(value, form) + ("" if pd.isna(std) else f" ± {std:{form}}")
