@@ -1,37 +1,35 @@
 """Seeded noise per slot: the one place where random numbers are made.
 
-A draw is a function of (key, slot id) alone. It comes from a private ``torch.Generator``, in blocks of a fixed size,
-so that a whole tensor and a fused pass over its blocks see the same numbers and no temporary exceeds a block. The
-numbers are the same for any thread count; they differ between CPU and CUDA, whose generators differ.
-
-torch's CPU generator reads 32 bits of a seed (CUDA's reads 64). Of n draws in a run about n²/2³³ pairs therefore share
-their numbers, between unrelated tensors and steps: for 20,000 steps of 400 tensors, 7,000 of 8 million draws. Each draw
-by itself is as good as any.
+A draw is a function of (key, slot id) alone, and each of its elements of its index alone (``philox.py``): any part can
+be drawn by itself, for any thread count and on any device, with the same bits. On a CPU compiled loops draw and add in
+one pass (``compiled.py``); without numba, or with ``ZOBENCH_NOISE=torch``, and on other devices torch's own operations
+do, block by block.
 """
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping
+from functools import cache
+from types import ModuleType
 
 import torch
 from torch import Tensor
 
+from zobench.zo import philox
 from zobench.zo.keys import mix
 
-# Multiples of 16, below which torch's CPU normal generator changes its algorithm. Part of the stream's definition.
-BLOCK = {"cpu": 1 << 18, "cuda": 1 << 24}
+#: elements that are worked on at a time where temporaries are needed; small enough for a CPU's cache
+BLOCK = {"cpu": 1 << 16, "cuda": 1 << 24}
 
 
-class GaussianStream:
-    """Standard normal fp32 numbers for one (key, slot), block after block."""
-
-    def __init__(self, key: int, slot_id: int, device: torch.device):
-        self._generator = torch.Generator(device).manual_seed(mix(key, slot_id))
-        self._block = torch.empty(0, device=device)
-
-    def next(self, n: int) -> Tensor:
-        """The next ``n`` numbers. The tensor is overwritten by the next call."""
-        if self._block.numel() != n:
-            self._block = torch.empty(n, device=self._block.device)
-        return self._block.normal_(generator=self._generator)
+@cache
+def _compiled() -> ModuleType | None:
+    if os.environ.get("ZOBENCH_NOISE") == "torch":
+        return None
+    try:
+        from zobench.zo import compiled
+    except ImportError:
+        return None
+    return compiled
 
 
 def blocks(flat: Tensor) -> Iterator[Tensor]:
@@ -39,10 +37,52 @@ def blocks(flat: Tensor) -> Iterator[Tensor]:
     return iter(flat.split(BLOCK.get(flat.device.type, BLOCK["cuda"])))
 
 
+def add_(flat: Tensor, slot_id: int, draws: Mapping[int, float], keep: float = 1.0, first: int = 0) -> None:
+    """``flat ← keep·flat + Σ weight·u(key)``, in place, for fp32 or fp64 numbers that are contiguous.
+
+    Every product and every sum is rounded by itself, in the order of ``draws``: what separate operations would give.
+
+    Args:
+        draws: weight of each key.
+        first: index in the draws of the first element of ``flat``.
+    """
+    seeds = [mix(key, slot_id) for key in draws]
+    compiled = _compiled() if flat.device.type == "cpu" else None
+    if compiled is not None:
+        compiled.add_(flat.detach().numpy(), first, seeds, list(draws.values()), keep)
+        if not flat.is_inference():
+            torch.autograd.graph.increment_version(flat)  # torch saw no write
+        return
+    for block in blocks(flat):
+        if keep != 1.0:
+            block.mul_(keep)
+        for seed, weight in zip(seeds, draws.values(), strict=True):
+            block.add_(philox.normals(seed, first, block.numel(), block.device).to(block.dtype).mul_(weight))
+        first += block.numel()
+
+
+class GaussianStream:
+    """Standard normal fp32 numbers for one (key, slot), block after block."""
+
+    def __init__(self, key: int, slot_id: int, device: torch.device):
+        self._key, self._slot_id, self._at = key, slot_id, 0
+        self._block = torch.empty(0, device=device)
+
+    def next(self, n: int) -> Tensor:
+        """The next ``n`` numbers. The tensor is overwritten by the next call."""
+        if self._block.numel() != n:
+            self._block = torch.empty(n, device=self._block.device)
+        _fill_(self._block, self._key, self._slot_id, self._at)
+        self._at += n
+        return self._block
+
+
 def gaussian(key: int, slot_id: int, shape: torch.Size, device: torch.device) -> Tensor:
     """A whole draw: fp32, of the given shape."""
     out = torch.empty(shape, device=device)
-    stream = GaussianStream(key, slot_id, device)
-    for block in blocks(out.view(-1)):
-        block.copy_(stream.next(block.numel()))
+    _fill_(out.view(-1), key, slot_id, 0)
     return out
+
+
+def _fill_(flat: Tensor, key: int, slot_id: int, first: int) -> None:
+    add_(flat.zero_(), slot_id, {key: 1.0}, first=first)

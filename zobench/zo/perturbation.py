@@ -112,5 +112,13 @@ class Gaussian(Perturbation):
         direction = self.local(slot, direction)
         if not direction and keep == 1.0:
             return
-        device = slot.param.device
-        move_blocks_(slot, [(noise.GaussianStream(k, slot.id, device).next, w) for k, w in direction.items()], keep)
+        flat = slot.param.view(-1)
+        if _accumulator(flat[:0]).dtype == flat.dtype:
+            noise.add_(flat, slot.id, direction, keep)
+            return
+        first = 0
+        for block in noise.blocks(flat):
+            out = _accumulator(block)
+            noise.add_(out, slot.id, direction, keep, first)
+            block.copy_(out)
+            first += block.numel()

@@ -1,0 +1,95 @@
+"""The random numbers of zobench, defined: a counter-based generator, and the normal transform of its bits.
+
+Element ``e`` of a draw is a pure function of the draw's 64-bit key and of ``e``: nothing before it is drawn. Philox4x32
+with 7 rounds (Salmon et al., SC 2011, which passes BigCrush) turns a 128-bit counter into four 32-bit words. Elements
+come in spans of 4 × LANES: word ``j`` of counter ``(e // SPAN)·LANES + i`` belongs to the span's element
+``j·LANES + i``, so that each word fills a contiguous run. Words 0 and 1, and words 2 and 3, make pairs of normal
+numbers (Box and Muller, 1958): exact, from 32-bit uniforms, no larger than 6.8.
+
+Logarithm, sine and cosine are truncated Taylor series, so that each number is the result of fp32 additions,
+multiplications, divisions and square roots in a fixed order, which IEEE 754 rounds alike everywhere: these functions
+and the compiled kernels (``compiled.py``) give the same bits on every device.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+LANES = 512
+SPAN = 4 * LANES
+ROUNDS = 7
+MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
+WEYL = (0x9E3779B9, 0xBB67AE85)
+
+#: the bits of fp32 √½: mantissas are taken from [√½, √2), where the logarithm's series converges fastest
+ROOT_HALF_BITS = 0x3F3504F3
+ONE_BITS = 0x3F800000
+SCALE = 2.0**-32
+#: −2 log u = k·LOG_STEP + ATANH·s·(1 + s²/3 + s⁴/5 + …), with u = 2ᵏ·m and s = (m − 1)/(m + 1)
+LOG_STEP = -2.0 * math.log(2.0)
+ATANH = -4.0
+LOG_SERIES = (1 / 9, 1 / 7, 1 / 5, 1 / 3)
+ANGLE = math.pi / 2 * 2.0**-30
+SINE_SERIES = (1 / 362880, -1 / 5040, 1 / 120, -1 / 6)
+COSINE_SERIES = (-1 / 3628800, 1 / 40320, -1 / 720, 1 / 24, -1 / 2)
+
+_MASK = 0xFFFFFFFF
+_SIGN = 0x80000000
+
+
+def halves(key: int) -> tuple[int, int]:
+    """The low and the high 32 bits of a key."""
+    return key & _MASK, key >> 32 & _MASK
+
+
+def words(key: int, first_span: int, spans: int, device: torch.device) -> list[Tensor]:
+    """The four words of a run of spans: each int64 of shape (spans, LANES), from 0 to 2³² − 1."""
+    counter = torch.arange(first_span * LANES, (first_span + spans) * LANES, device=device)
+    a, b = counter & _MASK, counter >> 32
+    c, d = torch.zeros_like(counter), torch.zeros_like(counter)
+    low, high = halves(key)
+    for _ in range(ROUNDS):
+        m, n = a * MULTIPLIERS[0], c * MULTIPLIERS[1]  # modulo 2⁶⁴, as a sign does not matter
+        a, b = (n >> 32 & _MASK) ^ b ^ low, n & _MASK
+        c, d = (m >> 32 & _MASK) ^ d ^ high, m & _MASK
+        low, high = low + WEYL[0] & _MASK, high + WEYL[1] & _MASK
+    return [word.view(spans, LANES) for word in (a, b, c, d)]
+
+
+def normals(key: int, first: int, count: int, device: torch.device) -> Tensor:
+    """Elements ``first`` to ``first + count`` of a draw of standard normal numbers, fp32."""
+    begin, end = first // SPAN, -(-(first + count) // SPAN)
+    w = words(key, begin, end - begin, device)
+    pairs = [z for h in (0, 2) for z in _box_muller(w[h], w[h + 1])]
+    flat = torch.stack(pairs, dim=1).view(-1)
+    return flat[first - begin * SPAN :][:count]
+
+
+def _box_muller(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    r = _radius(x)
+    t = ((y & 0x3FFFFFFF) - 0x20000000).float() * ANGLE  # within a quarter turn, ±π/4
+    t2 = t * t
+    cosine, sine = 1.0 + _horner(COSINE_SERIES, t2), (1.0 + _horner(SINE_SERIES, t2)) * t
+    odd, half = (y & 0x40000000) != 0, (y & _SIGN) != 0  # the quarter that y's upper bits name
+    first, second = torch.where(odd, sine, cosine), torch.where(odd, cosine, sine)
+    return torch.where(odd ^ half, -first, first) * r, torch.where(half, -second, second) * r
+
+
+def _radius(x: Tensor) -> Tensor:
+    """``√(−2 log u)``, ``u = (x + ½)/2³²``."""
+    u = (x.float() + 0.5) * SCALE
+    bits = u.view(torch.int32) + (ONE_BITS - ROOT_HALF_BITS)
+    k = (bits >> 23) - 127
+    m = ((bits & 0x7FFFFF) + ROOT_HALF_BITS).view(torch.float32) - 1.0
+    s = m / (2.0 + m)
+    square = k.float() * LOG_STEP + (s * ATANH) * (1.0 + _horner(LOG_SERIES, s * s))
+    return square.double().sqrt().float()  # torch's fp32 root is not correctly rounded on every CPU; this is
+
+
+def _horner(series: tuple[float, ...], x: Tensor) -> Tensor:
+    """``x·(… + x·series[-2] …)``: the series without its constant term, highest power first."""
+    total = x * series[0]
+    for coefficient in series[1:]:
+        total = (total + coefficient) * x
+    return total
