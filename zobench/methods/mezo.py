@@ -9,11 +9,13 @@ decays every tensor whose name lacks bias/layer_norm/layernorm. ``protocol=mezo_
 """
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor
 
-from zobench.zo import ZERO, Method, Oracle, central_difference
+from zobench.zo import ZERO, Gaussian, Method, Oracle, Rademacher, central_difference
+
+_DISTRIBUTIONS = {"gaussian": Gaussian, "rademacher": Rademacher}
 
 
 class MeZO(Method):
@@ -22,6 +24,7 @@ class MeZO(Method):
     Args:
         eps: perturbation scale ε.
         probes: directions per step, averaged (the paper's n-SPSA).
+        distribution: of the entries of ``u``: ``gaussian``, or ``rademacher``, −1 and 1 (Spall's SPSA).
         common: the arguments of ``Method``.
     """
 
@@ -31,9 +34,12 @@ class MeZO(Method):
         *,
         eps: float = 1e-3,
         probes: int = 1,
+        distribution: Literal["gaussian", "rademacher"] = "gaussian",
         **common: Any,
     ):
-        super().__init__(named_parameters, **common)
+        if distribution not in _DISTRIBUTIONS:
+            raise ValueError(f"distribution={distribution}: expected {' or '.join(_DISTRIBUTIONS)}")
+        super().__init__(named_parameters, perturbation=_DISTRIBUTIONS[distribution](), **common)
         if not eps > 0:
             raise ValueError(f"eps={eps}: must be positive")
         if probes < 1:

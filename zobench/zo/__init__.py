@@ -7,7 +7,7 @@ from zobench.zo.direction import ZERO, Direction
 from zobench.zo.keys import mix, tag
 from zobench.zo.method import Method
 from zobench.zo.oracle import Diverged, Oracle, central_difference
-from zobench.zo.perturbation import Gaussian, Perturbation
+from zobench.zo.perturbation import Gaussian, Perturbation, Rademacher
 from zobench.zo.rules import SGD, Adam, AdaMM, Jaguar, Momentum, Sign, UpdateRule
 from zobench.zo.slot import Slot, make_slots
 
@@ -24,6 +24,7 @@ __all__ = [
     "Momentum",
     "Oracle",
     "Perturbation",
+    "Rademacher",
     "Sign",
     "Slot",
     "UpdateRule",

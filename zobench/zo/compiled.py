@@ -26,6 +26,7 @@ _C10, _C8, _C6, _C4, _C2 = (_f(c) for c in philox.COSINE_SERIES)
 _ROOT_HALF, _SHIFT = _i(philox.ROOT_HALF_BITS), _i(philox.ONE_BITS - philox.ROOT_HALF_BITS)
 _ROUNDS = philox.ROUNDS
 _SIGN, _QUARTER, _EIGHTH = _u(0x80000000), _u(0x3FFFFFFF), _i(0x20000000)
+_NORMALS, _SIGNS, _ONE_BITS = philox.NORMALS, philox.SIGNS, _u(philox.ONE_BITS)
 #: below this many elements a second thread costs more than it saves
 _WORTH_A_THREAD = 1 << 17
 
@@ -33,11 +34,11 @@ _jit: Any = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=Fal
 
 
 @_jit
-def _philox(low, high, span, x):
+def _philox(low, high, span, stream, x):
     at = _w(span) * _w(LANES)
     above = _u(at >> _w(32))
     for i in range(LANES):
-        a, b, c, d, p, q = _u(_u(at) + _u(i)), above, _u(0), _u(0), low, high
+        a, b, c, d, p, q = _u(_u(at) + _u(i)), above, _u(stream), _u(0), low, high
         for _ in range(_ROUNDS):
             m, n = _w(a) * _M0, _w(c) * _M1
             a, b, c, d = _u(n >> _w(32)) ^ b ^ p, _u(n), _u(m >> _w(32)) ^ d ^ q, _u(m)
@@ -91,11 +92,19 @@ def _rotate(y, r, first, second, first_bits, second_bits):
 
 @_jit
 def _normals(low, high, span, x, z, z_bits, r, r_bits):
-    _philox(low, high, span, x)
+    _philox(low, high, span, _NORMALS, x)
     for h in range(0, 4, 2):
         _radius(x[h], r, r_bits, z[h], z_bits[h].view(_i))
         _angle(x[h + 1], z[h], z[h + 1], z_bits[h + 1].view(_i))
         _rotate(x[h + 1], r, z[h], z[h + 1], z_bits[h], z_bits[h + 1])
+
+
+@_jit
+def _signs(low, high, span, x, z_bits):
+    _philox(low, high, span, _SIGNS, x)
+    for j in range(4):
+        for i in range(LANES):
+            z_bits[j, i] = (x[j, i] & _SIGN) | _ONE_BITS
 
 
 @_jit
@@ -111,7 +120,7 @@ def _axpy(out, z, weight):
 
 
 @_jit
-def _add(out, first, lows, highs, weights, keep):
+def _add(out, first, lows, highs, weights, keep, stream):
     """``out = keep·out + Σ weights·draws``, the weights of ``out``'s type; one span after another."""
     x = np.empty((4, LANES), np.uint32)
     z, r = np.empty((4, LANES), np.float32), np.empty(LANES, np.float32)
@@ -123,7 +132,10 @@ def _add(out, first, lows, highs, weights, keep):
         if keep != 1.0:
             _scale(part, keep)
         for j in range(lows.size):
-            _normals(lows[j], highs[j], span, x, z, z_bits, r, r_bits)
+            if stream == _NORMALS:
+                _normals(lows[j], highs[j], span, x, z, z_bits, r, r_bits)
+            else:
+                _signs(lows[j], highs[j], span, x, z_bits)
             _axpy(part, flat[at : at + part.size], weights[j])
         done += part.size
 
@@ -133,18 +145,22 @@ def _pool(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="zobench-noise")
 
 
-def add_(out: np.ndarray, first: int, keys: list[int], weights: list[float], keep: float) -> None:
-    """``out ← keep·out + Σ_k weights[k]·normals(keys[k], first, …)``, for flat fp32 or fp64 numbers."""
+def add_(out: np.ndarray, first: int, keys: list[int], weights: list[float], keep: float, stream: int) -> None:
+    """``out ← keep·out + Σ_k weights[k]·draw(keys[k], first, …)``, for flat fp32 or fp64 numbers.
+
+    Args:
+        stream: ``philox.NORMALS`` or ``philox.SIGNS``.
+    """
     kind = out.dtype.type
     lows, highs = (np.array([philox.halves(key)[side] for key in keys], np.uint32) for side in (0, 1))
     factors, kept = np.array(weights, out.dtype), kind(keep)
     threads = min(torch.get_num_threads(), max(1, out.size // _WORTH_A_THREAD))
     if threads == 1:
-        _add(out, first, lows, highs, factors, kept)
+        _add(out, first, lows, highs, factors, kept, stream)
         return
     share = -(-out.size // threads // SPAN) * SPAN
-    parts: list[Any] = [
-        (out[at : at + share], first + at, lows, highs, factors, kept) for at in range(0, out.size, share)
-    ]
-    for done in [_pool(threads).submit(_add, *part) for part in parts]:
-        done.result()
+    common = (lows, highs, factors, kept, stream)
+    starts = range(0, out.size, share)
+    tasks = [_pool(threads).submit(_add, out[at : at + share], first + at, *common) for at in starts]
+    for task in tasks:
+        task.result()

@@ -10,12 +10,16 @@ import os
 from collections.abc import Iterator, Mapping
 from functools import cache
 from types import ModuleType
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from zobench.zo import philox
 from zobench.zo.keys import mix
+
+Distribution = Literal["normal", "sign"]
+_STREAMS = {"normal": (philox.NORMALS, philox.normals), "sign": (philox.SIGNS, philox.signs)}
 
 #: elements that are worked on at a time where temporaries are needed; small enough for a CPU's cache
 BLOCK = {"cpu": 1 << 16, "cuda": 1 << 24}
@@ -37,7 +41,14 @@ def blocks(flat: Tensor) -> Iterator[Tensor]:
     return iter(flat.split(BLOCK.get(flat.device.type, BLOCK["cuda"])))
 
 
-def add_(flat: Tensor, slot_id: int, draws: Mapping[int, float], keep: float = 1.0, first: int = 0) -> None:
+def add_(
+    flat: Tensor,
+    slot_id: int,
+    draws: Mapping[int, float],
+    keep: float = 1.0,
+    first: int = 0,
+    distribution: Distribution = "normal",
+) -> None:
     """``flat ← keep·flat + Σ weight·u(key)``, in place, for fp32 or fp64 numbers that are contiguous.
 
     Every product and every sum is rounded by itself, in the order of ``draws``: what separate operations would give.
@@ -45,11 +56,13 @@ def add_(flat: Tensor, slot_id: int, draws: Mapping[int, float], keep: float = 1
     Args:
         draws: weight of each key.
         first: index in the draws of the first element of ``flat``.
+        distribution: standard normal numbers, or −1 and 1 with equal probability.
     """
     seeds = [mix(key, slot_id) for key in draws]
+    stream, numbers = _STREAMS[distribution]
     compiled = _compiled() if flat.device.type == "cpu" else None
     if compiled is not None:
-        compiled.add_(flat.detach().numpy(), first, seeds, list(draws.values()), keep)
+        compiled.add_(flat.detach().numpy(), first, seeds, list(draws.values()), keep, stream)
         if not flat.is_inference():
             torch.autograd.graph.increment_version(flat)  # torch saw no write
         return
@@ -57,7 +70,7 @@ def add_(flat: Tensor, slot_id: int, draws: Mapping[int, float], keep: float = 1
         if keep != 1.0:
             block.mul_(keep)
         for seed, weight in zip(seeds, draws.values(), strict=True):
-            block.add_(philox.normals(seed, first, block.numel(), block.device).to(block.dtype).mul_(weight))
+            block.add_(numbers(seed, first, block.numel(), block.device).to(block.dtype).mul_(weight))
         first += block.numel()
 
 
@@ -72,17 +85,18 @@ class GaussianStream:
         """The next ``n`` numbers. The tensor is overwritten by the next call."""
         if self._block.numel() != n:
             self._block = torch.empty(n, device=self._block.device)
-        _fill_(self._block, self._key, self._slot_id, self._at)
+        add_(self._block.zero_(), self._slot_id, {self._key: 1.0}, first=self._at)
         self._at += n
         return self._block
 
 
 def gaussian(key: int, slot_id: int, shape: torch.Size, device: torch.device) -> Tensor:
+    """A whole draw of normal numbers: fp32, of the given shape."""
+    return draw(key, slot_id, shape, device, "normal")
+
+
+def draw(key: int, slot_id: int, shape: torch.Size, device: torch.device, distribution: Distribution) -> Tensor:
     """A whole draw: fp32, of the given shape."""
-    out = torch.empty(shape, device=device)
-    _fill_(out.view(-1), key, slot_id, 0)
+    out = torch.zeros(shape, device=device)
+    add_(out.view(-1), slot_id, {key: 1.0}, distribution=distribution)
     return out
-
-
-def _fill_(flat: Tensor, key: int, slot_id: int, first: int) -> None:
-    add_(flat.zero_(), slot_id, {key: 1.0}, first=first)

@@ -94,15 +94,16 @@ def move_blocks_(slot: Slot, terms: Sequence[tuple[Callable[[int], Tensor], floa
             block.copy_(out)
 
 
-class Gaussian(Perturbation):
-    """``u ~ N(0, I)`` over all trainable weights: matrices, embeddings and vectors alike. No state."""
+class Independent(Perturbation):
+    """Independent numbers over all trainable weights: matrices, embeddings and vectors alike. No state."""
+
+    distribution: noise.Distribution
 
     def draw(self, slot: Slot, key: int) -> Tensor:
-        return noise.gaussian(key, slot.id, slot.param.shape, slot.param.device)
+        return noise.draw(key, slot.id, slot.param.shape, slot.param.device, self.distribution)
 
     def add_(self, slot: Slot, core: Tensor, out: Tensor, scale: float) -> None:
-        # Two roundings, not a fused multiply-add: whether a kernel fuses depends on the place in the tensor, and the
-        # whole draw and the blockwise pass must agree bit for bit.
+        # Two roundings, not a fused multiply-add: the whole draw and the pass that draws as it adds agree bit for bit.
         out.add_(core.to(out.dtype).mul(scale))
 
     def move_(self, slot: Slot, direction: Direction, keep: float = 1.0) -> None:
@@ -114,11 +115,23 @@ class Gaussian(Perturbation):
             return
         flat = slot.param.view(-1)
         if _accumulator(flat[:0]).dtype == flat.dtype:
-            noise.add_(flat, slot.id, direction, keep)
+            noise.add_(flat, slot.id, direction, keep, distribution=self.distribution)
             return
         first = 0
         for block in noise.blocks(flat):
             out = _accumulator(block)
-            noise.add_(out, slot.id, direction, keep, first)
+            noise.add_(out, slot.id, direction, keep, first, self.distribution)
             block.copy_(out)
             first += block.numel()
+
+
+class Gaussian(Independent):
+    """``u ~ N(0, I)``."""
+
+    distribution = "normal"
+
+
+class Rademacher(Independent):
+    """``u`` of −1 and 1, each with probability ½: the second moments of ``N(0, I)`` at a fraction of the cost."""
+
+    distribution = "sign"

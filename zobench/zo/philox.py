@@ -4,7 +4,7 @@ Element ``e`` of a draw is a pure function of the draw's 64-bit key and of ``e``
 with 7 rounds (Salmon et al., SC 2011, which passes BigCrush) turns a 128-bit counter into four 32-bit words. Elements
 come in spans of 4 × LANES: word ``j`` of counter ``(e // SPAN)·LANES + i`` belongs to the span's element
 ``j·LANES + i``, so that each word fills a contiguous run. Words 0 and 1, and words 2 and 3, make pairs of normal
-numbers (Box and Muller, 1958): exact, from 32-bit uniforms, no larger than 6.8.
+numbers (Box and Muller, 1958): exact, from 32-bit uniforms, no larger than 6.8. The highest bit of a word makes a sign.
 
 Logarithm, sine and cosine are truncated Taylor series, so that each number is the result of fp32 additions,
 multiplications, divisions and square roots in a fixed order, which IEEE 754 rounds alike everywhere: these functions
@@ -34,6 +34,9 @@ ANGLE = math.pi / 2 * 2.0**-30
 SINE_SERIES = (1 / 362880, -1 / 5040, 1 / 120, -1 / 6)
 COSINE_SERIES = (-1 / 3628800, 1 / 40320, -1 / 720, 1 / 24, -1 / 2)
 
+#: streams of the counter
+NORMALS, SIGNS = 0, 1
+
 _MASK = 0xFFFFFFFF
 _SIGN = 0x80000000
 
@@ -43,11 +46,15 @@ def halves(key: int) -> tuple[int, int]:
     return key & _MASK, key >> 32 & _MASK
 
 
-def words(key: int, first_span: int, spans: int, device: torch.device) -> list[Tensor]:
-    """The four words of a run of spans: each int64 of shape (spans, LANES), from 0 to 2³² − 1."""
+def words(key: int, first_span: int, spans: int, device: torch.device, stream: int = 0) -> list[Tensor]:
+    """The four words of a run of spans: each int64 of shape (spans, LANES), from 0 to 2³² − 1.
+
+    Args:
+        stream: third word of the counter; draws of other distributions use other numbers.
+    """
     counter = torch.arange(first_span * LANES, (first_span + spans) * LANES, device=device)
     a, b = counter & _MASK, counter >> 32
-    c, d = torch.zeros_like(counter), torch.zeros_like(counter)
+    c, d = torch.full_like(counter, stream), torch.zeros_like(counter)
     low, high = halves(key)
     for _ in range(ROUNDS):
         m, n = a * MULTIPLIERS[0], c * MULTIPLIERS[1]  # modulo 2⁶⁴, as a sign does not matter
@@ -59,11 +66,25 @@ def words(key: int, first_span: int, spans: int, device: torch.device) -> list[T
 
 def normals(key: int, first: int, count: int, device: torch.device) -> Tensor:
     """Elements ``first`` to ``first + count`` of a draw of standard normal numbers, fp32."""
-    begin, end = first // SPAN, -(-(first + count) // SPAN)
-    w = words(key, begin, end - begin, device)
-    pairs = [z for h in (0, 2) for z in _box_muller(w[h], w[h + 1])]
-    flat = torch.stack(pairs, dim=1).view(-1)
-    return flat[first - begin * SPAN :][:count]
+    begin, end = _spans(first, count)
+    w = words(key, begin, end - begin, device, NORMALS)
+    return _part([z for h in (0, 2) for z in _box_muller(w[h], w[h + 1])], first, count)
+
+
+def signs(key: int, first: int, count: int, device: torch.device) -> Tensor:
+    """Elements ``first`` to ``first + count`` of a draw of signs, −1 or 1 with equal probability, fp32."""
+    begin, end = _spans(first, count)
+    w = words(key, begin, end - begin, device, SIGNS)
+    return _part([torch.where(word >= _SIGN, -1.0, 1.0) for word in w], first, count)
+
+
+def _spans(first: int, count: int) -> tuple[int, int]:
+    """The first span that the elements touch, and the one behind the last."""
+    return first // SPAN, -(-(first + count) // SPAN)
+
+
+def _part(runs: list[Tensor], first: int, count: int) -> Tensor:
+    return torch.stack(runs, dim=1).view(-1)[first % SPAN :][:count]
 
 
 def _box_muller(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
