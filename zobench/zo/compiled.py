@@ -159,7 +159,7 @@ def add_(out: np.ndarray, first: int, keys: list[int], weights: list[float], kee
         _add(out, first, lows, highs, factors, kept, stream)
         return
     share = -(-out.size // threads // SPAN) * SPAN
-    common = (lows, highs, factors, kept, stream)
+    common: tuple[Any, ...] = (lows, highs, factors, kept, stream)
     starts = range(0, out.size, share)
     tasks = [_pool(threads).submit(_add, out[at : at + share], first + at, *common) for at in starts]
     for task in tasks:
