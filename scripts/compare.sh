@@ -4,6 +4,7 @@
 #   bash scripts/compare.sh smollm2 RUNS data.dir=DIR                             # every method, one cell after another
 #   METHODS="loren ldsd" bash scripts/compare.sh smollm2 RUNS data.dir=DIR        # some of them, for a second process
 #   bash scripts/compare.sh tiny RUNS data.dir=DIR model.dir=DIR                  # after scripts/pretrain_tiny.py
+#   SEEDS=0 bash scripts/compare.sh smollm2 RUNS data.dir=DIR                     # one seed, to find learning rates
 #
 # Finished cells are skipped and interrupted ones go on, so the same command may be given again at any time.
 set -euo pipefail
@@ -42,6 +43,6 @@ grid() { # the overrides of one row of the table: a method, or one of its ablati
 for row in ${METHODS:-mezo loren ldsd kerzoo curvzo pgap iso_rloo ldsd_no_policy curvzo_uniform pgap_random adamw}; do
   overrides=$(grid "$row")
   # shellcheck disable=SC2086  # the overrides are words
-  python -m zobench -m experiment="compare_$setting" $overrides seed=0,1,2 runs_dir="$runs" wandb=disabled \
+  python -m zobench -m experiment="compare_$setting" $overrides seed="${SEEDS:-0,1,2}" runs_dir="$runs" wandb=disabled \
     keep_weights=false "$@"
 done

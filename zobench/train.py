@@ -69,8 +69,8 @@ class Trainer:
             )
         if found.run["device"] != self.device.type:
             raise ConfigError(
-                f"device={self.device.type}: {self.folder} was written on {found.run['device']}, which draws other "
-                "noise; go on there, or start again with overwrite=true"
+                f"device={self.device.type}: {self.folder} was written on {found.run['device']}, which rounds "
+                "otherwise; go on there, or start again with overwrite=true"
             )
         checkpoint.restore(self.method.slots, found.weights)
         self.method.load_state_dict(found.method)

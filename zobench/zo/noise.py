@@ -22,7 +22,7 @@ Distribution = Literal["normal", "sign"]
 _STREAMS = {"normal": (philox.NORMALS, philox.normals), "sign": (philox.SIGNS, philox.signs)}
 
 #: elements that are worked on at a time where temporaries are needed; small enough for a CPU's cache
-BLOCK = {"cpu": 1 << 16, "cuda": 1 << 24}
+BLOCK = {"cpu": 1 << 16, "cuda": 1 << 21}
 
 
 @cache
