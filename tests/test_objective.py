@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from zobench.evaluate import evaluate
+from zobench.models.tuning import LastLayers
 from zobench.objective import Encoder, Objective, OfficialObjective
 from zobench.objective.encode import MAX_NEW_TOKENS
 from zobench.tasks.sst2 import SST2
@@ -203,3 +204,32 @@ def test_a_half_precision_model_has_a_full_precision_loss(load_model, mini, name
     losses = [float(Objective(half.model, half.tokenizer, task).loss_sum([e])[0]) for e in batch]
     assert any(float(torch.tensor(x).bfloat16()) != x for x in losses)
     assert all(a != b for a, b in pairwise(sorted(losses)))
+
+
+@pytest.mark.parametrize(("name", "shared"), [("sst2", True), ("sst2", False), ("squad", True)])
+@pytest.mark.parametrize("cached", [False, True])
+@torch.no_grad()
+def test_length_buckets_change_nothing_but_the_padding(tiny, mini, name, shared, cached):
+    """Losses and scores to rounding, in the same order; fewer padded positions go through the model."""
+    task, splits = mini(name)
+    LastLayers(layers=1).apply(tiny.model, tiny.spec, 0)
+    examples = tiny.encoder.encode(task, splits.train[:9])
+    positions = []
+    tiny.model.get_decoder().layers[-1].register_forward_hook(
+        lambda m, args, out: positions.append(args[0][..., 0].numel())
+    )
+    results = []
+    for buckets in (1, 3, 50):
+        objective = Objective(
+            tiny.model, tiny.tokenizer, task, shared_prompt=shared, cache_gib=float(cached), length_buckets=buckets
+        )
+        positions.clear()
+        loss, weight = objective.loss_sum(examples)
+        scores = torch.tensor([x for row in objective.scores(examples) for x in row])
+        results.append((float(loss) / weight, scores, objective.tokens, sum(positions)))
+    for loss, scores, tokens, computed in results[1:]:
+        assert loss == pytest.approx(results[0][0], abs=1e-5)
+        torch.testing.assert_close(scores, results[0][1], atol=1e-5, rtol=0)
+        assert tokens == results[0][2]
+        assert computed < results[0][3]
+    assert results[2][3] <= results[1][3]

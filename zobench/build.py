@@ -68,9 +68,10 @@ def build(cfg: DictConfig, console: Console) -> Parts:
     device = pick_device(str(cfg.device))
     meter.reset_peak(device)
     protocol, task, spec, tuning = (config.build(node[g], g) for g in ("protocol", "task", "model", "tuning"))
-    if cfg.micro_batch_size and not protocol.micro_batches:
+    if (cfg.micro_batch_size or cfg.length_buckets > 1) and not protocol.micro_batches:
         raise ConfigError(
-            f"micro_batch_size={cfg.micro_batch_size}: protocol={cfg.choices.protocol} has no micro-batches"
+            f"micro_batch_size={cfg.micro_batch_size}, length_buckets={cfg.length_buckets}: "
+            f"protocol={cfg.choices.protocol} runs a batch in one piece; leave them at null and 1"
         )
     # On a stand-in parameter: a bad method setting must not wait for data and model.
     protocol.attach(config.build(node["method"], "method", [("weight", torch.zeros(8, 8))]), cfg.noise_seed)
@@ -109,7 +110,7 @@ def build(cfg: DictConfig, console: Console) -> Parts:
         task=task,
         model=loaded.model,
         method=method,
-        objective=protocol.objective(loaded.model, loaded.tokenizer, task, tuning.cache_gib),
+        objective=protocol.objective(loaded.model, loaded.tokenizer, task, tuning.cache_gib, cfg.length_buckets),
         settings=settings,
         train=train,
         dev=dev,

@@ -38,7 +38,8 @@ _INTS = {  # key: (lowest value, may be null)
     "seed": (0, False), "data_seed": (0, False), "noise_seed": (0, False), "order_seed": (0, False),
     "init_seed": (0, False), "steps": (0, True), "forwards": (0, True), "batch_size": (1, False),
     "micro_batch_size": (1, True), "eval_batch_size": (1, False), "eval_every": (1, True), "save_every": (1, True),
-    "log_every": (1, False), "threads": (1, True), "lens.every": (1, True), "lens.draws": (3, False),
+    "log_every": (1, False), "threads": (1, True), "length_buckets": (1, False),
+    "lens.every": (1, True), "lens.draws": (3, False),
 }  # fmt: skip
 _CHOICES = {"dtype": ("float32", "bfloat16", "float16")}
 

@@ -39,7 +39,7 @@ class MeZO(Method):
     ):
         if distribution not in _DISTRIBUTIONS:
             raise ValueError(f"distribution={distribution}: expected {' or '.join(_DISTRIBUTIONS)}")
-        super().__init__(named_parameters, perturbation=_DISTRIBUTIONS[distribution](), **common)
+        super().__init__(named_parameters, **{"perturbation": _DISTRIBUTIONS[distribution](), **common})
         if not eps > 0:
             raise ValueError(f"eps={eps}: must be positive")
         if probes < 1:

@@ -31,11 +31,11 @@ class Clean:
         """The test rows are the same for every data seed."""
         return 0
 
-    def objective(self, model: Any, tokenizer: Any, task: Task, cache_gib: float) -> Objective:
+    def objective(self, model: Any, tokenizer: Any, task: Task, cache_gib: float, length_buckets: int = 1) -> Objective:
         # On a GPU it takes longer to read the weights back, which name the file, than to compute again.
         on_cpu = next(model.parameters()).device.type == "cpu"
         shelf = Shelf(cache_dir() / "activations") if on_cpu else None
-        return Objective(model, tokenizer, task, cache_gib=cache_gib, shelf=shelf)
+        return Objective(model, tokenizer, task, cache_gib=cache_gib, shelf=shelf, length_buckets=length_buckets)
 
     def batch(self, step: int, n: int, batch_size: int, order_seed: int) -> list[int]:
         """Positions of a step's training examples: a fresh order each epoch, the short last batch kept.

@@ -34,7 +34,7 @@ class MezoExact(Clean):
     def test_seed(self, data_seed: int) -> int:
         return data_seed
 
-    def objective(self, model: Any, tokenizer: Any, task: Task, cache_gib: float) -> Objective:
+    def objective(self, model: Any, tokenizer: Any, task: Task, cache_gib: float, length_buckets: int = 1) -> Objective:
         return OfficialObjective(model, tokenizer, task)
 
     def batch(self, step: int, n: int, batch_size: int, order_seed: int) -> list[int]:
