@@ -193,10 +193,7 @@ def test_mezo_exact_refuses_what_the_official_step_is_not(overrides):
 
 
 def test_mezo_exact_refuses_another_distribution():
-    class Rademacher(Gaussian):
-        """Signs instead of normals."""
-
-    other = MeZO(weights(), lr=1e-3, perturbation=Rademacher(), rule=rules.SGD())
+    other = MeZO(weights(), lr=1e-3, distribution="rademacher", rule=rules.SGD())
     with pytest.raises(ConfigError, match="mezo_exact"):
         MezoExact().attach(other, 42)
 
