@@ -1,0 +1,1 @@
+"""``python -m zobench.bench``: what a zeroth-order step costs in time and memory, as ratios to its forward passes."""

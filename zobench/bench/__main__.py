@@ -1,0 +1,69 @@
+"""``python -m zobench.bench``: arguments, and the exit code."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from zobench.bench.spec import DTYPES, Spec, models, parse_shapes
+from zobench.errors import ConfigError, UserError, nearest
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The exit code: 0, 1 for what cannot be measured, 2 for arguments that are wrong."""
+    try:
+        asked = _parsed(arguments)
+        spec = Spec(
+            model=asked.model,
+            dtype=asked.dtype,
+            device=asked.device,
+            threads=asked.threads,
+            shapes=parse_shapes(asked.shape),
+            methods=tuple(part.strip() for part in asked.methods.split(",")),
+        )
+        from zobench.bench.run import run
+
+        run(spec, repeats=asked.repeats, memory=asked.memory, json_file=Path(asked.json) if asked.json else None)
+    except (UserError, OSError) as error:
+        print(f"zobench.bench: {error}", file=sys.stderr)
+        return 2 if isinstance(error, ConfigError) else 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _parsed(arguments: list[str] | None) -> argparse.Namespace:
+    """Raises ConfigError for an option that is not there, with the nearest one that is."""
+    parser = _parser()
+    asked, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        near = nearest(unknown[0].split("=")[0], [o for action in parser._actions for o in action.option_strings])
+        hint = f"; did you mean {near}?" if near else "; see python -m zobench.bench --help"
+        raise ConfigError(f"{unknown[0]}: no such option{hint}")
+    if asked.repeats < 1:
+        raise ConfigError(f"--repeats {asked.repeats}: must be at least 1")
+    return asked
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m zobench.bench",
+        description="What a zeroth-order step costs, as ratios to two forward passes of the same batch.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--model", default="opt-125m-random", help=f"one of {', '.join(models())}")
+    parser.add_argument("--dtype", default="float32", help=f"one of {', '.join(DTYPES)}")
+    parser.add_argument("--shape", default="16x64", help="batch x tokens; several with commas: 16x64,8x256")
+    parser.add_argument(
+        "--methods", default="mezo", help="with commas; settings after a colon: mezo,loren:probes=10+rule=sgd"
+    )
+    parser.add_argument("--repeats", type=int, default=7, help="interleaved, after one that is not counted")
+    parser.add_argument("--threads", type=int, help="of torch and the noise loops; without it torch's own choice")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument("--memory", action="store_true", help="measure peak memory instead, each in its own process")
+    parser.add_argument("--json", metavar="FILE", help="write the numbers too")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

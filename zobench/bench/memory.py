@@ -1,0 +1,92 @@
+"""Peak memory of steps and of inference on the same batch, each in a process of its own.
+
+A process first does the same work with a tiny model, so that libraries and compiled code are there; what it holds then
+is subtracted. On a CPU the peak is the process's high-water mark (on Linux from after loading), on a GPU the
+allocator's.
+"""
+
+import contextlib
+import ctypes
+import gc
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+
+import torch
+
+from zobench import meter
+from zobench.bench import models, subjects
+from zobench.bench.spec import Shape, Spec
+from zobench.bench.timing import measure as once
+from zobench.build import pick_device
+from zobench.errors import UserError
+
+_STEPS = 2
+
+
+def rows(spec: Spec, shape: Shape) -> list[dict[str, Any]]:
+    """The table's rows, in bytes; the ratio is to the first, two trimmed forward passes.
+
+    Raises:
+        UserError: if a process is killed, or what it measures cannot be built.
+    """
+    found = []
+    for name in subjects.names(spec):
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(1, mp_context=context) as pool:
+            try:
+                found.append(pool.submit(measure, spec, shape, name).result())
+            except BrokenProcessPool as error:
+                raise UserError(
+                    f"{name}: its process was killed, for want of memory perhaps; try a smaller --shape or --model"
+                ) from error
+    return [{**row, "ratio": row["peak_bytes"] / found[0]["peak_bytes"]} for row in found]
+
+
+def measure(spec: Spec, shape: Shape, name: str) -> dict[str, Any]:
+    """The row of one subject, but for its ratio; meant for a fresh process."""
+    if spec.threads:
+        torch.set_num_threads(spec.threads)
+    device = pick_device(spec.device)
+    # Inference loads the noise engine too: it must not count as the step's.
+    for other in ("mezo", name):
+        _work(spec, other, models.load("tiny-llama", spec.dtype, device), Shape(2, 8))
+    _tidy()
+    before = _peak(device)
+    model = models.load(spec.model, spec.dtype, device)
+    weights = sum(p.numel() * p.element_size() for p in model.parameters())
+    _tidy()
+    meter.reset_peak(device)
+    state = _work(spec, name, model, shape)
+    peak = _peak(device, reset=False) - before
+    return {
+        "name": name,
+        "peak_bytes": peak,
+        "weights_bytes": weights,
+        "method_state_bytes": state,
+        "rest_bytes": peak - weights - state,
+        "process_before_bytes": before,
+    }
+
+
+def _work(spec: Spec, name: str, model: Any, shape: Shape) -> int:
+    """Do the subject's work and return the bytes of its state."""
+    subject = subjects.make(spec, name, model, shape)
+    for _ in range(_STEPS):
+        once(subject, next(model.parameters()).device)
+    return subject.state_bytes()
+
+
+def _tidy() -> None:
+    """Give freed memory back to the system, so that it hides nothing; glibc alone keeps it."""
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def _peak(device: torch.device, reset: bool = True) -> int:
+    """Bytes at the peak since the last reset; right after one, those held now."""
+    if reset:
+        meter.reset_peak(device)
+    return round(meter.memory(device, 0, 0, 0)["peak_gib"] * 2**30)

@@ -1,0 +1,104 @@
+"""What a benchmark is asked to measure, and whether that exists; answered before torch is imported."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from zobench.conf_dir import conf_dir
+from zobench.errors import ConfigError, nearest
+from zobench.frontdoor import FrontDoor
+
+#: shapes of published models with random weights: no download, the same cost
+RANDOM_MODELS = ("opt-125m-random", "llama-135m-random")
+DTYPES = ("float32", "bfloat16", "float16")
+
+
+class Shape(NamedTuple):
+    """A batch: sequences × tokens in each."""
+
+    batch: int
+    tokens: int
+
+    def __str__(self) -> str:
+        return f"{self.batch}x{self.tokens}"
+
+
+@dataclass(frozen=True)
+class Spec:
+    """One benchmark.
+
+    Args:
+        model: one of ``models()``.
+        methods: ``name`` or ``name:setting=value+setting=value``.
+        threads: of torch; its own choice if None.
+    """
+
+    model: str
+    dtype: str
+    device: str
+    threads: int | None
+    shapes: tuple[Shape, ...]
+    methods: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        known("--model", self.model, models())
+        known("--dtype", self.dtype, DTYPES)
+        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
+            raise ConfigError(f"--device {self.device}: expected auto, cpu, cuda or cuda:N")
+        if self.threads is not None and self.threads < 1:
+            raise ConfigError(f"--threads {self.threads}: must be at least 1")
+        if "" in self.methods:
+            raise ConfigError("--methods: a name is empty; expected names with commas, such as mezo,loren")
+        if repeated := {x for x in self.methods if self.methods.count(x) > 1}:
+            raise ConfigError(f"--methods: {', '.join(sorted(repeated))} is there twice")
+        for method in self.methods:
+            try:
+                FrontDoor([conf_dir()]).check(overrides(method))
+            except ConfigError as error:
+                raise ConfigError(f"--methods {method}: {error}") from None
+
+
+def models() -> list[str]:
+    """Names that ``--model`` takes: random weights, then the options of conf/model."""
+    return [*RANDOM_MODELS, *FrontDoor([conf_dir()]).groups["model"]]
+
+
+def overrides(method: str) -> list[str]:
+    """``loren:probes=10+rule=sgd`` as a command line of a run would say it.
+
+    Raises:
+        ConfigError: for settings that are not of that form.
+    """
+    name, _, settings = method.partition(":")
+    found = [f"method={name}"]
+    for setting in settings.split("+") if settings else ():
+        key, equals, value = setting.partition("=")
+        if not (key and equals and value):
+            raise ConfigError(f"{setting}: expected setting=value, as in loren:probes=10+rho=0.1")
+        found.append(f"method/rule={value}" if key == "rule" else f"method.{key}={value}")
+    return found
+
+
+def parse_shapes(text: str) -> tuple[Shape, ...]:
+    """``16x64,8x256`` as shapes.
+
+    Raises:
+        ConfigError: if that is not what the text is.
+    """
+    return tuple(_shape(part) for part in text.split(","))
+
+
+def _shape(text: str) -> Shape:
+    numbers = text.strip().lower().split("x")
+    if len(numbers) != 2 or not all(n.isdecimal() and int(n) > 0 for n in numbers):
+        raise ConfigError(f"--shape {text}: expected batch x tokens, such as 16x64 or 16x64,8x256")
+    return Shape(int(numbers[0]), int(numbers[1]))
+
+
+def known(option: str, given: str, choices: Sequence[str]) -> None:
+    """Raises ConfigError, with the nearest choice, for what is not one."""
+    if given not in choices:
+        near = nearest(given, choices)
+        hint = f"; did you mean {near}?" if near else ""
+        raise ConfigError(f"{option} {given}: no such choice{hint}\nit is one of: {', '.join(choices)}")

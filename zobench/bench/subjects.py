@@ -1,0 +1,109 @@
+"""What is compared: pairs of forward passes, steps of methods, and the plain torch step, on one model and batch."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from omegaconf import OmegaConf
+from torch import Tensor
+
+from zobench import config
+from zobench.bench import models
+from zobench.bench.plain import PlainStep
+from zobench.bench.spec import Shape, Spec, overrides
+from zobench.errors import ConfigError
+from zobench.objective import Objective
+from zobench.objective.cuts import pad_right
+from zobench.zo import Method
+
+TRIMMED, PLAIN, PLAIN_STEP = "two trimmed forwards", "two plain forwards", "plain torch step"
+#: so small that no step changes what the next one costs
+_LR = 1e-8
+Loss = Callable[[], Tensor]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One thing to measure.
+
+    ``work(loss)`` does it once; ``passes(forwards)`` is how often it goes over the weights with that many forward
+    passes, 0 where that means nothing.
+    """
+
+    name: str
+    loss: Loss
+    work: Callable[[Loss], object]
+    passes: Callable[[int], int] = lambda forwards: 0
+    state_bytes: Callable[[], int] = lambda: 0
+
+
+def names(spec: Spec) -> list[str]:
+    """Of all subjects, in the order of the table."""
+    return [TRIMMED, PLAIN, *spec.methods, PLAIN_STEP]
+
+
+def make(spec: Spec, name: str, model: Any, shape: Shape) -> Subject:
+    """The subject of that name, for a model and a batch of that shape.
+
+    Raises:
+        ConfigError: for a setting that a method refuses, or a shape that the model does.
+    """
+    trimmed, plain = losses(model, shape)
+    if name == TRIMMED:
+        return Subject(name, trimmed, _two_forwards)
+    if name == PLAIN:
+        return Subject(name, plain, _two_forwards)
+    if name == PLAIN_STEP:
+        step = PlainStep(model.named_parameters(), lr=_LR)
+        return Subject(name, plain, step.step, lambda forwards: step.passes)
+    method = build_method(name, model.named_parameters())
+    return Subject(name, trimmed, method.step, _passes(method), method.state_bytes)
+
+
+def losses(model: Any, shape: Shape) -> tuple[Loss, Loss]:
+    """One loss, computed in two ways: as zobench does, and from the logits of every position."""
+    batch = models.random_batch(model, shape)
+    objective = Objective(model, None, models.task())
+    device = objective.device
+    prompts = [example.rows[0].ids[:-1] for example in batch]
+    options = torch.tensor([[row.ids[-1] for row in example.rows] for example in batch], device=device)
+    gold = torch.tensor([example.gold for example in batch], device=device)
+
+    def trimmed() -> Tensor:
+        total, weight = objective.loss_sum(batch)
+        return total / weight
+
+    def plain() -> Tensor:
+        logits = model(input_ids=pad_right(prompts, device), use_cache=False).logits
+        scores = F.log_softmax(logits, dim=-1)[:, -1].gather(-1, options)
+        return F.cross_entropy(scores, gold)
+
+    return trimmed, plain
+
+
+def build_method(text: str, named_parameters: Any) -> Method:
+    """The method that ``name:setting=value`` asks for.
+
+    Raises:
+        ConfigError: for a setting it refuses, or a method that takes no steps.
+    """
+    asked = overrides(text)
+    node: Any = OmegaConf.to_container(config.compose(*asked).method, resolve=True)
+    if not config.locate(node["_target_"], "method").trains:
+        raise ConfigError(f"--methods {text}: it takes no steps; there is nothing to measure")
+    if not any(part.startswith("method.lr=") for part in asked):
+        node["lr"] = _LR
+    return config.build(node, "method", named_parameters, seed=0, total_steps=1000)
+
+
+def _two_forwards(loss: Loss) -> None:
+    with torch.inference_mode():
+        for _ in range(2):
+            loss()
+
+
+def _passes(method: Method) -> Callable[[int], int]:
+    """A walk moves the weights before each forward pass, and once more to update them."""
+    return lambda forwards: 0 if method.backwards_per_step else forwards + 1

@@ -1,0 +1,129 @@
+"""Time, as ratios: all subjects in turn in each repeat, so that a disturbance meets them alike."""
+
+import math
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from zobench.bench.subjects import PLAIN_STEP, Loss, Subject
+from zobench.errors import UserError
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One measurement, in seconds of wall time (``cpu_seconds``: of all threads together)."""
+
+    seconds: float
+    cpu_seconds: float
+    forward_seconds: float
+    forwards: int
+
+
+class _Metered:
+    """A loss that counts and times its calls."""
+
+    def __init__(self, loss: Loss, device: torch.device):
+        self._loss, self._device = loss, device
+        self.seconds, self.forwards = 0.0, 0
+
+    def __call__(self) -> Tensor:
+        _wait(self._device)
+        start = time.perf_counter()
+        value = self._loss()
+        if not math.isfinite(float(value.detach())):
+            raise UserError("a loss is not finite, and timings of such numbers mean nothing; try --dtype float32")
+        self.seconds += time.perf_counter() - start
+        self.forwards += 1
+        return value
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def measure(subject: Subject, device: torch.device) -> Sample:
+    """Do the subject's work once.
+
+    Raises:
+        UserError: if a loss is not finite.
+    """
+    loss = _Metered(subject.loss, device)
+    _wait(device)
+    wall, cpu = time.perf_counter(), time.process_time()
+    subject.work(loss)
+    _wait(device)
+    return Sample(time.perf_counter() - wall, time.process_time() - cpu, loss.seconds, loss.forwards)
+
+
+def interleave(
+    subjects: Sequence[Subject], model: Any, repeats: int, progress: Callable[[], None] = lambda: None
+) -> dict[str, list[Sample]]:
+    """Samples of each subject, after a round that is not counted: the first call compiles.
+
+    The weights are put back after each measurement, so that all start from the same ones. Each round starts with
+    another subject.
+    """
+    params = list(model.parameters())
+    device = params[0].device
+    pristine = [param.detach().clone() for param in params]
+    samples: dict[str, list[Sample]] = {subject.name: [] for subject in subjects}
+    for turn in range(repeats + 1):
+        first = turn % len(subjects)
+        for subject in [*subjects[first:], *subjects[:first]]:
+            sample = measure(subject, device)
+            if turn > 0:
+                samples[subject.name].append(sample)
+            with torch.no_grad():
+                for param, old in zip(params, pristine, strict=True):
+                    param.copy_(old)
+            progress()
+    return samples
+
+
+def rows(subjects: Sequence[Subject], samples: dict[str, list[Sample]], weights: int) -> list[dict[str, Any]]:
+    """The table's rows; ratios are made within each repeat, then summarised.
+
+    Args:
+        subjects: those that were measured; the first is what the others are compared with.
+        weights: number of trainable weights.
+    """
+    floor = samples[subjects[0].name]
+    plain = samples[PLAIN_STEP]
+    found = []
+    for i, subject in enumerate(subjects):
+        own = samples[subject.name]
+        seconds = summary([s.seconds for s in own])
+        pairs = list(zip(own, floor, strict=True))
+        forwards = round(statistics.median(s.forwards for s in own))
+        passes = subject.passes(forwards)
+        outside = summary([s.seconds - s.forward_seconds for s in own])
+        found.append(
+            {
+                "name": subject.name,
+                # What is compared with itself shows how steady the machine was.
+                "ratio": summary([s.seconds / (f.seconds if i else seconds["median"]) for s, f in pairs]),
+                "forwards": forwards,
+                "ratio_to_as_many_forwards": summary(
+                    [s.seconds / f.seconds * f.forwards / s.forwards for s, f in pairs]
+                ),
+                "plain_over_this": summary([p.seconds / s.seconds for s, p in zip(own, plain, strict=True)]),
+                "seconds": seconds,
+                "cpu_seconds": summary([s.cpu_seconds for s in own]),
+                "outside_seconds": outside,
+                "passes": passes,
+                "ns_per_weight_pass": outside["median"] / weights / passes * 1e9 if passes else None,
+            }
+        )
+    return found
+
+
+def summary(values: Sequence[float]) -> dict[str, float]:
+    """Median and quartiles."""
+    low, middle, high = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else [values[0]] * 3
+    return {"median": middle, "q1": low, "q3": high}
