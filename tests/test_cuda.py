@@ -1,12 +1,14 @@
 """The same contracts on a GPU; skipped where torch sees none."""
 
+import warnings
+
 import pytest
 import torch
 from test_methods import IDS, METHODS, VARIANTS, Problem, check_resume
 
 from zobench import config
 from zobench.run import run
-from zobench.zo import Direction, Gaussian, Oracle, Perturbation, make_slots
+from zobench.zo import Direction, Gaussian, Oracle, Perturbation, make_slots, noise, philox
 
 SMALL = [f"task.splits.mini.{part}=8" for part in ("train", "dev", "test")]
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU")
@@ -25,6 +27,44 @@ def test_fused_move_and_restore(dtype):
     oracle.losses([direction, -direction])
     oracle.settle()
     assert torch.equal(slots[0].param, before)
+
+
+def draw_and_add(device, dtype, first=5):
+    """A draw, and a sum that is added to weights on this device; both back on the CPU."""
+    flat = torch.linspace(-2, 2, 300_001).to(device, dtype)
+    noise.add_(flat, 3, {11: 0.37, 12: -1.3e-3, 2**62 + 1: 2.0}, keep=0.99, first=first)
+    noise.add_(flat, 3, {13: 1e-2}, first=first, distribution="sign")
+    return noise.gaussian(7, 3, torch.Size((700, 30)), flat.device).cpu(), flat.cpu()
+
+
+@pytest.mark.parametrize("first", [5, 2**43 - 1000])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
+def test_noise_has_the_bits_of_the_cpu(dtype, first, monkeypatch):
+    """By the fused kernel, which must be in use, and by torch's own operations."""
+    expected = draw_and_add("cpu", dtype, first)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        noise._fused.cache_clear()
+        fused = draw_and_add("cuda", dtype, first)
+    for stream in philox.DRAWS:
+        assert noise._fused(torch.device("cuda", torch.cuda.current_device()), dtype, stream) is noise._by_triton
+    monkeypatch.setenv("ZOBENCH_NOISE", "torch")
+    noise._fused.cache_clear()
+    fallback = draw_and_add("cuda", dtype, first)
+    noise._fused.cache_clear()
+    for found in (fused, fallback):
+        assert all(map(torch.equal, found, expected))
+
+
+@pytest.mark.slow
+def test_noise_reaches_beyond_two_to_the_31_elements():
+    size = 2**31 + 5000
+    flat = torch.zeros(size, device="cuda", dtype=torch.bfloat16)
+    noise.add_(flat, 3, {11: 1.0})
+    for at in (0, 2**31 - 2500, size - 5000):
+        part = torch.zeros(5000, dtype=torch.bfloat16)
+        noise.add_(part, 3, {11: 1.0}, first=at)
+        assert torch.equal(flat[at : at + 5000].cpu(), part)
 
 
 @pytest.mark.parametrize("task", ["sst2", "squad"])

@@ -22,11 +22,11 @@ def torch_only(monkeypatch):
 
     def switch():
         monkeypatch.setenv("ZOBENCH_NOISE", "torch")
-        noise._compiled.cache_clear()
+        noise._fused.cache_clear()
 
     yield switch
     monkeypatch.undo()
-    noise._compiled.cache_clear()
+    noise._fused.cache_clear()
 
 
 def numbers(distribution, key, first, count):
@@ -61,7 +61,7 @@ def test_compiled_loops_give_the_defined_bits(distribution, dtype, first, count)
     noise.add_(found, 42, draws, keep=0.9, first=first, distribution=distribution)
     for key, weight in draws.items():
         expected.add_(numbers(distribution, mix(key, 42), first, count).to(dtype).mul(weight))
-    assert noise._compiled() is not None
+    assert noise._fused(CPU, dtype, philox.NORMALS) is not None
     assert torch.equal(found, expected)
 
 
@@ -101,7 +101,7 @@ def test_a_run_without_the_compiled_loops_has_the_same_weights(dtype, distributi
 
     compiled = weights()
     torch_only()
-    assert noise._compiled() is None
+    assert noise._fused(CPU, torch.float32, philox.NORMALS) is None
     for name, tensor in weights().items():
         assert torch.equal(tensor, compiled[name])
     assert not torch.equal(compiled["w"], torch.linspace(-1, 1, 70_000).view(700, 100).to(dtype))

@@ -4,6 +4,7 @@ Each loop touches few arrays, so that the compiler vectorises it. Contraction to
 change the bits.
 """
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any
@@ -145,7 +146,7 @@ def _pool(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="zobench-noise")
 
 
-def add_(out: np.ndarray, first: int, keys: list[int], weights: list[float], keep: float, stream: int) -> None:
+def add_(out: np.ndarray, first: int, keys: Sequence[int], weights: Sequence[float], keep: float, stream: int) -> None:
     """``out ← keep·out + Σ_k weights[k]·draw(keys[k], first, …)``, for flat fp32 or fp64 numbers.
 
     Args:

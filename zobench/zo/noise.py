@@ -1,16 +1,16 @@
 """Seeded noise per slot: the one place where random numbers are made.
 
 A draw is a function of (key, slot id) alone, and each of its elements of its index alone (``philox.py``): any part can
-be drawn by itself, for any thread count and on any device, with the same bits. On a CPU compiled loops draw and add in
-one pass (``compiled.py``); without numba, or with ``ZOBENCH_NOISE=torch``, and on other devices torch's own operations
-do, block by block.
+be drawn by itself, for any thread count and on any device, with the same bits. Fused loops draw and add in one pass:
+compiled ones on a CPU (``compiled.py``), a Triton kernel on a GPU (``triton_noise.py``). Where they cannot be had, or
+with ``ZOBENCH_NOISE=torch``, torch's own operations do, block by block.
 """
 
 import os
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
-from types import ModuleType
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -19,21 +19,71 @@ from zobench.zo import philox
 from zobench.zo.keys import mix
 
 Distribution = Literal["normal", "sign"]
-_STREAMS = {"normal": (philox.NORMALS, philox.normals), "sign": (philox.SIGNS, philox.signs)}
+_STREAMS = {"normal": philox.NORMALS, "sign": philox.SIGNS}
 
 #: elements that are worked on at a time where temporaries are needed; small enough for a CPU's cache
 BLOCK = {"cpu": 1 << 16, "cuda": 1 << 21}
+HALF = (torch.bfloat16, torch.float16)
+
+#: (flat, first, keys, weights, keep, stream): ``flat ← keep·flat + Σ weights[k]·draw(keys[k], first, …)``, in place
+Add = Callable[[Tensor, int, Sequence[int], Sequence[float], float, int], None]
 
 
 @cache
-def _compiled() -> ModuleType | None:
+def _fused(device: torch.device, dtype: torch.dtype, stream: int) -> Add | None:
+    """The one-pass function for such tensors; None where there is none."""
     if os.environ.get("ZOBENCH_NOISE") == "torch":
+        return None
+    if device.type == "cuda":
+        return checked(_by_triton, device, dtype, stream)
+    if device.type != "cpu" or dtype in HALF:
         return None
     try:
         from zobench.zo import compiled
     except ImportError:
         return None
-    return compiled
+    return lambda flat, *rest: compiled.add_(flat.detach().numpy(), *rest)
+
+
+def checked(add: Add, device: torch.device, dtype: torch.dtype, stream: int) -> Add | None:
+    """The function itself if it gives the definition's bits on this device; otherwise None, with a warning."""
+    first, keys, weights, keep = (3 << 40) + 77, [5, 2**63 - 1], [0.37, -1.3e-3], 0.99
+    expected = torch.linspace(-2, 2, 5000, dtype=torch.float64 if dtype == torch.float64 else torch.float32)
+    expected = expected.to(dtype).to(expected.dtype)
+    try:
+        found = expected.to(device, dtype, copy=True)
+        add(found, first, keys, weights, keep, stream)
+        _by_torch(expected, first, keys, weights, keep, stream)
+        if torch.equal(found.cpu(), expected.to(dtype)):
+            return add
+        trouble = "its bits differ from the definition's"
+    except Exception as error:  # a compiler, a driver and a launch each raise errors of their own
+        trouble = f"{type(error).__name__}: {error}"
+    warnings.warn(
+        f"The fused noise kernel is not used for {dtype} on {device} ({trouble}). Torch's own operations draw the same "
+        "numbers, more slowly and with temporary memory. ZOBENCH_NOISE=torch chooses them without this warning.",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+    return None
+
+
+def _by_triton(flat: Tensor, *rest: Any) -> None:
+    from zobench.zo import triton_noise
+
+    triton_noise.add_(flat, *rest)
+
+
+def _by_torch(
+    flat: Tensor, first: int, keys: Sequence[int], weights: Sequence[float], keep: float, stream: int
+) -> None:
+    numbers = philox.DRAWS[stream]
+    for block in blocks(flat):
+        if keep != 1.0:
+            block.mul_(keep)
+        for key, weight in zip(keys, weights, strict=True):
+            block.add_(numbers(key, first, block.numel(), block.device).to(block.dtype).mul_(weight))
+        first += block.numel()
 
 
 def blocks(flat: Tensor) -> Iterator[Tensor]:
@@ -49,29 +99,29 @@ def add_(
     first: int = 0,
     distribution: Distribution = "normal",
 ) -> None:
-    """``flat ← keep·flat + Σ weight·u(key)``, in place, for fp32 or fp64 numbers that are contiguous.
+    """``flat ← keep·flat + Σ weight·u(key)``, in place, for floating-point numbers that are contiguous.
 
     Every product and every sum is rounded by itself, in the order of ``draws``: what separate operations would give.
+    Half-precision numbers are summed in fp32 and rounded once.
 
     Args:
         draws: weight of each key.
         first: index in the draws of the first element of ``flat``.
         distribution: standard normal numbers, or −1 and 1 with equal probability.
     """
-    seeds = [mix(key, slot_id) for key in draws]
-    stream, numbers = _STREAMS[distribution]
-    compiled = _compiled() if flat.device.type == "cpu" else None
-    if compiled is not None:
-        compiled.add_(flat.detach().numpy(), first, seeds, list(draws.values()), keep, stream)
-        if not flat.is_inference():
-            torch.autograd.graph.increment_version(flat)  # torch saw no write
+    stream = _STREAMS[distribution]
+    fused = _fused(flat.device, flat.dtype, stream)
+    if fused is None and flat.dtype in HALF:
+        for block in blocks(flat):
+            total = block.float()
+            add_(total, slot_id, draws, keep, first, distribution)
+            block.copy_(total)
+            first += block.numel()
         return
-    for block in blocks(flat):
-        if keep != 1.0:
-            block.mul_(keep)
-        for seed, weight in zip(seeds, draws.values(), strict=True):
-            block.add_(numbers(seed, first, block.numel(), block.device).to(block.dtype).mul_(weight))
-        first += block.numel()
+    seeds = [mix(key, slot_id) for key in draws]
+    (fused or _by_torch)(flat, first, seeds, list(draws.values()), keep, stream)
+    if fused is not None and not flat.is_inference():
+        torch.autograd.graph.increment_version(flat)  # torch saw no write
 
 
 class GaussianStream:

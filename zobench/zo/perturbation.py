@@ -17,7 +17,7 @@ from zobench.zo.slot import Slot
 
 def _accumulator(param: Tensor) -> Tensor:
     """The tensor in which sums over a parameter are made: itself, or an fp32 copy of a half-precision one."""
-    return param.float() if param.dtype in (torch.bfloat16, torch.float16) else param
+    return param.float() if param.dtype in noise.HALF else param
 
 
 class Perturbation:
@@ -113,16 +113,7 @@ class Independent(Perturbation):
         direction = self.local(slot, direction)
         if not direction and keep == 1.0:
             return
-        flat = slot.param.view(-1)
-        if _accumulator(flat[:0]).dtype == flat.dtype:
-            noise.add_(flat, slot.id, direction, keep, distribution=self.distribution)
-            return
-        first = 0
-        for block in noise.blocks(flat):
-            out = _accumulator(block)
-            noise.add_(out, slot.id, direction, keep, first, self.distribution)
-            block.copy_(out)
-            first += block.numel()
+        noise.add_(slot.param.view(-1), slot.id, direction, keep, distribution=self.distribution)
 
 
 class Gaussian(Independent):

@@ -114,3 +114,7 @@ def _horner(series: tuple[float, ...], x: Tensor) -> Tensor:
     for coefficient in series[1:]:
         total = (total + coefficient) * x
     return total
+
+
+#: the draw of each stream of the counter
+DRAWS = {NORMALS: normals, SIGNS: signs}
