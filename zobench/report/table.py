@@ -15,8 +15,8 @@ _TAIL = 0.1  # the share of a run over which its final training loss is averaged
 def comparison(frame: pd.DataFrame) -> Table:
     """One row a method, at its learning rate of best mean dev value, mean over seeds.
 
-    A method that occurs with several settings has a row for each. Seconds are those of training; memory is the highest
-    of the runs.
+    A method that occurs with several settings has a row for each. Seconds are those of training: the process's own on a
+    CPU, whatever else the machine does, and those of the clock on a GPU. Memory is the highest of the runs.
 
     Unfinished and failed runs are left out, and a note says so.
 
@@ -25,6 +25,12 @@ def comparison(frame: pd.DataFrame) -> Table:
         UserError: if no run is finished.
     """
     found = results(frame)
+    on_cpu = found["device"].eq("cpu").all()
+    seconds = "cpu_hours" if on_cpu else "train_seconds"
+    found = found.assign(
+        **{"train/loss": found["directory"].map(_final_train_losses(found))},
+        seconds=found[seconds] * (3600 if on_cpu else 1),
+    )
     tried, best = cells(found), tuned(found)
     rows: list[Row] = []
     for name, rates in tried.groupby("row", sort=False):
@@ -45,9 +51,12 @@ def comparison(frame: pd.DataFrame) -> Table:
         f"test {metric}": lambda r: spread(r, "test_metric"),
         "std. error (test rows)": lambda r: number(r["test_metric_stderr"], ".3f"),
         "AUC": lambda r: spread(r, "test/auc"),
-        "loss": lambda r: spread(r, "test/loss"),
+        "test loss": lambda r: spread(r, "test/loss"),
+        "train loss": lambda r: spread(r, "train/loss"),
         "forward passes": _passes,
-        "training s": lambda r: number(r["train_seconds"], ".3g" if (r["train_seconds"] or 0) < 100 else ".0f"),
+        "training CPU s" if on_cpu else "training s": lambda r: number(
+            r["seconds"], ".3g" if (r["seconds"] or 0) < 100 else ".0f"
+        ),
         "peak MiB": lambda r: number(r["peak_mib"], ".0f"),
         "state bytes": lambda r: number(r["state_bytes"], ",.0f"),
     }
@@ -78,7 +87,7 @@ def grid(frame: pd.DataFrame) -> Table:
         f"test {metric}": lambda r: spread(r, "test_metric"),
         "test loss": lambda r: spread(r, "test/loss"),
     }
-    told = "\\* chosen for the comparison. Train loss: mean over the last tenth of the forward passes."
+    told = "\\* chosen for the comparison"
     return Table(pd.DataFrame(rows), columns, [told, *_facts(found, metric), *_left_out(frame)])
 
 
@@ -91,8 +100,8 @@ def _statistics(runs: pd.DataFrame) -> Row:
     return {
         **_means(runs, ["dev_metric", "test_metric"]),
         "test_metric_stderr": runs["test_metric_stderr"].mean(),
-        **_means(runs, ["test/auc", "test/loss"]),
-        **{name: runs[name].mean() for name in ("forwards", "backwards", "train_seconds")},
+        **_means(runs, ["test/auc", "test/loss", "train/loss"]),
+        **{name: runs[name].mean() for name in ("forwards", "backwards", "seconds")},
         "peak_mib": 1024 * runs["peak_gib"].max(),
         "state_bytes": runs["state_bytes"].max(),
     }
@@ -137,6 +146,7 @@ def _facts(found: pd.DataFrame, metric: str) -> list[str]:
     ]
     facts = [f"{one['task']}, {one['model']}, tuning {one['tuning']}, protocol {one['protocol']}, data {one['data']}"]
     facts += [f"test {metric} without training: {', '.join(known)}"] if known else []
+    facts += ["train loss: mean over the last tenth of the forward passes"] if "train/loss" in found else []
     facts += [f"mean ± sample standard deviation over seeds; learning rates by mean dev values ({one['selection']})"]
     if len(devices := sorted(set(found["device"].dropna()))) > 1:
         facts.append(f"seconds and memory from several devices: {', '.join(devices)}")
