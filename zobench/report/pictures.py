@@ -33,6 +33,9 @@ _LENS = {
     "lens/variance_per_forward": "relative variance × forward passes",
     "lens/gradient_norm": "norm of the gradient",
 }
+#: panels with a line at 1, and what it means
+_SCALED = ("lens/bias", "lens/variance_per_forward")  # relative to the gain, and so meaningless where that may be 0
+_ONE = {"lens/efficiency": "1: expected of MeZO, unbiased", "lens/gain": "1: expected of MeZO, unbiased"}
 
 
 def draw_curves(frame: pd.DataFrame, path: str | Path) -> list[Path]:
@@ -90,9 +93,19 @@ def draw_lens(frame: pd.DataFrame, path: str | Path) -> list[Path]:
         for panel, (name, label) in zip(axes, panels.items(), strict=True):
             for i, row, found in _by_row(lines, name):
                 over = found.groupby("forwards")
-                _line(panel, i, row, over[name].mean(), error=_error(found, f"{name}_stderr"))
+                if name in _SCALED:
+                    found = found[found["lens/gain"].abs() > 2 * found["lens/gain_stderr"]]
+                    over = found.groupby("forwards")
+                error = "lens/bias_floor" if name == "lens/bias" else f"{name}_stderr"
+                _line(panel, i, row, over[name].mean(), error=_error(found, error))
+            if name in _ONE:
+                panel.axhline(1.0, color="0.35", linestyle=":", linewidth=1.2, label=_ONE[name])
             _finish(panel, label)
-        told = f"Mean of {_count(runs)}; bars are one standard error of it.\n{_rates(runs)}"
+        told = (
+            f"Mean of {_count(runs)}; bars are one standard error of it (bias: what one standard error of its square "
+            "comes to; within it bias cannot be told from 0).\nBias and variance only where the gain is two standard "
+            f"errors from 0. {_rates(runs)}"
+        )
         return _save(figure, told, files)
 
 
