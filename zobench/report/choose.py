@@ -1,5 +1,6 @@
 """What may stand in one table, which runs repeat each other, and the learning rate of each method."""
 
+import math
 from typing import Any
 
 import pandas as pd
@@ -83,11 +84,13 @@ def _row_names(found: pd.DataFrame) -> pd.Series:
     for method, runs in found.groupby("method"):
         finished = runs[runs["state"].eq("finished")]  # a run that diverged early may not know all its settings
         varying = [name for name in settings if runs[name].map(text).nunique() > 1]
-        if finished["eval_every"].map(text).nunique() > 1:
+        evaluations = (finished["steps"] / finished["eval_every"]).apply(math.ceil)
+        if evaluations.nunique() > 1:  # with more of them the best is better by chance
             varying.append("eval_every")
         for index, run in runs.iterrows() if varying else ():
-            told = ", ".join(f"{name.removeprefix('method.')}={text(run[name])}" for name in varying)
-            names[index] = f"{method} ({told})"
+            shown = [f"{name.removeprefix('method.')}={text(run[name])}" for name in varying]
+            shown = [setting for setting in shown if setting != "variant=paper"]
+            names[index] = f"{method} ({', '.join(shown)})" if shown else method
     return names
 
 

@@ -1,6 +1,7 @@
 """Pictures against forward passes: loss and dev curves, and the estimator lens."""
 
 import math
+import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -93,7 +94,7 @@ def draw_lens(frame: pd.DataFrame, path: str | Path) -> list[Path]:
         for panel, (name, label) in zip(axes, panels.items(), strict=True):
             for i, row, found in _by_row(lines, name):
                 over = found.groupby("forwards")
-                if name in _SCALED:
+                if name in _SCALED and "lens/gain_stderr" in found:
                     found = found[found["lens/gain"].abs() > 2 * found["lens/gain_stderr"]]
                     over = found.groupby("forwards")
                 error = "lens/bias_floor" if name == "lens/bias" else f"{name}_stderr"
@@ -204,7 +205,9 @@ def _save(figure: Figure, caption: str, files: list[Path]) -> list[Path]:
         label: handle for axes in figure.axes for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
     }
     figure.legend(list(entries.values()), list(entries), loc="outside upper center", ncols=4, handlelength=3.2)
-    figure.supxlabel(caption, fontsize=7, color="0.35")
+    characters = int(figure.get_figwidth() * 17)
+    wrapped = "\n".join(textwrap.fill(line, characters) for line in caption.splitlines())
+    figure.supxlabel(wrapped, fontsize=7, color="0.35")
     for file in files:
         file.parent.mkdir(parents=True, exist_ok=True)
         metadata = {"Date": None} if file.suffix == ".svg" else None
