@@ -65,6 +65,19 @@ def test_compiled_loops_give_the_defined_bits(distribution, dtype, first, count)
     assert torch.equal(found, expected)
 
 
+@pytest.mark.parametrize(("first", "count"), SIZES)
+def test_bf16_is_summed_in_fp32_and_rounded_once(first, count):
+    draws = {11: 0.3, 3: -1.7}
+    start = torch.linspace(-300, 300, count).bfloat16()
+    start[0] = float("nan")
+    start[-1] = float("inf") if count > 1 else start[-1]
+    found, expected = start.clone(), start.float().mul(0.9)
+    noise.add_(found, 42, draws, keep=0.9, first=first)
+    for key, weight in draws.items():
+        expected.add_(numbers("normal", mix(key, 42), first, count).mul(weight))
+    torch.testing.assert_close(found, expected.bfloat16(), rtol=0, atol=0, equal_nan=True)
+
+
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS)
 def test_any_slice_is_a_part_of_the_whole_on_any_number_of_threads(distribution):
     n, threads = 600_001, torch.get_num_threads()

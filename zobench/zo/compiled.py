@@ -141,27 +141,57 @@ def _add(out, first, lows, highs, weights, keep, stream):
         done += part.size
 
 
+@_jit
+def _widen(bits, wide_bits):
+    for i in range(bits.size):
+        wide_bits[i] = _u(bits[i]) << _u(16)
+
+
+@_jit
+def _narrow(wide_bits, bits):
+    """Round to nearest, ties to even; a NaN stays one."""
+    for i in range(bits.size):
+        w = wide_bits[i]
+        rounded = (w + _u(0x7FFF) + ((w >> _u(16)) & _u(1))) >> _u(16)
+        bits[i] = _u(0x7FC0) if (w & _u(0x7FFFFFFF)) > _u(0x7F800000) else rounded
+
+
+@_jit
+def _add_bf16(bits, first, lows, highs, weights, keep, stream):
+    """``_add`` for bf16 numbers, given as their bits: summed in fp32 and rounded once."""
+    wide = np.empty(SPAN, np.float32)
+    wide_bits = wide.view(np.uint32)
+    done = 0
+    while done < bits.size:
+        n = min(SPAN - (first + done) % SPAN, bits.size - done)
+        _widen(bits[done : done + n], wide_bits)
+        _add(wide[:n], first + done, lows, highs, weights, keep, stream)
+        _narrow(wide_bits, bits[done : done + n])
+        done += n
+
+
 @cache
 def _pool(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="zobench-noise")
 
 
 def add_(out: np.ndarray, first: int, keys: Sequence[int], weights: Sequence[float], keep: float, stream: int) -> None:
-    """``out ← keep·out + Σ_k weights[k]·draw(keys[k], first, …)``, for flat fp32 or fp64 numbers.
+    """``out ← keep·out + Σ_k weights[k]·draw(keys[k], first, …)``, for flat fp32 or fp64 numbers, or the bits of bf16.
 
     Args:
+        out: float32, float64, or uint16 for bf16.
         stream: ``philox.NORMALS`` or ``philox.SIGNS``.
     """
-    kind = out.dtype.type
+    loop, kind = (_add_bf16, np.float32) if out.dtype == np.uint16 else (_add, out.dtype.type)
     lows, highs = (np.array([philox.halves(key)[side] for key in keys], np.uint32) for side in (0, 1))
-    factors, kept = np.array(weights, out.dtype), kind(keep)
+    factors, kept = np.array(weights, kind), kind(keep)
     threads = min(torch.get_num_threads(), max(1, out.size // _WORTH_A_THREAD))
     if threads == 1:
-        _add(out, first, lows, highs, factors, kept, stream)
+        loop(out, first, lows, highs, factors, kept, stream)
         return
     share = -(-out.size // threads // SPAN) * SPAN
     common: tuple[Any, ...] = (lows, highs, factors, kept, stream)
     starts = range(0, out.size, share)
-    tasks = [_pool(threads).submit(_add, out[at : at + share], first + at, *common) for at in starts]
+    tasks = [_pool(threads).submit(loop, out[at : at + share], first + at, *common) for at in starts]
     for task in tasks:
         task.result()
