@@ -24,13 +24,10 @@ def comparison(frame: pd.DataFrame) -> Table:
         Mixed: if task, model, protocol, data, selection rule, budget or tuning differ; the message names them.
         UserError: if no run is finished.
     """
-    found = results(frame)
+    found = _with_train_losses(results(frame))
     on_cpu = found["device"].eq("cpu").all()
     seconds = "cpu_hours" if on_cpu else "train_seconds"
-    found = found.assign(
-        **{"train/loss": found["directory"].map(_final_train_losses(found))},
-        seconds=found[seconds] * (3600 if on_cpu else 1),
-    )
+    found = found.assign(seconds=found[seconds] * (3600 if on_cpu else 1))
     tried, best = cells(found), tuned(found)
     rows: list[Row] = []
     for name, rates in tried.groupby("row", sort=False):
@@ -68,8 +65,7 @@ def grid(frame: pd.DataFrame) -> Table:
 
     The training loss is the mean over the last tenth of the forward passes. Raises as ``comparison``.
     """
-    found = results(frame)
-    found = found.assign(**{"train/loss": found["directory"].map(_final_train_losses(found))})
+    found = _with_train_losses(results(frame))
     rows = []
     for cell in cells(found).to_dict("records"):
         rate = found["method.lr"].isna() if pd.isna(cell["method.lr"]) else found["method.lr"].eq(cell["method.lr"])
@@ -107,13 +103,14 @@ def _statistics(runs: pd.DataFrame) -> Row:
     }
 
 
-def _final_train_losses(found: pd.DataFrame) -> dict[str, float]:
-    lines = curves(found)
-    if "train/loss" not in lines:
-        return {}
-    lines = lines[lines["train/loss"].notna()]
-    end = lines.groupby("directory")["forwards"].transform("max")
-    return dict(lines[lines["forwards"] > (1 - _TAIL) * end].groupby("directory")["train/loss"].mean())
+def _with_train_losses(found: pd.DataFrame) -> pd.DataFrame:
+    """The runs with a column ``train/loss``: its mean over the last tenth of each run's forward passes."""
+    lines, losses = curves(found), {}
+    if "train/loss" in lines:
+        lines = lines[lines["train/loss"].notna()]
+        end = lines.groupby("directory")["forwards"].transform("max")
+        losses = dict(lines[lines["forwards"] > (1 - _TAIL) * end].groupby("directory")["train/loss"].mean())
+    return found.assign(**{"train/loss": found["directory"].map(losses)})
 
 
 def _rate(row: Row) -> str:
@@ -146,7 +143,7 @@ def _facts(found: pd.DataFrame, metric: str) -> list[str]:
     ]
     facts = [f"{one['task']}, {one['model']}, tuning {one['tuning']}, protocol {one['protocol']}, data {one['data']}"]
     facts += [f"test {metric} without training: {', '.join(known)}"] if known else []
-    facts += ["train loss: mean over the last tenth of the forward passes"] if "train/loss" in found else []
+    facts += ["train loss: mean over the last tenth of the forward passes"]
     facts += [f"mean ± sample standard deviation over seeds; learning rates by mean dev values ({one['selection']})"]
     if len(devices := sorted(set(found["device"].dropna()))) > 1:
         facts.append(f"seconds and memory from several devices: {', '.join(devices)}")

@@ -11,13 +11,13 @@ from torch import Tensor
 from zobench.zo import noise
 from zobench.zo.direction import ZERO, Direction
 from zobench.zo.keys import mix, tag
-from zobench.zo.perturbation import Perturbation, move_blocks_
+from zobench.zo.perturbation import Gaussian, move_blocks_
 from zobench.zo.slot import Slot
 
 Start = Literal["zero", "unit_per_tensor"]
 
 
-class MeanShift(Perturbation):
+class MeanShift(Gaussian):
     """``u(key) = μ + σ z(key)``; matrices, embeddings and vectors alike.
 
     State: μ, one fp32 copy (fp64 for fp64 weights) of the trainable weights, and none while μ is fixed at zero.
@@ -110,10 +110,6 @@ class MeanShift(Perturbation):
             for block in noise.blocks(out.view(-1)):
                 block.copy_(following(block.numel()))
         return out
-
-    def add_(self, slot: Slot, core: Tensor, out: Tensor, scale: float) -> None:
-        # Two roundings, as in Gaussian.
-        out.add_(core.to(out.dtype).mul(scale))
 
     def move_(self, slot: Slot, direction: Direction, keep: float = 1.0) -> None:
         if not slot.param.is_contiguous():
