@@ -4,37 +4,72 @@ import warnings
 
 import pytest
 import torch
+import torch.nn.functional as F
+from definition import moved
 from test_methods import IDS, METHODS, VARIANTS, Problem, check_resume
 
 from zobench import config
 from zobench.run import run
-from zobench.zo import Direction, Gaussian, Oracle, Perturbation, make_slots, noise, philox
+from zobench.zo import Direction, Gaussian, Oracle, Rademacher, make_slots, noise, philox, ways
 
 SMALL = [f"task.splits.mini.{part}=8" for part in ("train", "dev", "test")]
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU")
 
 
+@pytest.mark.parametrize("perturbation", [Gaussian(), Rademacher()])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_fused_move_and_restore(dtype):
-    slots = [make_slots([("w", torch.ones(3000, 700, device="cuda", dtype=dtype))])[0] for _ in range(2)]
+def test_fused_move_and_restore(dtype, perturbation):
+    slot = make_slots([("w", torch.ones(3000, 700, device="cuda", dtype=dtype))])[0]
     direction = Direction({11: 0.37, 12: -1.3e-3})
-    Gaussian().move_(slots[0], direction)
-    Perturbation.move_(Gaussian(), slots[1], direction)
-    assert torch.equal(slots[0].param, slots[1].param)
-    before = slots[0].param.clone()
-    oracle = Oracle(slots[:1], Gaussian(), "exact")
-    oracle.begin(lambda: slots[0].param.float().square().mean())
+    expected = moved(perturbation, slot, direction, keep=0.99)
+    perturbation.move_(slot, direction, keep=0.99)
+    assert torch.equal(slot.param, expected)
+    before = slot.param.clone()
+    oracle = Oracle([slot], perturbation, "exact")
+    oracle.begin(lambda: slot.param.float().square().mean())
     oracle.losses([direction, -direction])
     oracle.settle()
-    assert torch.equal(slots[0].param, before)
+    assert torch.equal(slot.param, before)
+    assert oracle.state_bytes() == 0
+
+
+@pytest.mark.parametrize("mode", ["exact", "in_place"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_functions_see_the_weights_at_the_offset(dtype, mode, monkeypatch):
+    monkeypatch.setattr(ways, "TABLE", 1)
+    table, matrix = (torch.linspace(-1, 1, n * 300, device="cuda").view(n, 300).to(dtype) for n in (500, 70))
+    ids = torch.tensor([[3, 3, 499], [0, 7, 1]], device="cuda")
+    slots = make_slots([("embed", table), ("w", matrix)])
+    direction, before = Direction({11: 0.37, 12: -1.3e-3}), [table.clone(), matrix.clone()]
+
+    def loss(table=table, matrix=matrix):
+        return F.linear(F.embedding(ids, table), matrix).float().square().mean()
+
+    oracle = Oracle(slots, Gaussian(), mode)
+    oracle.begin(loss)
+    expected = float(loss(*(moved(Gaussian(), slot, direction) for slot in slots)))
+    assert oracle.loss(direction) == expected
+    assert torch.equal(table, before[0])
+    assert torch.equal(matrix, before[1]) == (mode == "exact")
 
 
 def draw_and_add(device, dtype, first=5):
-    """A draw, and a sum that is added to weights on this device; both back on the CPU."""
+    """A draw, and sums that are added to weights and to rows of them on this device; all back on the CPU."""
     flat = torch.linspace(-2, 2, 300_001).to(device, dtype)
     noise.add_(flat, 3, {11: 0.37, 12: -1.3e-3, 2**62 + 1: 2.0}, keep=0.99, first=first)
     noise.add_(flat, 3, {13: 1e-2}, first=first, distribution="sign")
-    return noise.gaussian(7, 3, torch.Size((700, 30)), flat.device).cpu(), flat.cpu()
+    rows, elsewhere = torch.tensor([40, 3, 3, 2**20], device=flat.device), torch.zeros_like(flat)
+    some, others = flat[:10_000].view(4, 2500).clone(), torch.zeros(4, 2500, dtype=dtype, device=flat.device)
+    for distribution in ("normal", "sign"):
+        pieces = [
+            noise.piece(elsewhere, 3, {11: 0.37}, keep=0.9, first=first, source=flat),
+            noise.piece(some, 4, {11: 0.37, 12: 2.0}, first=first, rows=rows),
+            noise.piece(others, 5, {13: -1.0}, first=first, source=some.clone(), rows=rows),
+        ]
+        noise.add_all_(pieces, distribution)
+        flat = elsewhere.clone()
+    drawn = noise.gaussian(7, 3, torch.Size((700, 30)), flat.device)
+    return [found.cpu() for found in (drawn, flat, some, others)]
 
 
 @pytest.mark.parametrize("first", [5, 2**43 - 1000])

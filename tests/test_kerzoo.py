@@ -352,10 +352,9 @@ def test_steps_of_the_released_code_by_hand(mode, clip):
             key = method.keys(t, query) & ~1
             measured, applied = {}, {}
             for slot in method.slots:
-                # Scaled in fp32, as draws are.
-                z, r = Gaussian().draw(slot, key), Kernel(3, tau=tau).radius(key, slot.id)
-                measured[slot.name] = z.mul(r).double()
-                applied[slot.name] = z.mul(15 * r * (5 - 7 * r**2)).double()
+                z, r = Gaussian().draw(slot, key).double(), Kernel(3, tau=tau).radius(key, slot.id)
+                measured[slot.name] = z * r
+                applied[slot.name] = z * (15 * r * (5 - 7 * r**2))
             plus, minus = (problem.loss({n: y[n] + s * eps * measured[n] for n in y}) for s in (1, -1))
             for n in y:
                 estimate[n] += (plus - minus) / (2 * eps) * applied[n] / 3

@@ -7,6 +7,7 @@ from official import TOLERANCE, Recorded, follow, network, read, rule_state, ten
 from zobench.methods.ldsd import LDSD
 from zobench.zo import AdaMM, Jaguar, Momentum
 from zobench.zo.keys import mix
+from zobench.zo.slot import pick
 
 GOLDEN = read("ldsd")
 #: our name of each recorded buffer of the rule
@@ -25,19 +26,8 @@ def rule_of(settings):
     return Jaguar(beta=settings["beta"])
 
 
-class Block:
-    """One slot's numbers, read at once."""
-
-    def __init__(self, numbers):
-        self.numbers = numbers
-
-    def next(self, n):
-        assert n == self.numbers.numel()
-        return self.numbers.flatten().clone()
-
-
 class ReleasedNoise:
-    """The draws of the released code, for a policy's ``stream`` and ``chosen``; it follows the policy's switches."""
+    """The released code's draws, for a policy's ``add_normals_`` and ``chosen``; it follows the policy's switches."""
 
     def __init__(self, policy, slots, keys, candidates):
         self.policy, self.slots, self.keys = policy, slots, keys
@@ -46,13 +36,17 @@ class ReleasedNoise:
         self.anew = {mix(seed, k): (seed, k) for seed in seeds for k in range(candidates)}
         self.candidates = candidates
 
-    def stream(self, slot, key):
+    def add_normals_(self, slot, draws, total, rows=None):
+        for key, weight in draws.items():
+            total += pick(self.numbers(slot, key), rows) * weight
+
+    def numbers(self, slot, key):
         seed, candidate = self.anew.get(key, (key, None))
         generator = torch.Generator().manual_seed(seed)
         for other in [slot] if self.policy.one_stream else self.slots:
             draws = [self.normal(other, generator) for _ in range(1 if candidate is None else self.candidates)]
             if other is slot:
-                return Block(draws[candidate or 0])
+                return draws[candidate or 0]
         raise AssertionError("the policy has no such slot")
 
     @staticmethod
@@ -85,7 +79,7 @@ def deviations(name, until=None, **switches):
     )
     method.keys = Recorded(run)
     noise = ReleasedNoise(method.policy, method.slots, method.keys, settings["k"])
-    method.policy.stream, method.policy.chosen = noise.stream, noise.chosen
+    method.policy.add_normals_, method.policy.chosen = noise.add_normals_, noise.chosen
     if method.policy.start != "zero":
         method.policy.mean = tensors(run["trajectory"][0]["mu"])
 

@@ -1,14 +1,16 @@
 """The contracts of design: one test each, over every method, variant and update rule found in conf/."""
 
 import math
+from dataclasses import replace
 from itertools import product
 
 import pytest
 import torch
+from definition import moved
 
 from zobench import checkpoint, config
 from zobench.conf_dir import conf_dir
-from zobench.zo import Diverged, Perturbation
+from zobench.zo import Diverged
 
 METHODS = sorted(path.stem for path in (conf_dir() / "method").glob("*.yaml"))
 RULES = sorted(path.stem for path in (conf_dir() / "method" / "rule").glob("*.yaml"))
@@ -98,8 +100,8 @@ def test_replay(name, overrides):
     if method.applied is None or not method.rule.linear:
         pytest.skip("the step is not a multiple of the estimate")
     for slot in method.slots:
-        step = Perturbation.estimate(method.perturbation, slot, method.applied)
-        expected = before[slot.name] - 1e-2 * step
+        start = replace(slot, param=before[slot.name])
+        expected = moved(method.perturbation, start, method.applied * -1e-2)
         torch.testing.assert_close(slot.param, expected, rtol=0, atol=1e-12)
 
 

@@ -1,19 +1,60 @@
-"""The noise engine: its bits are defined, the same on every path, and pass for random."""
+"""The noise engine: its bits are defined, and the same on every path, in every piece and on any number of threads."""
 
 import math
+import random
+from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
-from scipy import stats
 
 from zobench.methods.mezo import MeZO
-from zobench.zo import Gaussian, Rademacher, make_slots, noise, philox
+from zobench.zo import Gaussian, Rademacher, compiled, make_slots, noise, philox
 from zobench.zo.keys import mix
+from zobench.zo.piece import Piece
 
 CPU = torch.device("cpu")
-SIZES = [(0, 1), (0, 2047), (5, 2049), (2048, 4096), (511, 3), (12345, 5000)]
-DISTRIBUTIONS = ["normal", "sign"]
+SPAN = philox.SPAN
+GROUP = philox.BITS * SPAN
+SIZES = [(0, 1), (0, 2047), (5, 2049), (2048, 4096), (511, 3), (12345, 5000), (GROUP - 3000, 5000), (2**43 - 9, 2100)]
+STREAMS = {"normal": philox.NORMALS, "sign": philox.SIGNS}
+DISTRIBUTIONS = list(STREAMS)
+DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
+KEYS, WEIGHTS = [0x79F61BFD50593F1A, 2**64 - 1, 5], [0.37, -1.7, 1e-3]
+
+
+def run_of(key, first, count, stream):
+    """Elements of a draw, from its spans."""
+    spans = torch.arange(first // SPAN, (first + count + SPAN - 1) // SPAN)
+    return philox.DRAWS[stream](key, spans).reshape(-1)[first % SPAN : first % SPAN + count]
+
+
+def defined(piece, stream):
+    """What a piece of work leaves in ``out``: separate operations in fp32 or fp64, then one rounding."""
+    total = piece.source.to(torch.promote_types(piece.source.dtype, torch.float32)) * piece.keep
+    for key, weight in zip(piece.keys, piece.weights, strict=True):
+        if piece.rows is None:
+            z = run_of(key, piece.first, total.numel(), stream)
+        else:
+            width = total.shape[1]
+            z = torch.stack([run_of(key, piece.first + row * width, width, stream) for row in piece.rows.tolist()])
+        total = total + z.to(total.dtype) * weight
+    return total.to(piece.source.dtype)
+
+
+def pieces_of(dtype, terms=3, keep=0.9):
+    """Pieces of many shapes: runs and rows, in place and from a source."""
+    made = []
+    runs = [(1, 0), (2047, 5), (2049, 2048), (4096, 0), (5003, 12345), (3001, GROUP - 1500)]
+    shapes = [((4, 100), [49, 3, 3, 20], 5), ((3, 2500), [1, 1 << 30, 0], 77), ((2, 2048), [6, 31], 0)]
+    shapes.append(((5, 1), [4, 0, 1, 3, 2], 9))
+    for shape, rows, first in [((n,), None, first) for n, first in runs] + shapes:
+        source = torch.randn(shape, generator=torch.Generator().manual_seed(shape[0])).to(dtype)
+        rows = None if rows is None else torch.tensor(rows)
+        out = torch.full_like(source, 7.0)
+        made.append(Piece(out, source, first, KEYS[:terms], WEIGHTS[:terms], keep, rows))
+        there = source.clone()
+        made.append(Piece(there, there, first, KEYS[:terms], WEIGHTS[:terms], keep, rows))
+    return made
 
 
 @pytest.fixture
@@ -29,25 +70,12 @@ def torch_only(monkeypatch):
     noise._fused.cache_clear()
 
 
-def numbers(distribution, key, first, count):
-    return {"normal": philox.normals, "sign": philox.signs}[distribution](key, first, count, CPU)
-
-
-def test_philox_gives_the_published_words():
-    """The vectors that Salmon et al. publish with their code, for 7 rounds: key and counter 0."""
-    found = [int(word[0, 0]) for word in philox.words(0, 0, 1, CPU)]
-    assert found == [0x5F6FB709, 0x0D893F64, 0x4F121F81, 0x4F730A48]
-
-
-def test_normals_are_box_and_muller_of_the_words():
-    x, y, v, w = (word.double() for word in philox.words(77, 3, 2, CPU))
-    found = philox.normals(77, 3 * philox.SPAN, 2 * philox.SPAN, CPU).double().view(2, 4, philox.LANES)
-    for radial, angular, pair in ((x, y, found[:, :2]), (v, w, found[:, 2:])):
-        r = (-2 * torch.log((radial + 0.5) * 2.0**-32)).sqrt()
-        angle = angular * (2 * math.pi * 2.0**-32) - math.pi / 4
-        expected = torch.stack([r * angle.cos(), r * angle.sin()], dim=1)
-        torch.testing.assert_close(pair, expected, rtol=0, atol=1e-4)  # u near 1 has 24 bits
-        assert float((pair - expected).abs().mean()) < 2e-7
+@pytest.fixture
+def threads():
+    """Sets the number of torch's threads; the old one comes back."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS)
@@ -60,49 +88,125 @@ def test_compiled_loops_give_the_defined_bits(distribution, dtype, first, count)
     found, expected = start.clone(), start.mul(0.9)
     noise.add_(found, 42, draws, keep=0.9, first=first, distribution=distribution)
     for key, weight in draws.items():
-        expected.add_(numbers(distribution, mix(key, 42), first, count).to(dtype).mul(weight))
-    assert noise._fused(CPU, dtype, philox.NORMALS) is not None
+        expected.add_(run_of(mix(key, 42), first, count, STREAMS[distribution]).to(dtype).mul(weight))
+    assert noise._fused(CPU, dtype, STREAMS[distribution]) is compiled.add_
     assert torch.equal(found, expected)
 
 
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("terms", "keep"), [(0, 0.5), (1, 1.0), (3, 0.9)])
+def test_pieces_of_all_shapes_in_one_call(distribution, dtype, terms, keep):
+    """Runs and rows, in place and from a source: the compiled loops, torch's operations and the definition agree."""
+    stream = STREAMS[distribution]
+    expected = [defined(piece, stream) for piece in pieces_of(dtype, terms, keep)]
+    for add in (compiled.add_, noise._by_torch):
+        pieces = pieces_of(dtype, terms, keep)
+        sources = [piece.source.clone() for piece in pieces]
+        add(pieces, stream)
+        for piece, right, source in zip(pieces, expected, sources, strict=True):
+            assert torch.equal(piece.out, right)
+            assert piece.out is piece.source or torch.equal(piece.source, source)
+        add([], stream)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("elsewhere", [False, True])
+@pytest.mark.parametrize("terms", [1, 2])
 @pytest.mark.parametrize(("first", "count"), SIZES)
-def test_bf16_is_summed_in_fp32_and_rounded_once(first, count):
-    draws = {11: 0.3, 3: -1.7}
-    start = torch.linspace(-300, 300, count).bfloat16()
-    start[0] = float("nan")
-    start[-1] = float("inf") if count > 1 else start[-1]
-    found, expected = start.clone(), start.float().mul(0.9)
-    noise.add_(found, 42, draws, keep=0.9, first=first)
-    for key, weight in draws.items():
-        expected.add_(numbers("normal", mix(key, 42), first, count).mul(weight))
-    torch.testing.assert_close(found, expected.bfloat16(), rtol=0, atol=0, equal_nan=True)
+def test_half_precision_is_summed_in_fp32_and_rounded_once(dtype, elsewhere, terms, first, count):
+    """Also what is not finite, what is too large for the type, and what is so small that it loses bits."""
+    source = torch.linspace(-300, 300, count).to(dtype)
+    source[::3] *= 2.0**-24
+    source[0] = float("nan")
+    if count > 1:
+        source[-2:] = torch.tensor([torch.finfo(dtype).max, float("inf")])
+    out = torch.zeros_like(source) if elsewhere else source
+    piece = Piece(out, source, first, KEYS[:terms], [2.0**-20, 3e4][:terms], 0.9)
+    expected = defined(replace(piece, source=source.clone()), philox.NORMALS)
+    compiled.add_([piece], philox.NORMALS)
+    torch.testing.assert_close(out, expected, rtol=0, atol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_every_number_of_16_bits_is_read_and_every_rounding_is_torchs(dtype):
+    every = torch.arange(-(2**15), 2**15).to(torch.int16).view(dtype)
+    out = torch.zeros_like(every)
+    compiled.add_([Piece(out, every, 0, [], [], 1.0)], philox.SIGNS)
+    torch.testing.assert_close(out, every, rtol=0, atol=0, equal_nan=True)
+    # A sign is half of the last place, the place itself, or more: ties both ways, and carries.
+    for weight in (2.0**-12, 2.0**-9, 2.0**-3, 3.0, 2.0**5, 100.3):
+        compiled.add_([Piece(out, every, 0, KEYS[:1], [weight], 1.0)], philox.SIGNS)
+        expected = (every.float() + run_of(KEYS[0], 0, 2**16, philox.SIGNS) * weight).to(dtype)
+        torch.testing.assert_close(out, expected, rtol=0, atol=0, equal_nan=True)
 
 
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS)
-def test_any_slice_is_a_part_of_the_whole_on_any_number_of_threads(distribution):
-    n, threads = 600_001, torch.get_num_threads()
-    found = {}
-    try:
-        for count in (1, 2, 3):
-            torch.set_num_threads(count)
-            found[count] = noise.draw(5, 6, torch.Size([n]), CPU, distribution)
-    finally:
-        torch.set_num_threads(threads)
+def test_any_slice_is_a_part_of_the_whole_on_any_number_of_threads(distribution, threads):
+    n, found = 600_001, {}
+    for count in (1, 2, 3):
+        threads(count)
+        found[count] = noise.draw(5, 6, torch.Size([n]), CPU, distribution)
     assert torch.equal(found[1], found[2])
     assert torch.equal(found[1], found[3])
-    for first, count in ((0, 10), (300_000, 4097), (n - 1, 1)):
+    generator = random.Random(1)
+    places = [(0, 10), (300_000, 4097), (n - 1, 1), (GROUP - 1, 2), (GROUP, 2048), (3 * GROUP - 7, 5000)]
+    for first, count in places + [(generator.randrange(n - 9000), generator.randrange(1, 9000)) for _ in range(20)]:
         part = torch.zeros(count)
         noise.add_(part, 6, {5: 1.0}, first=first, distribution=distribution)
         assert torch.equal(part, found[1][first : first + count])
 
 
-def test_a_stream_reads_the_draw_in_blocks_of_any_size():
-    whole = noise.gaussian(8, 9, torch.Size([5000]), CPU)
-    stream = noise.GaussianStream(8, 9, CPU)
-    assert torch.equal(torch.cat([stream.next(n).clone() for n in (1, 1999, 2500, 500)]), whole)
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+@pytest.mark.parametrize("share", [997, 1 << 14])
+def test_threads_share_a_list_of_pieces_without_a_trace(distribution, share, threads, monkeypatch):
+    """Pieces of odd sizes, handed out in shares that end anywhere in a span or a row."""
+    monkeypatch.setattr(compiled, "_SHARE", share)
+    expected = [defined(piece, STREAMS[distribution]) for piece in pieces_of(torch.float32)]
+    for count in (1, 2, 3):
+        threads(count)
+        pieces = pieces_of(torch.float32)
+        compiled.add_(pieces, STREAMS[distribution])
+        assert all(torch.equal(piece.out, right) for piece, right in zip(pieces, expected, strict=True))
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
+def test_an_error_in_a_thread_is_raised(threads, monkeypatch):
+    def broken(*_):
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(compiled, "_add", broken)
+    for count in (1, 3):
+        threads(count)
+        with pytest.raises(MemoryError, match="no room"):
+            compiled.add_(pieces_of(torch.float32), philox.NORMALS)
+
+
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_rows_of_a_draw_are_added_to_rows_of_a_tensor(distribution, dtype):
+    """By index, by slice or all of them; of matrices, vectors, numbers and what has more axes."""
+    draws = {3: 0.5, 4: -2.0}
+    for shape in ((30, 70), (5000,), (9, 8, 7), ()):
+        whole = torch.linspace(-1, 1, math.prod(shape)).to(dtype).view(shape)
+        expected, found = whole.clone(), whole.clone()
+        for key, weight in draws.items():
+            draw = run_of(mix(key, 8), 0, whole.numel(), STREAMS[distribution]).view(shape)
+            expected.add_(draw.to(dtype).mul(weight))
+        noise.add_rows_(found, 8, draws, distribution=distribution)
+        assert torch.equal(found, expected)
+        for rows in (slice(2, 7), slice(3, 3), torch.tensor([4, 1, 4])) if shape else ():
+            part = whole[rows].clone()
+            noise.add_rows_(part, 8, draws, rows, distribution=distribution)
+            assert torch.equal(part, expected[rows])
+
+
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+def test_no_rows_are_no_work(distribution):
+    for width in (70, 0):
+        noise.add_rows_(torch.zeros(0, width), 8, {3: 0.5}, torch.zeros(0, dtype=torch.int64), distribution)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("distribution", ["gaussian", "rademacher"])
 def test_a_run_without_the_compiled_loops_has_the_same_weights(dtype, distribution, torch_only):
     def weights():
@@ -112,12 +216,12 @@ def test_a_run_without_the_compiled_loops_has_the_same_weights(dtype, distributi
             method.step(lambda: sum(p.double().square().mean() for p in parameters.values()))
         return parameters
 
-    compiled = weights()
+    found = weights()
     torch_only()
     assert noise._fused(CPU, torch.float32, philox.NORMALS) is None
     for name, tensor in weights().items():
-        assert torch.equal(tensor, compiled[name])
-    assert not torch.equal(compiled["w"], torch.linspace(-1, 1, 70_000).view(700, 100).to(dtype))
+        assert torch.equal(tensor, found[name])
+    assert not torch.equal(found["w"], torch.linspace(-1, 1, 70_000).view(700, 100).to(dtype))
 
 
 @pytest.mark.parametrize("perturbation", [Gaussian(), Rademacher()])
@@ -131,111 +235,3 @@ def test_one_pass_equals_the_definition_and_tells_autograd(perturbation):
         perturbation.add_(slots[1], perturbation.draw(slots[1], key), slots[1].param, weight)
     assert torch.equal(slots[0].param, slots[1].param)
     assert slots[0].param._version > before
-
-
-def test_normal_moments_and_tails():
-    n = 1 << 22
-    z = noise.gaussian(1, 2, torch.Size([n]), CPU).double().numpy()
-    for power, moment, variance in ((1, 0, 1), (2, 1, 2), (3, 0, 15), (4, 3, 96)):
-        assert abs((z**power).mean() - moment) < 4 * math.sqrt(variance / n), power
-    for bound in (2.0, 3.0, 4.0, 4.5):
-        expected = n * math.erfc(bound / math.sqrt(2))
-        assert abs((np.abs(z) > bound).sum() - expected) < 4.5 * math.sqrt(expected) + 1
-    assert stats.kstest(z[: 1 << 18], "norm").pvalue > 1e-4
-
-
-def test_signs_are_balanced_and_cost_no_variance():
-    n = 1 << 22
-    z = noise.draw(1, 2, torch.Size([n]), CPU, "sign")
-    assert set(z[:100].tolist()) == {-1.0, 1.0}
-    assert abs(float(z.double().mean())) < 4 / math.sqrt(n)
-    assert torch.equal(z.abs(), torch.ones(n))
-
-
-@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
-def test_draws_of_neighbours_are_uncorrelated(distribution):
-    """Neighbouring keys and slots, neighbouring elements, and the two distributions of one key; also their squares."""
-    n = 1 << 18
-
-    def draw(key, slot_id=7):
-        return noise.draw(key, slot_id, torch.Size([n]), CPU, distribution).double()
-
-    base = draw(100)
-    others = [
-        draw(101),
-        draw(100 ^ 1 << 40),
-        draw(100, 8),
-        base.roll(1),
-        base.roll(512),
-        base.roll(1024),
-        base.roll(2048),
-    ]
-    others.append(noise.draw(100, 7, torch.Size([n]), CPU, "sign" if distribution == "normal" else "normal").double())
-    for other in others:
-        assert abs(float((base * other).mean())) < 4.5 / math.sqrt(n)
-        if distribution == "normal":
-            squares = (base.square() - 1) * (other.square() - other.square().mean())
-            assert abs(float(squares.mean())) < 4.5 * max(2.0, float(squares.std())) / math.sqrt(n)
-
-
-@pytest.fixture(scope="module")
-def words():
-    """Raw 32-bit words: 2¹⁹ of one key, and the first spans of 256 successive keys."""
-    one = torch.stack(philox.words(mix(1, 2), 0, 256, CPU)).view(-1)
-    many = torch.cat([torch.stack(philox.words(mix(key, 2), 0, 1, CPU)).view(-1) for key in range(256)])
-    return {"one key": one.numpy().astype(np.uint32), "many keys": many.numpy().astype(np.uint32)}
-
-
-@pytest.mark.parametrize("source", ["one key", "many keys"])
-class TestBattery:
-    """Tests of NIST SP 800-22 and of Marsaglia's Diehard on the raw words; p-values between 1e-5 and 1 − 1e-5."""
-
-    @staticmethod
-    def bits(words):
-        return np.unpackbits(words.view(np.uint8))
-
-    def test_frequency_of_each_bit(self, words, source):
-        ones = [(words[source] >> np.uint32(bit) & 1).sum() for bit in range(32)]
-        z = (np.array(ones) - len(words[source]) / 2) / math.sqrt(len(words[source]) / 4)
-        assert 1e-5 < stats.chi2.sf((z**2).sum(), 32) < 1 - 1e-5
-
-    def test_runs(self, words, source):
-        bits = self.bits(words[source])
-        n, share = len(bits), bits.mean()
-        runs = 1 + int((bits[1:] != bits[:-1]).sum())
-        z = (runs - 2 * n * share * (1 - share)) / (2 * math.sqrt(n) * share * (1 - share))
-        assert 2 * stats.norm.sf(abs(z)) > 1e-5
-
-    @pytest.mark.parametrize("shift", [0, 8, 16, 24])
-    def test_bytes_and_pairs_of_nibbles(self, words, source, shift):
-        byte = (words[source] >> np.uint32(shift)) & np.uint32(255)
-        assert 1e-5 < stats.chisquare(np.bincount(byte, minlength=256)).pvalue < 1 - 1e-5
-        serial = (byte[:-1] & 15) * 16 + (byte[1:] & 15)
-        assert 1e-5 < stats.chisquare(np.bincount(serial[::2], minlength=256)).pvalue < 1 - 1e-5
-
-    def test_rank_of_binary_matrices(self, words, source):
-        """32 × 32 matrices over GF(2): full rank 0.2888, one less 0.5776, fewer 0.1336."""
-        ranks = np.array([gf2_rank(m) for m in words[source].reshape(-1, 32)[:2000]])
-        counts = [(ranks == 32).sum(), (ranks == 31).sum(), (ranks <= 30).sum()]
-        expected = np.array([0.2887880952, 0.5775761902, 0.1336357146]) * len(ranks)
-        assert 1e-5 < stats.chisquare(counts, expected * sum(counts) / expected.sum()).pvalue < 1 - 1e-5
-
-    def test_birthday_spacings(self, words, source):
-        """512 birthdays in a year of 2²⁴ days: equal spacings are Poisson with mean 512³ / 2²⁶ = 2."""
-        days = np.sort((words[source] >> np.uint32(8)).reshape(-1, 512), axis=1)
-        spacings = np.sort(np.diff(days, axis=1), axis=1)
-        equal = (np.diff(spacings, axis=1) == 0).sum(axis=1)
-        counts = np.array([(equal == k).sum() for k in range(6)] + [(equal >= 6).sum()])
-        expected = np.array([stats.poisson.pmf(k, 2) for k in range(6)] + [stats.poisson.sf(5, 2)]) * len(equal)
-        assert 1e-5 < stats.chisquare(counts, expected * counts.sum() / expected.sum()).pvalue < 1 - 1e-5
-
-
-def gf2_rank(rows):
-    rows, rank = [int(row) for row in rows], 0
-    while rows:
-        pivot = rows.pop()
-        if pivot:
-            rank += 1
-            low = pivot & -pivot
-            rows = [row ^ pivot if row & low else row for row in rows]
-    return rank

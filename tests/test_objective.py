@@ -215,8 +215,8 @@ def test_length_buckets_change_nothing_but_the_padding(tiny, mini, name, shared,
     LastLayers(layers=1).apply(tiny.model, tiny.spec, 0)
     examples = tiny.encoder.encode(task, splits.train[:9])
     positions = []
-    tiny.model.get_decoder().layers[-1].register_forward_hook(
-        lambda m, args, out: positions.append(args[0][..., 0].numel())
+    tiny.model.get_decoder().layers[-1].register_forward_pre_hook(
+        lambda m, args: positions.append(args[0][..., 0].numel())
     )
     results = []
     for buckets in (1, 3, 50):

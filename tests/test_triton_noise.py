@@ -8,35 +8,43 @@ import re
 import subprocess
 import sys
 import warnings
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from test_noise import DTYPES, defined
 
 from zobench.zo import noise, philox
+from zobench.zo.piece import Piece
 
 KEYS = [0x79F61BFD50593F1A, 2**64 - 1, 5, 0, 2**63, 7_777_777_777]
 WEIGHTS = [0.37, -1.3e-3, 2.0, 1 / 3, -0.7, 1e-9]
-DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
-#: (elements, index of the first): across spans, across 32 bits of the counter and of the index
-PLACES = [(1, 0), (2047, 77), (2049, (1 << 41) - 1000), (5000, (3 << 40) + 2047)]
+#: (shape, rows, index of the first): across spans, across 32 bits of the counter and of the index, across 32 spans
+PLACES = [
+    ((1,), None, 0),
+    ((2047,), None, 77),
+    ((2049,), None, (1 << 41) - 1000),
+    ((5000,), None, (3 << 40) + 2047),
+    ((3001,), None, philox.BITS * philox.SPAN - 1500),
+    ((4, 100), (49, 3, 3, 20), 5),
+    ((3, 2500), (1, 1 << 30, 0), (1 << 33) + 77),
+    ((2, 2048), (31, 6), 0),
+]
 TERMS = [(1, 1.0), (6, 0.99)]
 STREAMS = [philox.NORMALS, philox.SIGNS]
+CASES = list(product(STREAMS, DTYPES, range(len(PLACES)), range(len(TERMS))))
 
 
-def weights_of(size, dtype):
-    return torch.randn(size, generator=torch.Generator().manual_seed(size)).to(dtype)
-
-
-def defined(start, first, terms, keep, stream):
-    """The sum by separate operations, in fp32 or fp64."""
-    total = start.double() if start.dtype == torch.float64 else start.float()
-    total = total * keep
-    for key, weight in zip(KEYS[:terms], WEIGHTS, strict=False):
-        total = total + philox.DRAWS[stream](key, first, total.numel(), total.device).to(total.dtype) * weight
-    return total
+def piece_of(dtype, place, terms):
+    """The work of a case; in every second one the source is another tensor than the result."""
+    (shape, rows, first), (count, keep) = PLACES[place], TERMS[terms]
+    source = torch.randn(shape, generator=torch.Generator().manual_seed(shape[0])).to(dtype)
+    out = torch.full_like(source, 7.0) if (place + terms) % 2 else source
+    rows = None if rows is None else torch.tensor(rows)
+    return Piece(out, source, first, KEYS[:count], WEIGHTS[:count], keep, rows)
 
 
 def name_of(*case):
@@ -47,10 +55,11 @@ def main(path):
     from zobench.zo import triton_noise
 
     found = {}
-    for stream, dtype, (size, first), (terms, keep) in product(STREAMS, DTYPES, PLACES, TERMS):
-        flat = weights_of(size, dtype)
-        triton_noise.add_(flat, first, KEYS[:terms], WEIGHTS[:terms], keep, stream)
-        found[name_of(stream, dtype, size, first, terms)] = flat
+    for stream, dtype in product(STREAMS, DTYPES):
+        cases = [case for case in CASES if case[:2] == (stream, dtype)]
+        pieces = [piece_of(*case[1:]) for case in cases]
+        triton_noise.add_([*pieces, Piece(torch.zeros(0), torch.zeros(0), 0, [1], [1.0], 1.0)], stream)
+        found |= {name_of(*case): piece.out for case, piece in zip(cases, pieces, strict=True)}
     save_file(found, path)
 
 
@@ -65,23 +74,24 @@ def interpreted(tmp_path_factory):
     return load_file(path)
 
 
-@pytest.mark.parametrize(("terms", "keep"), TERMS)
-@pytest.mark.parametrize(("size", "first"), PLACES)
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("place", range(len(PLACES)))
 @pytest.mark.parametrize("stream", STREAMS)
-def test_the_kernel_gives_the_definitions_bits(interpreted, stream, dtype, size, first, terms, keep):
-    found = interpreted[name_of(stream, dtype, size, first, terms)]
-    total = defined(weights_of(size, dtype), first, terms, keep, stream)
-    if dtype != torch.bfloat16:
-        assert torch.equal(found, total.to(dtype))
-        return
-    # GPUs round to bf16, as the compiled kernel asks them to (below); Triton's interpreter cuts the bits off.
-    cut = (total.view(torch.int32) & -(1 << 16)).view(torch.float32).to(dtype)
-    assert torch.equal(found, total.to(dtype)) or torch.equal(found, cut)
+def test_the_kernel_gives_the_definitions_bits(interpreted, stream, dtype, place):
+    for terms in range(len(TERMS)):
+        found = interpreted[name_of(stream, dtype, place, terms)]
+        piece = piece_of(dtype, place, terms)
+        if dtype != torch.bfloat16:
+            assert torch.equal(found, defined(piece, stream))
+            continue
+        # GPUs round to bf16, as the compiled kernel asks them to (below); Triton's interpreter cuts the bits off.
+        total = defined(replace(piece, source=piece.source.float()), stream)
+        cut = (total.view(torch.int32) & -(1 << 16)).view(torch.float32).to(dtype)
+        assert torch.equal(found, total.to(dtype)) or torch.equal(found, cut)
 
 
-def assembly(kind, capability):
-    """The kernel's PTX, for weights of a dtype of Triton's and a GPU of this capability."""
+def assembly(kind, stream, capability):
+    """The kernel's PTX, for weights of a dtype of Triton's, a distribution and a GPU of this capability."""
     import triton
     import triton.language as tl
     from triton.backends.compiler import GPUTarget
@@ -89,33 +99,60 @@ def assembly(kind, capability):
 
     from zobench.zo import triton_noise
 
-    constants = {"kind": tl.float64 if kind == "fp64" else tl.float32, "stream": philox.NORMALS}
-    signature = {"flat": f"*{kind}", "plan": "*i64", "kind": "constexpr", "stream": "constexpr"}
+    constants = {"kind": tl.float64 if kind == "fp64" else tl.float32, "stream": stream}
+    signature = {"out": f"*{kind}", "source": f"*{kind}", "rows": "*i64", "plan": "*i64"}
+    signature |= dict.fromkeys(constants, "constexpr")
     source = ASTSource(triton_noise._add, signature, constants)
     return triton.compile(source, GPUTarget("cuda", capability, 32), triton_noise.OPTIONS).asm["ptx"]
 
 
 @pytest.mark.parametrize("capability", [80, 90])
+@pytest.mark.parametrize("stream", STREAMS)
 @pytest.mark.parametrize("kind", ["fp32", "fp64", "bf16", "fp16"])
-def test_the_compiled_kernel_rounds_every_operation(kind, capability, tmp_path, monkeypatch):
+def test_the_compiled_kernel_rounds_every_operation(kind, stream, capability, tmp_path, monkeypatch):
     pytest.importorskip("triton", reason="Triton is not installed")
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
-    ptx = assembly(kind, capability)
+    ptx = assembly(kind, stream, capability)
     operations = re.findall(r"^\s*((?:add|sub|mul|div|sqrt|rcp|rsqrt|fma|mad)\.(?:\w+\.)*f(?:16|32|64)\S*)", ptx, re.M)
-    assert {"mul", "add", "div", "sqrt"} <= {operation.split(".")[0] for operation in operations}
-    assert {operation.split(".")[0] for operation in operations} <= {"add", "sub", "mul", "div", "sqrt"}
+    needed = {"mul", "add"} if stream == philox.SIGNS else {"mul", "add", "div", "sqrt"}
+    assert needed <= {operation.split(".")[0] for operation in operations} <= needed | {"sub"}
     assert {operation.split(".")[1] for operation in operations} == {"rn"}
-    if kind in ("bf16", "fp16") and capability >= 80:
+    if kind in ("bf16", "fp16"):
         assert f"cvt.rn.{kind.replace('fp', 'f')}.f32" in ptx
 
 
-def fusing(flat, first, keys, weights, keep, stream):
+def right(pieces, stream):
+    for piece in pieces:
+        piece.out.copy_(defined(piece, stream))
+
+
+def fusing(pieces, stream):
     """What a kernel gives that contracts to fused multiply-adds: the product is not rounded."""
-    total = flat * keep
-    for key, weight in zip(keys, torch.tensor(weights).tolist(), strict=True):
-        z = philox.normals(key, first, flat.numel(), flat.device)
-        total = (total.double() + z.double() * weight).to(flat.dtype)
-    flat.copy_(total)
+    for piece in pieces:
+        total = piece.source * piece.keep
+        for key, weight in zip(piece.keys, torch.tensor(piece.weights).tolist(), strict=True):
+            z = defined(replace(piece, source=torch.zeros_like(total), keys=[key], weights=[1.0]), stream)
+            total = (total.double() + z.double() * weight).to(total.dtype)
+        piece.out.copy_(total)
+
+
+def in_place(pieces, stream):
+    """A kernel that reads what it writes."""
+    right([replace(piece, source=piece.out.nan_to_num()) for piece in pieces], stream)
+
+
+def first_rows(pieces, stream):
+    """A kernel that does not look which rows are asked for."""
+    right([replace(p, rows=None if p.rows is None else torch.arange(len(p.rows))) for p in pieces], stream)
+
+
+def first_piece(pieces, stream):
+    right(pieces[:1], stream)
+
+
+def low_keys(pieces, stream):
+    """A kernel that takes 32 bits of a key."""
+    right([replace(piece, keys=[key % 2**32 for key in piece.keys]) for piece in pieces], stream)
 
 
 def failing(*_):
@@ -126,24 +163,27 @@ def untouched(*_):
     pass
 
 
+BROKEN = [fusing, untouched, in_place, first_rows, first_piece, low_keys]
+
+
 @pytest.mark.parametrize(
-    ("kernel", "reason"),
-    [(fusing, "bits differ"), (untouched, "bits differ"), (failing, "RuntimeError: no C compiler")],
+    ("kernel", "reason"), [(failing, "RuntimeError: no C compiler"), *((kernel, "bits differ") for kernel in BROKEN)]
 )
 def test_a_broken_kernel_is_not_used(kernel, reason):
     with pytest.warns(RuntimeWarning, match=f"not used for torch.float32 on cpu.*{reason}"):
         assert noise.checked(kernel, torch.device("cpu"), torch.float32, philox.NORMALS) is None
 
 
+def test_a_kernel_of_the_other_distribution_is_not_used():
+    for stream in STREAMS:
+        with pytest.warns(RuntimeWarning, match="bits differ"):
+            assert (
+                noise.checked(lambda p, asked: right(p, 1 - asked), torch.device("cpu"), torch.float32, stream) is None
+            )
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_a_right_kernel_is_used(dtype):
-    def right(flat, first, keys, weights, keep, stream):
-        total = flat.double() if dtype == torch.float64 else flat.float()
-        total.mul_(keep)
-        for key, weight in zip(keys, weights, strict=True):
-            total.add_(philox.DRAWS[stream](key, first, flat.numel(), flat.device).to(total.dtype) * weight)
-        flat.copy_(total)
-
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for stream in STREAMS:

@@ -4,6 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from zobench.bench.checkout import COMMIT, REPOSITORY
 from zobench.bench.spec import DTYPES, Spec, models, parse_shapes
 from zobench.errors import ConfigError, UserError, nearest
 
@@ -19,6 +20,7 @@ def main(arguments: list[str] | None = None) -> int:
             threads=asked.threads,
             shapes=parse_shapes(asked.shape),
             methods=tuple(part.strip() for part in asked.methods.split(",")),
+            official=asked.official,
         )
         from zobench.bench.run import run
 
@@ -61,6 +63,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=int, help="of torch and the noise loops; without it torch's own choice")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--memory", action="store_true", help="measure peak memory instead, each in its own process")
+    parser.add_argument(
+        "--official", metavar="CHECKOUT", help=f"compare with the code in a checkout of {REPOSITORY} at {COMMIT}"
+    )
     parser.add_argument("--json", metavar="FILE", help="write the numbers too")
     return parser
 

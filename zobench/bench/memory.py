@@ -3,12 +3,18 @@
 A process first does the same work with a tiny model, so that libraries and compiled code are there; what it holds then
 is subtracted. On a CPU the peak is the process's high-water mark (on Linux from after loading), on a GPU the
 allocator's.
+
+A peak is split into the weights, the state that the method declares, the activations, and what is transient. The
+activations are what two trimmed forward passes hold beside the weights, and the same number in each row. Transient is
+what remains: a step's temporaries, what larger forward passes hold beyond the trimmed ones, and what the allocator
+adds. It may be slightly negative, since each row is another process and its peak varies by a few MiB.
 """
 
 import contextlib
 import ctypes
 import gc
 import multiprocessing
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
@@ -23,10 +29,11 @@ from zobench.build import pick_device
 from zobench.errors import UserError
 
 _STEPS = 2
+_M_MMAP_THRESHOLD = -3  # of glibc's malloc.h
 
 
 def rows(spec: Spec, shape: Shape) -> list[dict[str, Any]]:
-    """The table's rows, in bytes; the ratio is to the first, two trimmed forward passes.
+    """The table's rows, in bytes; the first is two trimmed forward passes.
 
     Raises:
         UserError: if a process is killed, or what it measures cannot be built.
@@ -41,16 +48,36 @@ def rows(spec: Spec, shape: Shape) -> list[dict[str, Any]]:
                 raise UserError(
                     f"{name}: its process was killed, for want of memory perhaps; try a smaller --shape or --model"
                 ) from error
-    return [{**row, "ratio": row["peak_bytes"] / found[0]["peak_bytes"]} for row in found]
+    return split(found)
+
+
+def split(measured: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of ``measure``, the first of them inference, with what depends on that first one."""
+    inference = measured[0]["peak_bytes"]
+    activations = inference - measured[0]["weights_bytes"] - measured[0]["method_state_bytes"]
+    found = []
+    for row in measured:
+        peak, state = row["peak_bytes"], row["method_state_bytes"]
+        found.append(
+            {
+                **row,
+                "activations_bytes": activations,
+                "transient_bytes": peak - row["weights_bytes"] - state - activations,
+                "ratio": peak / inference,
+                "over_declared": peak / (inference + state),
+            }
+        )
+    return found
 
 
 def measure(spec: Spec, shape: Shape, name: str) -> dict[str, Any]:
-    """The row of one subject, but for its ratio; meant for a fresh process."""
+    """What one subject takes; meant for a fresh process."""
     if spec.threads:
         torch.set_num_threads(spec.threads)
+    _give_back()
     device = pick_device(spec.device)
-    # Inference loads the noise engine too: it must not count as the step's.
-    for other in ("mezo", name):
+    # Inference loads all of the noise engine too: compiled code must not count as the step's.
+    for other in ("mezo", "mezo:mode=exact", name):
         _work(spec, other, models.load("tiny-llama", spec.dtype, device), Shape(2, 8))
     _tidy()
     before = _peak(device)
@@ -65,7 +92,6 @@ def measure(spec: Spec, shape: Shape, name: str) -> dict[str, Any]:
         "peak_bytes": peak,
         "weights_bytes": weights,
         "method_state_bytes": state,
-        "rest_bytes": peak - weights - state,
         "process_before_bytes": before,
     }
 
@@ -76,6 +102,12 @@ def _work(spec: Spec, name: str, model: Any, shape: Shape) -> int:
     for _ in range(_STEPS):
         once(subject, next(model.parameters()).device)
     return subject.state_bytes()
+
+
+def _give_back() -> None:
+    """Have malloc return large blocks as they are freed; by its own rule glibc keeps more the longer a process runs."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 1 << 20)
 
 
 def _tidy() -> None:

@@ -82,7 +82,7 @@ def random_batch(model: Any, shape: Shape) -> list[Encoded]:
     generator = torch.Generator().manual_seed(_SEED)
     # Above the special tokens, which a model may treat as padding.
     ids = torch.randint(4, model.config.vocab_size, (shape.batch, shape.tokens), generator=generator).tolist()
-    options = [torch.randperm(model.config.vocab_size, generator=generator)[:2].tolist() for _ in ids]
+    options = [(4 + torch.randperm(model.config.vocab_size - 4, generator=generator)[:2]).tolist() for _ in ids]
     return [
         Encoded(Example(i, "", ("", ""), i % 2), tuple(Row((*prompt, option), 1) for option in pair))
         for i, (prompt, pair) in enumerate(zip(ids, options, strict=True))

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from zobench import meter
+from zobench.bench import checkout, models, subjects, table, timing
 from zobench.bench import memory as peaks
-from zobench.bench import models, subjects, table, timing
 from zobench.bench.spec import Shape, Spec
 from zobench.build import pick_device
 from zobench.console import Console
@@ -37,6 +37,8 @@ def run(spec: Spec, *, repeats: int, memory: bool, json_file: Path | None) -> di
     console = Console()
     asked = asdict(spec) | {"shapes": [str(shape) for shape in spec.shapes], "repeats": None if memory else repeats}
     found: dict[str, Any] = {"asked": asked, "environment": meter.environment(device), "results": []}
+    if spec.official:
+        found["official"] = {"repository": checkout.REPOSITORY, "commit": checkout.COMMIT}
     model: Any = None if memory else models.load(spec.model, spec.dtype, device)
     for shape in spec.shapes:
         result: dict[str, Any] = {"shape": str(shape), "batch": shape.batch, "tokens": shape.tokens}

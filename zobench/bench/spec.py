@@ -3,8 +3,10 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
+from zobench.bench import checkout
 from zobench.conf_dir import conf_dir
 from zobench.errors import ConfigError, nearest
 from zobench.frontdoor import FrontDoor
@@ -32,6 +34,7 @@ class Spec:
         model: one of ``models()``.
         methods: ``name`` or ``name:setting=value+setting=value``.
         threads: of torch; its own choice if None.
+        official: a checkout of the 2023 MeZO code, to compare with its step; None for no such comparison.
     """
 
     model: str
@@ -40,6 +43,7 @@ class Spec:
     threads: int | None
     shapes: tuple[Shape, ...]
     methods: tuple[str, ...]
+    official: str | None = None
 
     def __post_init__(self) -> None:
         known("--model", self.model, models())
@@ -57,6 +61,8 @@ class Spec:
                 FrontDoor([conf_dir()]).check(overrides(method))
             except ConfigError as error:
                 raise ConfigError(f"--methods {method}: {error}") from None
+        if self.official is not None:
+            checkout.check(Path(self.official))
 
 
 def models() -> list[str]:

@@ -1,7 +1,8 @@
-"""What is compared: pairs of forward passes, steps of methods, and the plain torch step, on one model and batch."""
+"""What is compared: pairs of forward passes, and steps of methods, of plain torch and of the official code."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from zobench import config
 from zobench.bench import models
+from zobench.bench.official import OfficialStep
 from zobench.bench.plain import PlainStep
 from zobench.bench.spec import Shape, Spec, overrides
 from zobench.errors import ConfigError
@@ -19,6 +21,7 @@ from zobench.objective.cuts import pad_right
 from zobench.zo import Method
 
 TRIMMED, PLAIN, PLAIN_STEP = "two trimmed forwards", "two plain forwards", "plain torch step"
+OFFICIAL, OFFICIAL_OPTIONS = "official step", "official step, row per option"
 #: so small that no step changes what the next one costs
 _LR = 1e-8
 Loss = Callable[[], Tensor]
@@ -29,7 +32,7 @@ class Subject:
     """One thing to measure.
 
     ``work(loss)`` does it once; ``passes(forwards)`` is how often it goes over the weights with that many forward
-    passes, 0 where that means nothing.
+    passes, 0 where that means nothing; ``fed`` says how many rows x columns of tokens the model is given.
     """
 
     name: str
@@ -37,11 +40,12 @@ class Subject:
     work: Callable[[Loss], object]
     passes: Callable[[int], int] = lambda forwards: 0
     state_bytes: Callable[[], int] = lambda: 0
+    fed: str = ""
 
 
 def names(spec: Spec) -> list[str]:
     """Of all subjects, in the order of the table."""
-    return [TRIMMED, PLAIN, *spec.methods, PLAIN_STEP]
+    return [TRIMMED, PLAIN, *spec.methods, PLAIN_STEP, *([OFFICIAL, OFFICIAL_OPTIONS] if spec.official else [])]
 
 
 def make(spec: Spec, name: str, model: Any, shape: Shape) -> Subject:
@@ -50,16 +54,25 @@ def make(spec: Spec, name: str, model: Any, shape: Shape) -> Subject:
     Raises:
         ConfigError: for a setting that a method refuses, or a shape that the model does.
     """
+    if spec.official and name in (OFFICIAL, OFFICIAL_OPTIONS):
+        return _official(Path(spec.official), name, model, shape)
+    fed = str(shape)
     trimmed, plain = losses(model, shape)
     if name == TRIMMED:
-        return Subject(name, trimmed, _two_forwards)
+        return Subject(name, trimmed, _two_forwards, fed=fed)
     if name == PLAIN:
-        return Subject(name, plain, _two_forwards)
+        return Subject(name, plain, _two_forwards, fed=fed)
     if name == PLAIN_STEP:
         step = PlainStep(model.named_parameters(), lr=_LR)
-        return Subject(name, plain, step.step, lambda forwards: step.passes)
+        return Subject(name, plain, step.step, lambda forwards: step.passes, fed=fed)
     method = build_method(name, model.named_parameters())
-    return Subject(name, trimmed, method.step, _passes(method), method.state_bytes)
+    return Subject(name, trimmed, method.step, _passes(method), method.state_bytes, fed)
+
+
+def _official(checkout: Path, name: str, model: Any, shape: Shape) -> Subject:
+    batch = models.random_batch(model, shape)
+    step = OfficialStep(checkout, model, batch, row_per_option=name == OFFICIAL_OPTIONS, lr=_LR)
+    return Subject(name, step.loss, step.step, lambda forwards: step.passes, fed=step.fed)
 
 
 def losses(model: Any, shape: Shape) -> tuple[Loss, Loss]:

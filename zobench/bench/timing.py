@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zobench.bench.subjects import PLAIN_STEP, Loss, Subject
+from zobench.bench.subjects import OFFICIAL, PLAIN_STEP, Loss, Subject
 from zobench.errors import UserError
 
 
@@ -94,7 +94,9 @@ def rows(subjects: Sequence[Subject], samples: dict[str, list[Sample]], weights:
         weights: number of trainable weights.
     """
     floor = samples[subjects[0].name]
-    plain = samples[PLAIN_STEP]
+    baselines = {"plain_over_this": samples[PLAIN_STEP]}
+    if OFFICIAL in samples:
+        baselines["official_over_this"] = samples[OFFICIAL]
     found = []
     for i, subject in enumerate(subjects):
         own = samples[subject.name]
@@ -106,16 +108,21 @@ def rows(subjects: Sequence[Subject], samples: dict[str, list[Sample]], weights:
         found.append(
             {
                 "name": subject.name,
+                "fed": subject.fed,
                 # What is compared with itself shows how steady the machine was.
                 "ratio": summary([s.seconds / (f.seconds if i else seconds["median"]) for s, f in pairs]),
                 "forwards": forwards,
                 "ratio_to_as_many_forwards": summary(
                     [s.seconds / f.seconds * f.forwards / s.forwards for s, f in pairs]
                 ),
-                "plain_over_this": summary([p.seconds / s.seconds for s, p in zip(own, plain, strict=True)]),
+                **{
+                    key: summary([b.seconds / s.seconds for s, b in zip(own, other, strict=True)])
+                    for key, other in baselines.items()
+                },
                 "seconds": seconds,
                 "cpu_seconds": summary([s.cpu_seconds for s in own]),
                 "outside_seconds": outside,
+                "outside_ms_per_forward": outside["median"] / forwards * 1e3,
                 "passes": passes,
                 "ns_per_weight_pass": outside["median"] / weights / passes * 1e9 if passes else None,
             }

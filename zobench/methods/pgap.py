@@ -12,7 +12,8 @@ No code was released. Where accounts of the paper differ, a setting holds the ot
     delta_end: δ falls linearly to 0; set it to delta_start for a constant δ.
     refresh_from: the first refresh is at step 0; before a later one the step is MeZO's.
     embeddings: ``gaussian`` takes embedding matrices out of the subspaces.
-    svd: ``full`` for an exact decomposition; the randomised one oversamples by 8 with 2 power iterations.
+    svd: ``full`` for an exact decomposition; the randomised one oversamples by 8 with 2 power iterations, and takes
+        a tall matrix of 4 M numbers or more, such as an embedding, from the eigenvectors of GᵀG, in blocks of rows.
 Ablation: ``basis: random`` draws U and V uniformly with equal S, spends no probes, and costs 2 forward passes per step.
 """
 

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from zobench.objective.cuts import Tail, pad_right, pick
+from zobench.objective.cuts import LastAttention, Tail, pad_right, pick
 from zobench.objective.encode import MAX_NEW_TOKENS, Encoded, Row
 from zobench.objective.prefix import Prefix, frozen_layers
 from zobench.objective.shelf import Shelf
@@ -29,6 +29,7 @@ class Objective:
         shelf: where those activations are kept for other runs; None for nowhere.
         length_buckets: the sequences of a forward are sorted by length and run in so many parts, each padded to its
             own longest. Less padding is computed; numbers change by rounding alone.
+        trim_last_layer: run what follows the last attention at the option's positions alone; False for tests.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class Objective:
         shared_prompt: bool = True,
         shelf: Shelf | None = None,
         length_buckets: int = 1,
+        trim_last_layer: bool = True,
     ):
         self.model, self.tokenizer, self.task = model, tokenizer, task
         self.shared_prompt, self.length_buckets = shared_prompt, length_buckets
@@ -49,6 +51,9 @@ class Objective:
         depth = frozen_layers(model) if cache_gib > 0 else 0
         budget = int(cache_gib * 2**30)
         self.prefix = Prefix(model, self._backbone, depth=depth, budget_bytes=budget, shelf=shelf) if depth else None
+        decoder = model.get_decoder() if hasattr(model, "get_decoder") and not depth else None
+        fits = trim_last_layer and LastAttention.fits(decoder, self._backbone)
+        self._last = LastAttention(decoder, self._backbone) if fits else None
 
     def loss_sum(self, batch: Sequence[Encoded]) -> tuple[Tensor, int]:
         """Summed loss and its weight: examples for classification, answer tokens for lm. Their ratio is the loss."""
@@ -155,6 +160,8 @@ class Objective:
     def _run(self, tails: Sequence[Tail]) -> Tensor:
         if self.prefix:
             return self.prefix.hidden(tails)
+        if self._last:
+            return self._last.above(self._last.below(tails), tails)
         return pick(self._backbone(pad_right([tail.ids for tail in tails], self.device)), tails)
 
     def _backbone(self, ids: Tensor) -> Tensor:

@@ -10,6 +10,8 @@ from zobench.zo.slot import Slot
 class ClipNorm(UpdateRule):
     """``g_l ← g_l · min(1, clip / ‖g_l‖)`` for each tensor by itself, then ``rule``. No state."""
 
+    elementwise = False
+
     def __init__(self, rule: UpdateRule, clip: float):
         if not clip > 0:
             raise ValueError(f"clip={clip}: must be positive")
@@ -33,6 +35,7 @@ class PrimalAveraging(UpdateRule):
         if not averaging > 0:
             raise ValueError(f"averaging={averaging}: must be positive")
         self.rule, self.averaging = rule, averaging
+        self.elementwise = rule.elementwise
 
     def weight(self, step: int) -> float:
         """``1/β`` of a step."""

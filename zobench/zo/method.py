@@ -14,8 +14,8 @@ from zobench.zo.direction import Direction
 from zobench.zo.keys import Keys
 from zobench.zo.oracle import Closure, Mode, Oracle
 from zobench.zo.perturbation import Gaussian, Perturbation
-from zobench.zo.rules import SGD, State, UpdateRule
-from zobench.zo.slot import make_slots
+from zobench.zo.rules import SGD, State, UpdateRule, parts_of
+from zobench.zo.slot import make_slots, pick
 
 StateDict = dict[str, Tensor | int | float]
 
@@ -107,10 +107,14 @@ class Method:
             return
         self.oracle.settle()
         for slot in self.slots:
-            tensor = self.perturbation.estimate(slot, estimate)
-            step = self.rule(slot, tensor, self._rule_state[slot.index], self.t)
             keep = 1.0 - self.lr * self.weight_decay if slot.kind != "vector" else 1.0
-            slot.param.copy_(slot.param.to(step.dtype).mul(keep).sub_(step, alpha=self.lr))
+            state = self._rule_state[slot.index]
+            whole = not self.rule.elementwise
+            for rows, held in [(None, state)] if whole else parts_of(state, slot, self.perturbation.parts(slot)):
+                tensor = self.perturbation.estimate(slot, estimate, rows)
+                step = self.rule(slot, tensor, held, self.t)
+                param = pick(slot.param, rows)
+                param.copy_(param.to(step.dtype).mul(keep).sub_(step, alpha=self.lr))
 
     def step(self, closure: Closure) -> float:
         """One update on the batch that ``closure`` evaluates; torch-style.

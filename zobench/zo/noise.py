@@ -9,24 +9,27 @@ with ``ZOBENCH_NOISE=torch``, torch's own operations do, block by block.
 import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from zobench.zo import philox
 from zobench.zo.keys import mix
+from zobench.zo.piece import Piece
+from zobench.zo.slot import Rows, wide
 
 Distribution = Literal["normal", "sign"]
 _STREAMS = {"normal": philox.NORMALS, "sign": philox.SIGNS}
 
 #: elements that are worked on at a time where temporaries are needed; small enough for a CPU's cache
-BLOCK = {"cpu": 1 << 16, "cuda": 1 << 21}
+BLOCK = {"cpu": 1 << 18, "cuda": 1 << 21}
 HALF = (torch.bfloat16, torch.float16)
 
-#: (flat, first, keys, weights, keep, stream): ``flat ← keep·flat + Σ weights[k]·draw(keys[k], first, …)``, in place
-Add = Callable[[Tensor, int, Sequence[int], Sequence[float], float, int], None]
+#: does the work of pieces that share a device and a dtype, drawing from a stream
+Add = Callable[[Sequence[Piece], int], None]
 
 
 @cache
@@ -36,27 +39,38 @@ def _fused(device: torch.device, dtype: torch.dtype, stream: int) -> Add | None:
         return None
     if device.type == "cuda":
         return checked(_by_triton, device, dtype, stream)
-    if device.type != "cpu" or dtype == torch.float16:
+    if device.type != "cpu":
         return None
     try:
         from zobench.zo import compiled
     except ImportError:
         return None
-    if dtype == torch.bfloat16:  # numpy has no such type; its bits will do
-        return lambda flat, *rest: compiled.add_(flat.detach().view(torch.int16).numpy().view("uint16"), *rest)
-    return lambda flat, *rest: compiled.add_(flat.detach().numpy(), *rest)
+    return compiled.add_
 
 
 def checked(add: Add, device: torch.device, dtype: torch.dtype, stream: int) -> Add | None:
     """The function itself if it gives the definition's bits on this device; otherwise None, with a warning."""
-    first, keys, weights, keep = (3 << 40) + 77, [5, 2**63 - 1], [0.37, -1.3e-3], 0.99
-    expected = torch.linspace(-2, 2, 5000, dtype=torch.float64 if dtype == torch.float64 else torch.float32)
-    expected = expected.to(dtype).to(expected.dtype)
+    table = torch.linspace(-2, 2, 5000, dtype=torch.float64).to(dtype)
+    pieces = [
+        Piece(torch.zeros_like(source), source, first, [5, 2**63 - 1], [0.37, -1.3e-3], 0.99, rows)
+        for source, first, rows in (
+            (table, (3 << 40) + 77, None),
+            (table[:400].view(4, 100), 5, torch.tensor([49, 3, 3, 20])),
+        )
+    ]
+    there = [
+        replace(
+            p,
+            out=p.out.to(device, copy=True),
+            source=p.source.to(device),
+            rows=None if p.rows is None else p.rows.to(device),
+        )
+        for p in pieces
+    ]
     try:
-        found = expected.to(device, dtype, copy=True)
-        add(found, first, keys, weights, keep, stream)
-        _by_torch(expected, first, keys, weights, keep, stream)
-        if torch.equal(found.cpu(), expected.to(dtype)):
+        _by_torch(pieces, stream)
+        add(there, stream)
+        if all(torch.equal(found.out.cpu(), piece.out) for found, piece in zip(there, pieces, strict=True)):
             return add
         trouble = "its bits differ from the definition's"
     except Exception as error:  # a compiler, a driver and a launch each raise errors of their own
@@ -70,76 +84,101 @@ def checked(add: Add, device: torch.device, dtype: torch.dtype, stream: int) -> 
     return None
 
 
-def _by_triton(flat: Tensor, *rest: Any) -> None:
+def _by_triton(pieces: Sequence[Piece], stream: int) -> None:
     from zobench.zo import triton_noise
 
-    triton_noise.add_(flat, *rest)
+    triton_noise.add_(pieces, stream)
 
 
-def _by_torch(
-    flat: Tensor, first: int, keys: Sequence[int], weights: Sequence[float], keep: float, stream: int
-) -> None:
-    numbers = philox.DRAWS[stream]
-    for block in blocks(flat):
-        if keep != 1.0:
-            block.mul_(keep)
-        for key, weight in zip(keys, weights, strict=True):
-            block.add_(numbers(key, first, block.numel(), block.device).to(block.dtype).mul_(weight))
-        first += block.numel()
+def _by_torch(pieces: Sequence[Piece], stream: int) -> None:
+    for piece in pieces:
+        first = piece.first
+        parts = [(piece.out, piece.source)]
+        if piece.rows is None:
+            parts = list(zip(blocks(piece.out), blocks(piece.source), strict=True))
+        for to, of in parts:
+            total = of.to(wide(of), copy=True).mul_(piece.keep)
+            for key, weight in zip(piece.keys, piece.weights, strict=True):
+                if piece.rows is None:
+                    u = philox.elements(key, first, of.numel(), of.device, stream)
+                else:
+                    u = philox.rows(key, first, piece.rows, of.shape[1], stream)
+                total.add_(u.to(total.dtype).mul_(weight))
+            to.copy_(total)
+            first += of.numel()
+
+
+def block(device: torch.device) -> int:
+    """Elements that are worked on at a time where temporaries are needed."""
+    return BLOCK.get(device.type, BLOCK["cuda"])
 
 
 def blocks(flat: Tensor) -> Iterator[Tensor]:
     """Views of a flat tensor, one block each."""
-    return iter(flat.split(BLOCK.get(flat.device.type, BLOCK["cuda"])))
+    return iter(flat.split(block(flat.device)))
+
+
+def piece(
+    out: Tensor,
+    slot_id: int,
+    draws: Mapping[int, float],
+    keep: float = 1.0,
+    first: int = 0,
+    source: Tensor | None = None,
+    rows: Tensor | None = None,
+) -> Piece:
+    """``out ← keep·source + Σ weight·u(key)`` for a slot; ``draws``: the keys' weights; ``source``: ``out`` if None."""
+    seeds = [mix(key, slot_id) for key in draws]
+    return Piece(out, out if source is None else source, first, seeds, list(draws.values()), keep, rows)
+
+
+def add_all_(pieces: Sequence[Piece], distribution: Distribution = "normal") -> None:
+    """Do pieces of work, which may lie on several devices.
+
+    Every product and every sum is rounded by itself, in the order of the keys: what separate operations would give.
+
+    Args:
+        distribution: standard normal numbers, or −1 and 1 with equal probability.
+    """
+    stream = _STREAMS[distribution]
+    alike: dict[tuple[torch.device, torch.dtype], list[Piece]] = {}
+    for one in pieces:
+        alike.setdefault((one.out.device, one.out.dtype), []).append(one)
+    for kind, group in alike.items():
+        fused = _fused(*kind, stream)
+        (fused or _by_torch)(group, stream)
+        for one in group if fused is not None else ():
+            if not one.out.is_inference():
+                torch.autograd.graph.increment_version(one.out)  # torch saw no write
 
 
 def add_(
-    flat: Tensor,
+    out: Tensor,
     slot_id: int,
     draws: Mapping[int, float],
     keep: float = 1.0,
     first: int = 0,
     distribution: Distribution = "normal",
 ) -> None:
-    """``flat ← keep·flat + Σ weight·u(key)``, in place, for floating-point numbers that are contiguous.
+    """``out ← keep·out + Σ weight·u(key)``, from element ``first`` of the draws on; ``out`` is flat."""
+    add_all_([piece(out, slot_id, draws, keep, first)], distribution)
 
-    Every product and every sum is rounded by itself, in the order of ``draws``: what separate operations would give.
-    Half-precision numbers are summed in fp32 and rounded once.
+
+def add_rows_(
+    total: Tensor, slot_id: int, draws: Mapping[int, float], rows: Rows = None, distribution: Distribution = "normal"
+) -> None:
+    """``total += Σ weight·u(key)`` on some rows of the draws.
 
     Args:
-        draws: weight of each key.
-        first: index in the draws of the first element of ``flat``.
-        distribution: standard normal numbers, or −1 and 1 with equal probability.
+        total: contiguous, of the shape of these rows.
     """
-    stream = _STREAMS[distribution]
-    fused = _fused(flat.device, flat.dtype, stream)
-    if fused is None and flat.dtype in HALF:
-        for block in blocks(flat):
-            total = block.float()
-            add_(total, slot_id, draws, keep, first, distribution)
-            block.copy_(total)
-            first += block.numel()
+    if not draws:
         return
-    seeds = [mix(key, slot_id) for key in draws]
-    (fused or _by_torch)(flat, first, seeds, list(draws.values()), keep, stream)
-    if fused is not None and not flat.is_inference():
-        torch.autograd.graph.increment_version(flat)  # torch saw no write
-
-
-class GaussianStream:
-    """Standard normal fp32 numbers for one (key, slot), block after block."""
-
-    def __init__(self, key: int, slot_id: int, device: torch.device):
-        self._key, self._slot_id, self._at = key, slot_id, 0
-        self._block = torch.empty(0, device=device)
-
-    def next(self, n: int) -> Tensor:
-        """The next ``n`` numbers. The tensor is overwritten by the next call."""
-        if self._block.numel() != n:
-            self._block = torch.empty(n, device=self._block.device)
-        add_(self._block.zero_(), self._slot_id, {self._key: 1.0}, first=self._at)
-        self._at += n
-        return self._block
+    width = total.numel() // max(1, len(total)) if total.ndim else 1
+    if isinstance(rows, Tensor):
+        add_all_([piece(total.view(len(total), width), slot_id, draws, rows=rows)], distribution)
+    else:
+        add_(total.view(-1), slot_id, draws, first=width * (rows.start or 0) if rows else 0, distribution=distribution)
 
 
 def gaussian(key: int, slot_id: int, shape: torch.Size, device: torch.device) -> Tensor:

@@ -6,7 +6,7 @@ loss of one batch at one point, however many micro-batches it is cut into.
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Literal
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor
@@ -14,9 +14,9 @@ from torch import Tensor
 from zobench.zo.direction import ZERO, Direction
 from zobench.zo.perturbation import Perturbation
 from zobench.zo.slot import Slot
+from zobench.zo.ways import Mode, Ways
 
 Closure = Callable[[], Tensor | float]
-Mode = Literal["in_place", "exact"]
 
 
 class Diverged(ArithmeticError):
@@ -29,9 +29,15 @@ class Oracle:
     Modes:
         in_place: the weights walk from offset to offset, ``add o1, evaluate, add o2 − o1, ...``, and the way back is
             fused with the update. No memory. Each move rounds; in half precision the drift is large
-            (``Diverged`` and the end of a step walk back too).
-        exact: every offset is added to a pristine copy of the trainable weights, which is copied back. Bit-exact, and
-            costs one copy of the trainable weights, reported by ``state_bytes``.
+            (``Diverged`` and the end of a step walk back too). Large embeddings stay where they are, as in exact mode:
+            a batch looks few of their rows up.
+        exact: the weights stay where they are, and the functions that the closure calls see them at the offset
+            (``shifted.py``). No drift, no memory beyond the largest tensor of one call, and each offset is drawn by
+            itself, where a walk draws the last one again.
+
+    A tensor that is to be seen but that the first evaluation does not read by torch functions of this thread is moved
+    after all, and the evaluation repeated; in exact mode a copy of such tensors is kept and put back, which
+    ``state_bytes`` reports.
     """
 
     def __init__(self, slots: Sequence[Slot], perturbation: Perturbation, mode: Mode = "in_place"):
@@ -46,11 +52,14 @@ class Oracle:
         self.notes: dict[str, float] = {}
         self._closure: Closure | None = None
         self._at: Direction = ZERO
-        self._pristine: list[Tensor] | None = None
+        self._ways: Ways | None = None
+        self._copies: dict[int, Tensor] = {}  # of what exact mode has to move
 
     def begin(self, closure: Closure) -> None:
         """Start a step on a new batch."""
         self._closure = closure
+        if self._ways is None or not self._ways.serve(self.perturbation, self.mode):
+            self._ways = Ways(self.slots, self.perturbation, self.mode)
         self.seen = []
         self.notes = {}
 
@@ -59,7 +68,8 @@ class Oracle:
         return self.losses([offset])[0]
 
     def losses(self, offsets: Sequence[Direction]) -> list[float]:
-        """The losses at each offset, in order. The weights stand at the last one until ``settle`` or ``descend``.
+        """The losses at each offset, in order. In place, the weights stand at the last one until ``settle`` or
+        ``descend``.
 
         Raises:
             Diverged: if a loss is not finite; the weights are settled first.
@@ -67,17 +77,25 @@ class Oracle:
         return [self._evaluate(offset) for offset in offsets]
 
     def _evaluate(self, offset: Direction) -> float:
-        if self._closure is None:
+        if self._closure is None or self._ways is None:
             raise RuntimeError("the oracle has no batch: call begin(closure) first")
-        self._goto(offset)
         try:
-            with torch.inference_mode():
-                value = float(self._closure())
+            value = self._look(self._closure, offset)
+            if offset != ZERO and (missed := self._ways.missed()):
+                self._move(missed, offset)
+                value = self._look(self._closure, offset)
         except BaseException:
             self.settle()
             raise
         self.forwards += 1
         return self._checked(value)
+
+    def _look(self, closure: Closure, offset: Direction) -> float:
+        """The loss, with the moved slots moved to the offset and the shown slots seen there."""
+        assert self._ways is not None
+        self._goto(offset)
+        with torch.inference_mode(), self._ways.shifted.at(offset) if offset != ZERO else nullcontext():
+            return float(closure())
 
     def _checked(self, value: float) -> float:
         if not math.isfinite(value):
@@ -112,29 +130,38 @@ class Oracle:
         """``θ ← (1 − lr·wd)·θ − lr·estimate``, restore included; vectors are not decayed."""
         if self.mode == "exact":
             self.settle()
+        shown = self._ways.shown if self._ways else set()
+        decayed = 1.0 - lr * weight_decay
+        groups: dict[tuple[bool, float], list[Slot]] = {}
         for slot in self.slots:
-            keep = 1.0 - lr * weight_decay if slot.kind != "vector" else 1.0
-            self.perturbation.move_(slot, estimate * -lr - self._at * keep, keep)
+            keep = decayed if slot.kind != "vector" else 1.0
+            groups.setdefault((slot.index in shown, keep), []).append(slot)
+        for (stayed, keep), slots in groups.items():
+            self.perturbation.move(slots, estimate * -lr - (ZERO if stayed else self._at * keep), keep)
         self._at = ZERO
 
     @torch.no_grad()
     def _goto(self, offset: Direction) -> None:
         if offset == self._at:
             return
-        if self.mode == "exact":
-            if self._pristine is None:
-                self._pristine = [torch.empty_like(slot.param) for slot in self.slots]
-            pairs = list(zip(self.slots, self._pristine, strict=True))
-            for slot, copy in pairs:
-                copy.copy_(slot.param) if self._at == ZERO else slot.param.copy_(copy)
-            if offset != ZERO:
-                self.perturbation.move(self.slots, offset)
+        moved = [slot for slot in self.slots if self._ways is None or slot.index not in self._ways.shown]
+        if self.mode == "in_place":
+            self.perturbation.move(moved, offset - self._at)
         else:
-            self.perturbation.move(self.slots, offset - self._at)
+            for slot in moved if self._at != ZERO else ():
+                slot.param.copy_(self._copies[slot.index])
+            self._move(moved if offset != ZERO else [], offset)
         self._at = offset
 
+    @torch.no_grad()
+    def _move(self, slots: Sequence[Slot], offset: Direction) -> None:
+        """Move slots that stand at ``θ``; copy them first in exact mode."""
+        for slot in slots if self.mode == "exact" else ():
+            self._copies.setdefault(slot.index, torch.empty_like(slot.param)).copy_(slot.param)
+        self.perturbation.move(slots, offset)
+
     def state_bytes(self) -> int:
-        return sum(slot.bytes for slot in self.slots) if self.mode == "exact" else 0
+        return sum(copy.numel() * copy.element_size() for copy in self._copies.values())
 
 
 def central_difference(oracle: Oracle, u: Direction, eps: float) -> float:

@@ -2,22 +2,18 @@
 
 ``draw`` and ``add_`` define one: ``u(key) = lift(draw(key))``, where the core is random and the lift is linear.
 ``local`` gives the weights of a direction on one slot, for distributions that skip slots or scale them one by one.
-``move_`` adds a whole direction to the weights, and must equal its definition here bit for bit.
+``accumulate_`` adds a whole direction, or some rows of it, and must equal its definition here: to the bit where it only
+draws and adds, to rounding where it sums the cores before it lifts them. All else is made of it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
 from zobench.zo import noise
 from zobench.zo.direction import Direction
-from zobench.zo.slot import Slot
-
-
-def _accumulator(param: Tensor) -> Tensor:
-    """The tensor in which sums over a parameter are made: itself, or an fp32 copy of a half-precision one."""
-    return param.float() if param.dtype in noise.HALF else param
+from zobench.zo.slot import Rows, Slot, pick, wide
 
 
 class Perturbation:
@@ -38,34 +34,74 @@ class Perturbation:
         """The direction as this slot sees it: the draws that reach it and their weights."""
         return direction
 
+    def splits(self, slot: Slot) -> bool:
+        """Whether rows of a direction can be had without the others, at a cost in proportion."""
+        return False
+
     def after(self, step: int, slots: Sequence[Slot]) -> None:
         """Learn from what was measured in this step."""
 
-    def estimate(self, slot: Slot, direction: Direction) -> Tensor:
-        """The direction's tensor for one slot, in fp32 (fp64 for fp64 weights)."""
-        dtype = torch.float64 if slot.param.dtype == torch.float64 else torch.float32
-        out = torch.zeros(slot.param.shape, dtype=dtype, device=slot.param.device)
-        for key, weight in self.local(slot, direction).items():
-            self.add_(slot, self.draw(slot, key), out, weight)
-        return out
+    def accumulate_(self, slot: Slot, direction: Direction, total: Tensor, rows: Rows = None) -> None:
+        """``total += Σ w_k u(k)`` on the given rows.
+
+        Args:
+            direction: as ``local`` gives it.
+            total: contiguous, fp32 (fp64 for fp64 weights), of the shape of these rows.
+            rows: indices or a slice of axis 0, for slots that ``splits``; None for all.
+        """
+        if rows is not None:
+            raise ValueError(f"{slot.name}: directions of {type(self).__name__} are made whole, not row by row")
+        for key, weight in direction.items():
+            self.add_(slot, self.draw(slot, key), total, weight)
+
+    def estimate(self, slot: Slot, direction: Direction, rows: Rows = None) -> Tensor:
+        """The direction's tensor for one slot or some of its rows, in fp32 (fp64 for fp64 weights)."""
+        shape = slot.param.shape if rows is None else pick(slot.param, rows).shape
+        total = torch.zeros(shape, dtype=wide(slot.param), device=slot.param.device)
+        self.accumulate_(slot, self.local(slot, direction), total, rows)
+        return total
+
+    def write_(self, slot: Slot, direction: Direction, out: Tensor, keep: float = 1.0, rows: Rows = None) -> None:
+        """``out ← keep·θ + Σ w_k u(k)`` on the given rows, summed in fp32 and rounded once to the weights' dtype.
+
+        Args:
+            out: of the shape of these rows; may be the slot's own tensor.
+            rows: as for ``accumulate_``.
+        """
+        direction = self.local(slot, direction)
+        in_place = out is slot.param
+        if not direction and keep == 1.0 and in_place:
+            return
+        for part in self.parts(slot) if rows is None else [rows]:
+            to = pick(out, part if rows is None else None)
+            start = to if in_place else pick(slot.param, part)
+            own = to.dtype == wide(slot.param) and to.is_contiguous()
+            total = to if own else start.to(wide(slot.param), copy=True, memory_format=torch.contiguous_format)
+            if own and not in_place:
+                to.copy_(start)
+            if keep != 1.0:
+                total.mul_(keep)
+            self.accumulate_(slot, direction, total, part)
+            if not own:
+                to.copy_(total)
+
+    def parts(self, slot: Slot) -> Iterator[Rows]:
+        """What a slot is worked on at a time: blocks of rows, or the whole where it cannot be split."""
+        if not self.splits(slot) or slot.param.numel() <= noise.block(slot.param.device):
+            yield None
+            return
+        size = max(1, noise.block(slot.param.device) * len(slot.param) // slot.param.numel())
+        for start in range(0, len(slot.param), size):
+            yield slice(start, min(start + size, len(slot.param)))
 
     def move_(self, slot: Slot, direction: Direction, keep: float = 1.0) -> None:
-        """``θ ← keep·θ + Σ w_k u(k)`` for one slot, summed in fp32 and rounded once to the weights' dtype."""
-        direction = self.local(slot, direction)
-        if not direction and keep == 1.0:
-            return
-        out = _accumulator(slot.param)
-        if keep != 1.0:
-            out.mul_(keep)
-        for key, weight in direction.items():
-            self.add_(slot, self.draw(slot, key), out, weight)
-        if out is not slot.param:
-            slot.param.copy_(out)
+        """``θ ← keep·θ + Σ w_k u(k)`` for one slot."""
+        self.write_(slot, direction, slot.param, keep)
 
-    def move(self, slots: Sequence[Slot], direction: Direction) -> None:
-        """``θ ← θ + Σ w_k u(k)`` for all slots."""
+    def move(self, slots: Sequence[Slot], direction: Direction, keep: float = 1.0) -> None:
+        """``θ ← keep·θ + Σ w_k u(k)`` for all slots."""
         for slot in slots:
-            self.move_(slot, direction)
+            self.move_(slot, direction, keep)
 
     def state_dict(self) -> dict[str, Tensor | int | float]:
         return {}
@@ -76,22 +112,6 @@ class Perturbation:
     def state_bytes(self) -> int:
         """Bytes held between steps, beyond the weights."""
         return 0
-
-
-def move_blocks_(slot: Slot, terms: Sequence[tuple[Callable[[int], Tensor], float]], keep: float) -> None:
-    """``θ ← keep·θ + Σ w_k u_k`` block after block, for a contiguous slot and draws that come in blocks.
-
-    Args:
-        terms: (the next ``n`` numbers of a draw, which may be overwritten; its weight).
-    """
-    for block in noise.blocks(slot.param.view(-1)):
-        out = _accumulator(block)
-        if keep != 1.0:
-            out.mul_(keep)
-        for following, weight in terms:
-            out.add_(following(block.numel()).to(out.dtype).mul_(weight))
-        if out is not block:
-            block.copy_(out)
 
 
 class Independent(Perturbation):
@@ -106,14 +126,33 @@ class Independent(Perturbation):
         # Two roundings, not a fused multiply-add: the whole draw and the pass that draws as it adds agree bit for bit.
         out.add_(core.to(out.dtype).mul(scale))
 
-    def move_(self, slot: Slot, direction: Direction, keep: float = 1.0) -> None:
-        if not slot.param.is_contiguous():
-            super().move_(slot, direction, keep)
+    def splits(self, slot: Slot) -> bool:
+        return slot.param.ndim > 0
+
+    def accumulate_(self, slot: Slot, direction: Direction, total: Tensor, rows: Rows = None) -> None:
+        noise.add_rows_(total, slot.id, direction, rows, distribution=self.distribution)
+
+    def write_(self, slot: Slot, direction: Direction, out: Tensor, keep: float = 1.0, rows: Rows = None) -> None:
+        # All of it in one pass, where the memory lies in order.
+        if rows is not None or not (slot.param.is_contiguous() and out.is_contiguous()):
+            super().write_(slot, direction, out, keep, rows)
             return
         direction = self.local(slot, direction)
-        if not direction and keep == 1.0:
+        if direction or keep != 1.0 or out is not slot.param:
+            noise.add_all_([self._piece(slot, direction, out, keep)], self.distribution)
+
+    def move(self, slots: Sequence[Slot], direction: Direction, keep: float = 1.0) -> None:
+        # One piece of work for all slots: threads need not meet at each.
+        if type(self).write_ is not Independent.write_ or not all(slot.param.is_contiguous() for slot in slots):
+            super().move(slots, direction, keep)
             return
-        noise.add_(slot.param.view(-1), slot.id, direction, keep, distribution=self.distribution)
+        found = [(slot, self.local(slot, direction)) for slot in slots]
+        pieces = [self._piece(slot, d, slot.param, keep) for slot, d in found if d or keep != 1.0]
+        noise.add_all_(pieces, self.distribution)
+
+    def _piece(self, slot: Slot, direction: Direction, out: Tensor, keep: float) -> noise.Piece:
+        flat = slot.param.view(-1)
+        return noise.piece(flat if out is slot.param else out.view(-1), slot.id, direction, keep, source=flat)
 
 
 class Gaussian(Independent):

@@ -2,9 +2,10 @@
 
 Element ``e`` of a draw is a pure function of the draw's 64-bit key and of ``e``: nothing before it is drawn. Philox4x32
 with 7 rounds (Salmon et al., SC 2011, which passes BigCrush) turns a 128-bit counter into four 32-bit words. Elements
-come in spans of 4 × LANES: word ``j`` of counter ``(e // SPAN)·LANES + i`` belongs to the span's element
+come in spans of SPAN = 4 × LANES: word ``j`` of counter ``(e // SPAN)·LANES + i`` belongs to the span's element
 ``j·LANES + i``, so that each word fills a contiguous run. Words 0 and 1, and words 2 and 3, make pairs of normal
-numbers (Box and Muller, 1958): exact, from 32-bit uniforms, no larger than 6.8. The highest bit of a word makes a sign.
+numbers (Box and Muller, 1958): exact, from 32-bit uniforms, no larger than 6.8. Signs use all bits of a word: the
+words of group ``g`` of LANES counters serve the BITS = 32 spans from ``32·g`` on, bit ``b`` of each word the ``b``-th.
 
 Logarithm, sine and cosine are truncated Taylor series, so that each number is the result of fp32 additions,
 multiplications, divisions and square roots in a fixed order, which IEEE 754 rounds alike everywhere: these functions
@@ -18,6 +19,7 @@ from torch import Tensor
 
 LANES = 512
 SPAN = 4 * LANES
+BITS = 32
 ROUNDS = 7
 MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 WEYL = (0x9E3779B9, 0xBB67AE85)
@@ -46,13 +48,14 @@ def halves(key: int) -> tuple[int, int]:
     return key & _MASK, key >> 32 & _MASK
 
 
-def words(key: int, first_span: int, spans: int, device: torch.device, stream: int = 0) -> list[Tensor]:
-    """The four words of a run of spans: each int64 of shape (spans, LANES), from 0 to 2³² − 1.
+def words(key: int, groups: Tensor, stream: int = 0) -> list[Tensor]:
+    """The four words of the counters of each group: each int64 of shape (groups, LANES), from 0 to 2³² − 1.
 
     Args:
+        groups: numbers of groups of LANES counters, int64.
         stream: third word of the counter; draws of other distributions use other numbers.
     """
-    counter = torch.arange(first_span * LANES, (first_span + spans) * LANES, device=device)
+    counter = groups[:, None] * LANES + torch.arange(LANES, device=groups.device)
     a, b = counter & _MASK, counter >> 32
     c, d = torch.full_like(counter, stream), torch.zeros_like(counter)
     low, high = halves(key)
@@ -61,30 +64,36 @@ def words(key: int, first_span: int, spans: int, device: torch.device, stream: i
         a, b = (n >> 32 & _MASK) ^ b ^ low, n & _MASK
         c, d = (m >> 32 & _MASK) ^ d ^ high, m & _MASK
         low, high = low + WEYL[0] & _MASK, high + WEYL[1] & _MASK
-    return [word.view(spans, LANES) for word in (a, b, c, d)]
+    return [a, b, c, d]
 
 
-def normals(key: int, first: int, count: int, device: torch.device) -> Tensor:
-    """Elements ``first`` to ``first + count`` of a draw of standard normal numbers, fp32."""
-    begin, end = _spans(first, count)
-    w = words(key, begin, end - begin, device, NORMALS)
-    return _part([z for h in (0, 2) for z in _box_muller(w[h], w[h + 1])], first, count)
+def normals(key: int, spans: Tensor) -> Tensor:
+    """Standard normal numbers: the elements of the given spans of a draw, fp32 of shape (spans, SPAN)."""
+    w = words(key, spans, NORMALS)
+    return torch.cat([z for h in (0, 2) for z in _box_muller(w[h], w[h + 1])], dim=1)
 
 
-def signs(key: int, first: int, count: int, device: torch.device) -> Tensor:
-    """Elements ``first`` to ``first + count`` of a draw of signs, −1 or 1 with equal probability, fp32."""
-    begin, end = _spans(first, count)
-    w = words(key, begin, end - begin, device, SIGNS)
-    return _part([torch.where(word >= _SIGN, -1.0, 1.0) for word in w], first, count)
+def signs(key: int, spans: Tensor) -> Tensor:
+    """Signs, −1 or 1 with equal probability: the elements of the given spans of a draw, fp32 of shape (spans, SPAN)."""
+    w = torch.cat(words(key, spans // BITS, SIGNS), dim=1)
+    return torch.where((w >> (spans % BITS)[:, None] & 1) != 0, -1.0, 1.0)
 
 
-def _spans(first: int, count: int) -> tuple[int, int]:
-    """The first span that the elements touch, and the one behind the last."""
-    return first // SPAN, -(-(first + count) // SPAN)
+#: the draw of each stream of the counter
+DRAWS = {NORMALS: normals, SIGNS: signs}
 
 
-def _part(runs: list[Tensor], first: int, count: int) -> Tensor:
-    return torch.stack(runs, dim=1).view(-1)[first % SPAN :][:count]
+def elements(key: int, first: int, count: int, device: torch.device, stream: int = NORMALS) -> Tensor:
+    """Elements ``first`` to ``first + count`` of a draw, fp32."""
+    spans = torch.arange(first // SPAN, -(-(first + count) // SPAN), device=device)
+    return DRAWS[stream](key, spans).view(-1)[first % SPAN :][:count]
+
+
+def rows(key: int, first: int, which: Tensor, width: int, stream: int = NORMALS) -> Tensor:
+    """Of a draw seen as a matrix that begins at element ``first``: some rows, fp32 of shape (rows, width)."""
+    at = first + which[:, None] * width + torch.arange(width, device=which.device)
+    spans, place = (at // SPAN).unique(return_inverse=True)
+    return DRAWS[stream](key, spans)[place, at % SPAN]
 
 
 def _box_muller(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -114,7 +123,3 @@ def _horner(series: tuple[float, ...], x: Tensor) -> Tensor:
     for coefficient in series[1:]:
         total = (total + coefficient) * x
     return total
-
-
-#: the draw of each stream of the counter
-DRAWS = {NORMALS: normals, SIGNS: signs}

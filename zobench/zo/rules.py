@@ -4,10 +4,12 @@ The step is subtracted after being multiplied by the learning rate. A *linear, s
 direction in one fused pass; the others see the estimate of one slot at a time as a tensor.
 """
 
+from collections.abc import Iterable, Iterator
+
 import torch
 from torch import Tensor
 
-from zobench.zo.slot import Slot
+from zobench.zo.slot import Rows, Slot, pick
 
 State = dict[str, Tensor]
 
@@ -16,9 +18,32 @@ class UpdateRule:
     """Base of all rules. ``state`` is the slot's own dictionary of fp32 tensors and may be filled by the rule."""
 
     linear = False
+    #: whether each number of the step hangs on the same number of estimate and state alone
+    elementwise = True
 
     def __call__(self, slot: Slot, estimate: Tensor, state: State, step: int) -> Tensor:
         raise NotImplementedError
+
+
+def parts_of(state: State, slot: Slot, parts: Iterable[Rows]) -> Iterator[tuple[Rows, State]]:
+    """A slot's state part by part; what a rule sets in a part is set in the whole.
+
+    Yields:
+        (rows, the state of these rows), for one part after another.
+    """
+    names = set(state)
+    for rows in parts:
+        held = {name: pick(state[name], rows) for name in names}
+        yield rows, held
+        for name, tensor in held.items():
+            if rows is None:
+                state[name] = tensor
+                continue
+            if name not in state:
+                state[name] = torch.empty(slot.param.shape, dtype=tensor.dtype, device=tensor.device)
+            to = pick(state[name], rows)
+            if to.data_ptr() != tensor.data_ptr():
+                to.copy_(tensor)
 
 
 class SGD(UpdateRule):

@@ -4,11 +4,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 from zobench.zo.keys import tag
 
 Kind = Literal["matrix", "embedding", "vector"]
+#: some rows (along axis 0) of a tensor: indices, a slice, or None for all of it
+Rows = Tensor | slice | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +31,16 @@ class Slot:
     @property
     def bytes(self) -> int:
         return self.param.numel() * self.param.element_size()
+
+
+def pick(tensor: Tensor, rows: Rows) -> Tensor:
+    """The rows; a view, but for indices."""
+    return tensor if rows is None else tensor[rows]
+
+
+def wide(tensor: Tensor) -> torch.dtype:
+    """The type in which sums over such numbers are made: fp32, or fp64 for fp64 numbers."""
+    return torch.float64 if tensor.dtype == torch.float64 else torch.float32
 
 
 def kind_of(name: str, param: Tensor) -> Kind:

@@ -54,10 +54,13 @@ class TorchStream(Perturbation):
     def add_(self, slot: Slot, core: Tensor, out: Tensor, scale: float) -> None:
         out.add_(core.to(out.dtype).mul(scale))
 
-    def move(self, slots: Sequence[Slot], direction: Direction) -> None:
+    def move(self, slots: Sequence[Slot], direction: Direction, keep: float = 1.0) -> None:
+        assert keep == 1.0, "the official update decays in its own pass"
+        moved = {slot.index for slot in slots}
         for key, weight in direction.items():
             for slot, z in self.draws(key):
-                slot.param.add_(z.mul_(weight))
+                if slot.index in moved:
+                    slot.param.add_(z.mul_(weight))
 
 
 class OfficialOracle(Oracle):

@@ -1,7 +1,8 @@
 """``philox.py`` as one Triton kernel: the same bits on a GPU, one read and one write of the weights for all keys.
 
-A program works on one span, in whose layout a counter's four words are four coalesced accesses. Its numbers come in one
-small tensor (``_plan``), so that there is one binary per dtype and distribution: the one that ``noise.py`` checks.
+A program works on one span of one row (of the only one, but for rows of a matrix), in whose layout a counter's four
+words are four coalesced accesses. Its numbers come in one small tensor (``_plan``), so that there is one binary per
+dtype and distribution: the one that ``noise.py`` checks.
 Every division and root is asked for IEEE-rounded, and fusing to multiply-adds is forbidden at the launch: it would
 change the bits.
 """
@@ -15,6 +16,7 @@ import triton.language as tl
 from torch import Tensor
 
 from zobench.zo import philox
+from zobench.zo.piece import Piece
 
 _LANES, _SPAN, _ROUNDS = tl.constexpr(philox.LANES), tl.constexpr(philox.SPAN), tl.constexpr(philox.ROUNDS)
 _M0, _M1 = (tl.constexpr(m) for m in philox.MULTIPLIERS)
@@ -26,9 +28,9 @@ _S9, _S7, _S5, _S3 = (tl.constexpr(c) for c in philox.SINE_SERIES)
 _C10, _C8, _C6, _C4, _C2 = (tl.constexpr(c) for c in philox.COSINE_SERIES)
 _ROOT_HALF = tl.constexpr(philox.ROOT_HALF_BITS)
 _SHIFT = tl.constexpr(philox.ONE_BITS - philox.ROOT_HALF_BITS)
-#: a plan's numbers before its pairs of key and weight: first span, elements of it to skip, elements, keys, keep
+#: a plan's numbers before its pairs of key and weight: first element, width of a row, its spans, keys, keep
 _HEAD = tl.constexpr(5)
-_SIGNS = tl.constexpr(philox.SIGNS)
+_SIGNS, _BITS = tl.constexpr(philox.SIGNS), tl.constexpr(philox.BITS)
 OPTIONS = {"enable_fp_fusion": False}
 
 
@@ -57,13 +59,15 @@ def _box_muller(x, y):
 
 
 @triton.jit
-def _sign(word):
-    return tl.where((word & 0x80000000) != 0, -1.0, 1.0)
+def _sign(word, bit):
+    return tl.where(((word >> bit) & 1) != 0, -1.0, 1.0)
 
 
 @triton.jit
-def _draw(at, key, stream: tl.constexpr):
-    """A span's numbers, a quarter each, from its counters (int64) and the draw's key (int64)."""
+def _draw(span, key, stream: tl.constexpr):
+    """A span's numbers, a quarter each, from its number (int64) and the draw's key (int64)."""
+    group = span // _BITS if stream == _SIGNS else span
+    at = group * _LANES + tl.arange(0, _LANES)
     a, b = at.to(tl.uint32), (at >> 32).to(tl.uint32)
     c, d = (a ^ a) + stream, a ^ a
     low, high = key.to(tl.uint32), (key >> 32).to(tl.uint32)
@@ -73,7 +77,8 @@ def _draw(at, key, stream: tl.constexpr):
         a, b, c, d = above_c ^ b ^ low, below_c, above_a ^ d ^ high, below_a
         low, high = low + _W0, high + _W1
     if stream == _SIGNS:
-        z0, z1, z2, z3 = _sign(a), _sign(b), _sign(c), _sign(d)
+        bit = (span % _BITS).to(tl.uint32)
+        z0, z1, z2, z3 = _sign(a, bit), _sign(b, bit), _sign(c, bit), _sign(d, bit)
     else:
         z0, z1 = _box_muller(a, b)
         z2, z3 = _box_muller(c, d)
@@ -81,59 +86,67 @@ def _draw(at, key, stream: tl.constexpr):
 
 
 @triton.jit
-def _kept(span, at, low, high, keep, kind: tl.constexpr):
-    return tl.load(span + at, mask=(at >= low) & (at < high), other=0.0).to(kind) * keep
+def _kept(source, at, low, high, keep, kind: tl.constexpr):
+    return tl.load(source + at, mask=(at >= low) & (at < high), other=0.0).to(kind) * keep
 
 
 @triton.jit
-def _store(span, at, low, high, total):
-    tl.store(span + at, total.to(span.dtype.element_ty), mask=(at >= low) & (at < high))
+def _store(out, at, low, high, total):
+    tl.store(out + at, total.to(out.dtype.element_ty), mask=(at >= low) & (at < high))
 
 
-@triton.jit(do_not_specialize=["flat", "plan"])
-def _add(flat, plan, kind: tl.constexpr, stream: tl.constexpr):
+@triton.jit(do_not_specialize=["out", "source", "rows", "plan"])
+def _add(out, source, rows, plan, kind: tl.constexpr, stream: tl.constexpr):
+    """One span of one row."""
+    parts, width = tl.load(plan + 2), tl.load(plan + 1)
     program = tl.program_id(0).to(tl.int64)
-    counter = (tl.load(plan) + program) * _LANES + tl.arange(0, _LANES)
-    start = program * _SPAN - tl.load(plan + 1)
+    i, part = program // parts, program % parts
+    row = tl.load(rows + i)
+    begin = tl.load(plan) + row * width
+    span, start = begin // _SPAN + part, part * _SPAN - begin % _SPAN
     low = tl.maximum(-start, 0).to(tl.int32)
-    high = tl.minimum(tl.load(plan + 2) - start, _SPAN).to(tl.int32)
+    high = tl.maximum(tl.minimum(width - start, _SPAN), 0).to(tl.int32)
     keys, keep = tl.load(plan + 3), tl.load(plan + 4).to(tl.float64, bitcast=True).to(kind)
-    span, at = flat + start, tl.arange(0, _LANES)
-    t0 = _kept(span, at, low, high, keep, kind)
-    t1 = _kept(span, at + _LANES, low, high, keep, kind)
-    t2 = _kept(span, at + 2 * _LANES, low, high, keep, kind)
-    t3 = _kept(span, at + 3 * _LANES, low, high, keep, kind)
+    source, out, at = source + (i * width + start), out + (i * width + start), tl.arange(0, _LANES)
+    t0 = _kept(source, at, low, high, keep, kind)
+    t1 = _kept(source, at + _LANES, low, high, keep, kind)
+    t2 = _kept(source, at + 2 * _LANES, low, high, keep, kind)
+    t3 = _kept(source, at + 3 * _LANES, low, high, keep, kind)
     pair = plan + _HEAD
     for _ in range(keys):
-        z0, z1, z2, z3 = _draw(counter, tl.load(pair), stream)
+        z0, z1, z2, z3 = _draw(span, tl.load(pair), stream)
         weight = tl.load(pair + 1).to(tl.float64, bitcast=True).to(kind)
         t0 += z0.to(kind) * weight
         t1 += z1.to(kind) * weight
         t2 += z2.to(kind) * weight
         t3 += z3.to(kind) * weight
         pair += 2
-    _store(span, at, low, high, t0)
-    _store(span, at + _LANES, low, high, t1)
-    _store(span, at + 2 * _LANES, low, high, t2)
-    _store(span, at + 3 * _LANES, low, high, t3)
+    _store(out, at, low, high, t0)
+    _store(out, at + _LANES, low, high, t1)
+    _store(out, at + 2 * _LANES, low, high, t2)
+    _store(out, at + 3 * _LANES, low, high, t3)
 
 
-def _plan(first: int, count: int, keys: Sequence[int], weights: Sequence[float], keep: float) -> Tensor:
+def _plan(first: int, width: int, spans: int, keys: Sequence[int], weights: Sequence[float], keep: float) -> Tensor:
     """All of a launch's numbers, 64 bits each: one copy to the device."""
     pairs = (number for key, weight in zip(keys, weights, strict=True) for number in (key % 2**64, weight))
-    head = (*divmod(first, philox.SPAN), count, len(keys), keep)
-    return torch.frombuffer(bytearray(struct.pack("=4qd" + "Qd" * len(keys), *head, *pairs)), dtype=torch.int64)
+    head = (first, width, spans, len(keys), keep)
+    # A last zero: the only row of what is no matrix.
+    packed = struct.pack("=4qd" + "Qd" * len(keys) + "q", *head, *pairs, 0)
+    return torch.frombuffer(bytearray(packed), dtype=torch.int64)
 
 
-def add_(flat: Tensor, first: int, keys: Sequence[int], weights: Sequence[float], keep: float, stream: int) -> None:
-    """``flat ← keep·flat + Σ_k weights[k]·draw(keys[k], first, …)``, for a flat contiguous tensor.
-
-    fp32 and fp64 numbers are summed in their own type, bf16 and fp16 ones in fp32 and rounded once at the end.
-    """
-    if flat.numel() == 0:
-        return
-    kind = tl.float64 if flat.dtype == torch.float64 else tl.float32
-    spans = triton.cdiv(first % philox.SPAN + flat.numel(), philox.SPAN)
-    with torch.cuda.device_of(flat):
-        plan = _plan(first, flat.numel(), keys, weights, keep).to(flat.device, non_blocking=True)
-        _add[(spans,)](flat, plan, kind, stream, **OPTIONS)
+def add_(pieces: Sequence[Piece], stream: int) -> None:
+    """``out ← keep·source + Σ_k weights[k]·draw(keys[k], first, …)`` for each piece, one launch each."""
+    for p in pieces:
+        if p.out.numel() == 0:
+            continue
+        kind = tl.float64 if p.out.dtype == torch.float64 else tl.float32
+        width = p.out.numel() if p.rows is None else p.out.shape[1]
+        # A row that begins within a span may end in one more than its length alone would need.
+        begin = p.first % philox.SPAN if p.rows is None else philox.SPAN - 1
+        spans = triton.cdiv(begin + width, philox.SPAN)
+        with torch.cuda.device_of(p.out):
+            plan = _plan(p.first, width, spans, p.keys, p.weights, p.keep).to(p.out.device, non_blocking=True)
+            which = plan[-1:] if p.rows is None else p.rows
+            _add[(len(which) * spans,)](p.out, p.source, which, plan, kind, stream, **OPTIONS)

@@ -16,7 +16,7 @@ from zobench.zo import noise
 from zobench.zo.direction import ZERO, Direction
 from zobench.zo.keys import mix
 from zobench.zo.perturbation import Gaussian
-from zobench.zo.slot import Slot
+from zobench.zo.slot import Slot, pick
 
 Cap = Literal["waterfill", "pmax"]
 
@@ -62,14 +62,15 @@ class SampledBlocks(Gaussian):
     def energies(self, slots: Sequence[Slot], u: Direction) -> dict[int, float]:
         """``‖u_b‖² / π_b²`` of the sampled blocks, for a single draw; made without a temporary of a block's size."""
         (key,) = u
-        return {b: u[key] ** 2 * _squared_norm(slots[b], key) / pi**2 for b, pi in self.pi.items()}
+        return {b: u[key] ** 2 * self._squared_norm(slots[b], key) / pi**2 for b, pi in self.pi.items()}
 
-
-def _squared_norm(slot: Slot, key: int) -> float:
-    flat = slot.param.detach().reshape(-1)
-    stream = noise.GaussianStream(key, slot.id, flat.device)
-    parts = [stream.next(block.numel()).square().sum(dtype=torch.float64) for block in noise.blocks(flat)]
-    return float(torch.stack(parts).sum())
+    def _squared_norm(self, slot: Slot, key: int) -> float:
+        total = torch.zeros((), dtype=torch.float64, device=slot.param.device)
+        for part in self.parts(slot):
+            z = torch.zeros(pick(slot.param, part).shape, device=slot.param.device)
+            noise.add_rows_(z, slot.id, {key: 1.0}, part)
+            total += z.square_().sum(dtype=torch.float64)
+        return float(total)
 
 
 def _uniform(key: int, slot: Slot) -> float:

@@ -1,8 +1,7 @@
 """Gaussian directions about a learned mean: ``u ~ N(μ, σ²I)``, on all slots or on a random subset of them."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from itertools import repeat
 from typing import Literal
 
 import torch
@@ -11,8 +10,8 @@ from torch import Tensor
 from zobench.zo import noise
 from zobench.zo.direction import ZERO, Direction
 from zobench.zo.keys import mix, tag
-from zobench.zo.perturbation import Gaussian, move_blocks_
-from zobench.zo.slot import Slot
+from zobench.zo.perturbation import Gaussian, Perturbation
+from zobench.zo.slot import Rows, Slot, pick, wide
 
 Start = Literal["zero", "unit_per_tensor"]
 
@@ -54,9 +53,9 @@ class MeanShift(Gaussian):
         self._pending, self._best = ZERO, 0
         self._travelled = 0.0
 
-    def stream(self, slot: Slot, key: int) -> noise.GaussianStream:
-        """The standard normal numbers ``z(key)`` of a slot: the only randomness besides ``chosen`` and ``initial``."""
-        return noise.GaussianStream(key, 0 if self.one_stream else slot.id, slot.param.device)
+    def add_normals_(self, slot: Slot, draws: Mapping[int, float], total: Tensor, rows: Rows = None) -> None:
+        """``total += Σ w_k z(k)`` on these rows: the only randomness besides ``chosen`` and ``initial``."""
+        noise.add_rows_(total, 0 if self.one_stream else slot.id, draws, rows)
 
     def chosen(self, key: int) -> frozenset[int]:
         """Ids of the slots that ``u(key)`` moves."""
@@ -68,7 +67,7 @@ class MeanShift(Gaussian):
 
     def initial(self, slot: Slot) -> Tensor:
         """μ before the first step."""
-        mean = torch.zeros(slot.param.shape, dtype=_dtype(slot), device=slot.param.device)
+        mean = torch.zeros(slot.param.shape, dtype=wide(slot.param), device=slot.param.device)
         if self.start == "unit_per_tensor":
             mean.copy_(noise.gaussian(mix(self.seed, tag("mean")), slot.id, mean.shape, mean.device))
             mean.div_(mean.norm())
@@ -92,47 +91,33 @@ class MeanShift(Gaussian):
 
     def _descend(self, slot: Slot, mean: Tensor) -> None:
         # u(k) − μ = σ z(k), also in slots that u(k) itself did not move.
-        terms = [(self.stream(slot, key), weight / self.sigma) for key, weight in self._pending.items()]
-        for block in noise.blocks(mean.view(-1)):
-            gradient = torch.zeros_like(block)
-            for stream, weight in terms:
-                gradient.add_(stream.next(block.numel()).to(block.dtype).mul_(weight))
-            block.sub_(gradient, alpha=self.lr)
+        draws = {key: weight / self.sigma for key, weight in self._pending.items()}
+        for part in self.parts(slot):
+            to = pick(mean, part)
+            gradient = torch.zeros_like(to)
+            self.add_normals_(slot, draws, gradient, part)
+            to.sub_(gradient, alpha=self.lr)
             self._travelled += self.lr**2 * _square(gradient)
         if self.unit:
             mean.div_(mean.norm().clamp_min(torch.finfo(mean.dtype).tiny))
 
     def draw(self, slot: Slot, key: int) -> Tensor:
         """``μ + σz``, in fp32 (fp64 for fp64 weights); zero in a slot that the direction does not move."""
-        out = torch.zeros(slot.param.shape, dtype=_dtype(slot), device=slot.param.device)
-        if self.moves(slot, key):
-            following = self._shifted(slot, key)
-            for block in noise.blocks(out.view(-1)):
-                block.copy_(following(block.numel()))
+        out = torch.zeros(slot.param.shape, dtype=wide(slot.param), device=slot.param.device)
+        self.accumulate_(slot, self.local(slot, Direction.ray(key)), out)
         return out
 
-    def move_(self, slot: Slot, direction: Direction, keep: float = 1.0) -> None:
-        if not slot.param.is_contiguous():
-            super().move_(slot, direction, keep)
-            return
-        terms = [(self._shifted(slot, key), weight) for key, weight in direction.items() if self.moves(slot, key)]
-        if terms or keep != 1.0:
-            move_blocks_(slot, terms, keep)
+    def local(self, slot: Slot, direction: Direction) -> Direction:
+        return Direction({key: weight for key, weight in direction.items() if self.moves(slot, key)})
 
-    def _means(self, slot: Slot) -> Iterator[Tensor | None]:
-        """Blocks of μ; None where it is zero and not held."""
-        mean = self.mean.get(slot.name)
-        return repeat(None) if mean is None else noise.blocks(mean.view(-1))
+    def accumulate_(self, slot: Slot, direction: Direction, total: Tensor, rows: Rows = None) -> None:
+        """``(Σ w_k) μ + Σ w_k σ z(k)``."""
+        if slot.name in self.mean and direction:
+            total.add_(pick(self.mean[slot.name], rows), alpha=sum(direction.values()))
+        self.add_normals_(slot, direction * self.sigma, total, rows)
 
-    def _shifted(self, slot: Slot, key: int) -> Callable[[int], Tensor]:
-        """The next numbers of ``μ + σz`` for one slot and key."""
-        stream, means, dtype = self.stream(slot, key), self._means(slot), _dtype(slot)
-
-        def following(n: int) -> Tensor:
-            u, mean = stream.next(n).to(dtype).mul_(self.sigma), next(means)
-            return u if mean is None else u.add_(mean)
-
-        return following
+    def write_(self, slot: Slot, direction: Direction, out: Tensor, keep: float = 1.0, rows: Rows = None) -> None:
+        Perturbation.write_(self, slot, direction, out, keep, rows)  # the Gaussian's pass knows no mean
 
     def notes(self) -> dict[str, float]:
         """``mean_norm`` is ``|μ|²/(dσ²)``; ``mean_coherence`` is ``|μ−μ₀|²`` over the sum of its squared steps.
@@ -167,12 +152,9 @@ class MeanShift(Gaussian):
         return sum(mean.numel() * mean.element_size() for mean in self.mean.values())
 
 
-def _dtype(slot: Slot) -> torch.dtype:
-    return torch.float64 if slot.param.dtype == torch.float64 else torch.float32
-
-
 def _square(x: Tensor) -> float:
-    return float(torch.linalg.vector_norm(x, dtype=torch.float64)) ** 2
+    """Squared norm; block by block, for the whole in fp64 would be a copy."""
+    return float(torch.stack([block.dot(block).double() for block in noise.blocks(x.reshape(-1))]).sum())
 
 
 @lru_cache(maxsize=64)

@@ -10,7 +10,7 @@ from zobench.zo import noise
 from zobench.zo.direction import ZERO, Direction
 from zobench.zo.keys import mix, tag
 from zobench.zo.perturbation import Gaussian, Perturbation
-from zobench.zo.slot import Slot
+from zobench.zo.slot import Rows, Slot, pick
 
 
 class RankOnePrecision(Perturbation):
@@ -77,9 +77,27 @@ class RankOnePrecision(Perturbation):
             a, _, along, _, c = self._parts(slot, core, out.dtype)
             out.view(-1, a.numel()).addr_(along * (-scale * c), a)
 
+    def splits(self, slot: Slot) -> bool:
+        return self._plain(slot) or (slot.kind != "vector" and self.block == "rowwise")
+
+    def accumulate_(self, slot: Slot, direction: Direction, total: Tensor, rows: Rows = None) -> None:
+        """The draws are summed and lifted once, part by part."""
+        if not direction or not self.splits(slot):
+            super().accumulate_(slot, direction, total, rows)
+            return
+        for part in self.parts(slot) if rows is None else [rows]:
+            to = pick(total, part if rows is None else None)
+            core = torch.zeros_like(to)
+            self.base.accumulate_(slot, direction, core, part)
+            if not self._plain(slot):
+                a, u, along, _, c = self._parts(slot, core, core.dtype)
+                u.addr_(along * -c, a)
+            to.add_(core, alpha=self.scale)
+
     def score(self, slot: Slot, core: Tensor) -> Tensor:
         """``∇_a log p(W) = m·H⁻¹a − YᵀYa`` with rows ``Y ~ N(0, H⁻¹)``; the same for every root and scale.
 
+        A sum over rows: of some rows' core it is their share.
         Written in ``u``, so that nothing of the slot's size is made: ``B a = (1 − c·s)·a``.
         """
         a, u, along, s, c = self._parts(slot, core, self.a(slot).dtype)
@@ -101,8 +119,10 @@ class RankOnePrecision(Perturbation):
                 continue
             a = self.a(slot)
             gradient = torch.zeros_like(a)
-            for key, weight in self.observed.items():
-                gradient.add_(self.score(slot, self.draw(slot, key)), alpha=weight)
+            for part in self.parts(slot):
+                for key, weight in self.observed.items():
+                    core = self.base.estimate(slot, Direction.ray(key), part)
+                    gradient.add_(self.score(slot, core), alpha=weight)
             if slot.kind == "vector" and self.one_dim == "scalar_shift":
                 gradient = gradient.sum().expand_as(a)
             self._a[slot.name] = a * self.keep - gradient * self.rate

@@ -8,7 +8,7 @@ from zobench.zo.direction import Direction
 from zobench.zo.keys import tag
 from zobench.zo.perturbation import Perturbation
 from zobench.zo.perturbations.wrapper import Wrapper
-from zobench.zo.slot import Slot
+from zobench.zo.slot import Rows, Slot, pick
 
 _KEY = tag("stored")
 
@@ -37,3 +37,16 @@ class Stored(Wrapper):
 
     def add_(self, slot: Slot, core: Tensor, out: Tensor, scale: float) -> None:
         out.add_(core.to(out.dtype).mul(scale))
+
+    def inner(self, slot: Slot, direction: Direction) -> Direction:
+        return Direction({key: weight for key, weight in direction.items() if key != _KEY})
+
+    def accumulate_(self, slot: Slot, direction: Direction, total: Tensor, rows: Rows = None) -> None:
+        super().accumulate_(slot, direction, total, rows)
+        found = self.lookup(slot) if _KEY in direction else None
+        if found is not None:
+            total.add_(pick(found, rows).to(total.dtype).mul(direction[_KEY]))
+
+    def write_(self, slot: Slot, direction: Direction, out: Tensor, keep: float = 1.0, rows: Rows = None) -> None:
+        write_ = Perturbation.write_ if _KEY in direction else Wrapper.write_
+        write_(self, slot, direction, out, keep, rows)

@@ -1,7 +1,7 @@
 """Perturbations of a matrix inside a low-rank subspace ``{U Z Vᵀ}``, aligned with an estimated gradient ``U S Vᵀ``."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,12 +12,14 @@ from zobench.zo import noise
 from zobench.zo.direction import Direction
 from zobench.zo.keys import mix, tag
 from zobench.zo.perturbation import Gaussian, Perturbation
-from zobench.zo.slot import Slot
+from zobench.zo.slot import Rows, Slot, pick, wide
 
 SignScope = Literal["per_matrix", "common", "fixed"]
 SVD = Literal["randomized", "full"]
 
 OVERSAMPLING, POWER_ITERATIONS = 8, 2
+#: a matrix is tall with so many numbers or more, and so many times more rows than columns
+TALL, TALLER = 1 << 22, 8
 
 
 @dataclass(frozen=True)
@@ -45,9 +47,35 @@ def truncated_svd(matrix: Tensor, rank: int, key: int, svd: SVD = "randomized") 
             Q = _orthonormal(matrix @ _orthonormal(matrix.T @ Q))
         U, S, Vh = torch.linalg.svd(Q.T @ matrix, full_matrices=False)
         U = Q @ U
-    U, S, V = U[:, :rank], S[:rank], Vh[:rank].T
-    signs = U.gather(0, U.abs().argmax(0, keepdim=True)).sign()
-    return Basis((U * signs).contiguous(), S.clone(), (V * signs).contiguous())
+    return _signed(U[:, :rank], S[:rank], Vh[:rank].T)
+
+
+def gram_svd(
+    parts: Callable[[], Iterable[Tensor]], shape: torch.Size, rank: int, dtype: torch.dtype
+) -> tuple[Basis, Tensor]:
+    """The leading ``min(rank, n)`` singular triplets of a tall matrix that is made again in blocks of rows, twice.
+
+    From the eigenvectors V of ``GᵀG``, and ``U = G V S⁻¹``: the matrix is never held. The squares cost half of the
+    digits of small singular values; the leading ones of a noisy estimate are all alike.
+
+    Args:
+        parts: gives the blocks of rows, first to last.
+        shape: (m, n).
+        dtype: of the basis.
+
+    Returns:
+        The basis, and the matrix's squared norm.
+    """
+    gram = sum((block.T @ block).double() for block in parts())
+    assert isinstance(gram, Tensor)
+    values, vectors = torch.linalg.eigh(gram)
+    squares = values.flip(0)[: min(rank, shape[1])].clamp_min(0.0)
+    S, V = squares.sqrt().to(dtype), vectors.flip(1)[:, : min(rank, shape[1])].to(dtype)
+    U, start = V.new_empty(shape[0], len(S)), 0
+    for block in parts():
+        torch.mm(block, V / S.clamp_min(torch.finfo(dtype).tiny), out=U[start : start + len(block)])
+        start += len(block)
+    return _signed(U, S, V), gram.trace()
 
 
 def aligned(core: Tensor, S: Tensor, target: float) -> Tensor:
@@ -91,7 +119,7 @@ class AlignedSubspace(Gaussian):
         self.bases = {}
 
     def fit(self, slots: Sequence[Slot], gradient: Direction, key: int) -> float:
-        """Bases from the SVD of a Gaussian gradient estimate, replayed one matrix at a time.
+        """Bases from the SVD of a Gaussian gradient estimate, replayed one matrix, or block of a tall one, at a time.
 
         Returns:
             The share of the estimate's energy inside its subspace, averaged over matrices.
@@ -99,10 +127,23 @@ class AlignedSubspace(Gaussian):
         self.forget()
         shares = []
         for slot in filter(self._takes, slots):
+            if self.svd == "randomized" and _is_tall(slot.param):
+                shares.append(self._fit_tall(slot, gradient))
+                continue
             estimate = self.estimate(slot, gradient)
             self.bases[slot.name] = truncated_svd(estimate, self.rank, mix(key, slot.id), self.svd)
             shares.append(self.captured(slot, estimate))
         return float(torch.stack([s.cpu() for s in shares]).mean()) if shares else 0.0
+
+    def _fit_tall(self, slot: Slot, gradient: Direction) -> Tensor:
+        """The same for a matrix whose estimate is better not held."""
+
+        def blocks() -> Iterator[Tensor]:
+            return (self.estimate(slot, gradient, rows) for rows in self.parts(slot))
+
+        basis, square = gram_svd(blocks, slot.param.shape, self.rank, wide(slot.param))
+        self.bases[slot.name] = basis
+        return basis.S.double().square().sum() / square.clamp_min(torch.finfo(torch.float64).tiny)
 
     def randomise(self, slots: Sequence[Slot], key: int) -> None:
         """Uniformly random bases with equal singular values, which know nothing of the gradient."""
@@ -146,10 +187,22 @@ class AlignedSubspace(Gaussian):
         else:
             out.addmm_(basis.U @ core, basis.V.T, alpha=scale)
 
-    def move_(self, slot: Slot, direction: Direction, keep: float = 1.0) -> None:
-        # Gaussian.move_ streams whole-tensor noise, which a slot with a basis does not have.
-        move_ = Perturbation.move_ if slot.name in self.bases else Gaussian.move_
-        move_(self, slot, direction, keep)
+    def splits(self, slot: Slot) -> bool:
+        return slot.name in self.bases or super().splits(slot)
+
+    def accumulate_(self, slot: Slot, direction: Direction, total: Tensor, rows: Rows = None) -> None:
+        """The cores are summed and lifted once."""
+        basis = self.bases.get(slot.name)
+        if basis is None:
+            super().accumulate_(slot, direction, total, rows)
+        elif direction:
+            core = sum(self.draw(slot, key) * weight for key, weight in direction.items())
+            total.addmm_(pick(basis.U, rows) @ core, basis.V.T)
+
+    def write_(self, slot: Slot, direction: Direction, out: Tensor, keep: float = 1.0, rows: Rows = None) -> None:
+        # The Gaussian's pass streams whole-tensor noise, which a slot with a basis does not have.
+        write_ = Perturbation.write_ if slot.name in self.bases else Gaussian.write_
+        write_(self, slot, direction, out, keep, rows)
 
     def _takes(self, slot: Slot) -> bool:
         return slot.param.ndim == 2 and (self.embeddings or slot.kind == "matrix")
@@ -167,6 +220,16 @@ class AlignedSubspace(Gaussian):
 
     def state_bytes(self) -> int:
         return sum(x.numel() * x.element_size() for basis in self.bases.values() for x in vars(basis).values())
+
+
+def _is_tall(matrix: Tensor) -> bool:
+    return matrix.numel() >= TALL and len(matrix) >= TALLER * matrix.shape[1]
+
+
+def _signed(U: Tensor, S: Tensor, V: Tensor) -> Basis:
+    """``U`` is changed, and not copied where it is contiguous."""
+    signs = torch.where(U.amax(0) >= -U.amin(0), 1.0, -1.0).to(U.dtype)
+    return Basis(U.contiguous().mul_(signs), S.clone(), (V * signs).contiguous())
 
 
 def _orthonormal(matrix: Tensor) -> Tensor:

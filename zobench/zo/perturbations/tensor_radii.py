@@ -4,11 +4,11 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
-from zobench.zo.direction import Direction
+from zobench.zo.direction import ZERO, Direction
 from zobench.zo.kernels import Kernel
 from zobench.zo.perturbation import Perturbation
 from zobench.zo.perturbations.wrapper import Wrapper
-from zobench.zo.slot import Slot
+from zobench.zo.slot import Slot, wide
 
 
 class TensorRadii(Wrapper):
@@ -35,6 +35,16 @@ class TensorRadii(Wrapper):
         self.kernel = self.kernel_at(step)
         super().begin(step, slots)
 
-    def draw(self, slot: Slot, key: int) -> Tensor:
+    def factor(self, slot: Slot, key: int) -> float:
+        """``r_l`` or ``K(r_l)``."""
         r = self.kernel.radius(key & ~1, slot.id)
-        return self.base.draw(slot, key & ~1).mul(self.kernel(r) if key & 1 else r)
+        return self.kernel(r) if key & 1 else r
+
+    def inner(self, slot: Slot, direction: Direction) -> Direction:
+        found = ZERO
+        for key, weight in direction.items():
+            found += Direction({key & ~1: weight * self.factor(slot, key)})
+        return found
+
+    def draw(self, slot: Slot, key: int) -> Tensor:
+        return self.base.draw(slot, key & ~1).to(wide(slot.param)).mul(self.factor(slot, key))

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from zobench.zo.direction import Direction
 from zobench.zo.perturbation import Perturbation
-from zobench.zo.slot import Slot
+from zobench.zo.slot import Rows, Slot
 
 
 class Wrapper(Perturbation):
@@ -22,6 +23,19 @@ class Wrapper(Perturbation):
 
     def add_(self, slot: Slot, core: Tensor, out: Tensor, scale: float) -> None:
         self.base.add_(slot, core, out, scale)
+
+    def inner(self, slot: Slot, direction: Direction) -> Direction:
+        """The same direction in draws of the base."""
+        return direction
+
+    def splits(self, slot: Slot) -> bool:
+        return self.base.splits(slot)
+
+    def accumulate_(self, slot: Slot, direction: Direction, total: Tensor, rows: Rows = None) -> None:
+        self.base.accumulate_(slot, self.base.local(slot, self.inner(slot, direction)), total, rows)
+
+    def write_(self, slot: Slot, direction: Direction, out: Tensor, keep: float = 1.0, rows: Rows = None) -> None:
+        self.base.write_(slot, self.inner(slot, direction), out, keep, rows)
 
     def after(self, step: int, slots: Sequence[Slot]) -> None:
         self.base.after(step, slots)

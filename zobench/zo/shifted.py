@@ -1,0 +1,202 @@
+"""Functions that see the weights at ``θ + direction`` while ``θ`` stays where it is.
+
+Inside this mode, every torch function that is called with a trainable tensor gets its shifted values instead, made just
+before in scratch memory that the next call uses again: no copy of the weights, no way back, and the shifted values are
+still in the cache when they are read. A look-up of rows makes these rows alone; the product with a large matrix is
+made in blocks of its rows.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from zobench.zo.direction import ZERO, Direction
+from zobench.zo.perturbation import Perturbation
+from zobench.zo.slot import Slot
+
+#: elements of scratch memory beyond which a linear layer is computed in blocks of its outputs
+LARGE = 1 << 24
+_ALIGNED = 64
+#: what asks about a tensor and not for its values; everything else gets the shifted ones
+_QUESTIONS = frozenset(
+    """
+    size dim ndimension numel nelement element_size stride storage_offset get_device is_contiguous is_floating_point
+    is_complex is_signed is_inference is_conj is_neg __len__ __hash__ requires_grad_
+    """.split()  # noqa: SIM905
+)
+_VALUES = frozenset(["T", "mT", "H", "mH", "data", "real", "imag"])
+
+
+class Shifted(TorchFunctionMode):
+    """A context in which torch functions see ``slots`` at an offset.
+
+    Args:
+        slots: the trainable tensors; all others are seen as they are.
+        perturbation: what the offsets are drawn from.
+    """
+
+    def __init__(self, slots: Sequence[Slot], perturbation: Perturbation):
+        super().__init__()
+        self.perturbation = perturbation
+        self.offset = ZERO
+        #: indices of the slots that were asked for
+        self.seen: set[int] = set()
+        self.slots = slots
+        self._slots: dict[int, Slot] = {}
+        self._scratch: dict[tuple[torch.device, torch.dtype], Tensor] = {}
+
+    def at(self, offset: Direction) -> "Shifted":
+        """The context for an offset."""
+        self.offset, self.seen = offset, set()
+        self._slots = {id(slot.param): slot for slot in self.slots}  # a copy of a method has other tensors
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._scratch = {}
+        super().__exit__(*error)
+
+    def __torch_function__(
+        self, func: Callable, types: Sequence[type], args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        known = self._slots
+        found = [known[id(x)] for x in args if id(x) in known]
+        if kwargs or any(type(x) is list or type(x) is tuple for x in args):
+            found = [known[id(x)] for x in _tensors((args, kwargs)) if id(x) in known]
+        if not found or _asks(func):
+            return func(*args, **kwargs)
+        self.seen.update(slot.index for slot in found)
+        if len(found) == 1 and (special := self._special(func, found[0], args, kwargs)) is not None:
+            return special()
+        return self._call(func, found, args, kwargs)
+
+    def _call(self, func: Callable, found: Sequence[Slot], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        shifted = self._shifted(found)
+        replace = {id(slot.param): tensor for slot, tensor in zip(found, shifted, strict=True)}
+        out = func(*_mapped(args, replace), **_mapped(kwargs, replace))
+        if any(_lives_in(out, x) for x in shifted):
+            self._scratch = {}  # what was returned still needs it
+        return out
+
+    def _shifted(self, found: Sequence[Slot]) -> list[Tensor]:
+        """The slots' shifted values, side by side in scratch memory; the slot itself where the offset leaves it."""
+        tensors: list[Tensor] = []
+        taken: dict[tuple[torch.device, torch.dtype], int] = {}
+        needed: dict[tuple[torch.device, torch.dtype], int] = {}
+        for slot in found:
+            kind = (slot.param.device, slot.param.dtype)
+            needed[kind] = needed.get(kind, 0) + _room(slot.param.numel())
+        for slot in found:
+            kind, param = (slot.param.device, slot.param.dtype), slot.param
+            if not self.perturbation.local(slot, self.offset):
+                tensors.append(param)
+                continue
+            start = taken.get(kind, 0)
+            taken[kind] = start + _room(param.numel())
+            out = self._memory(kind, needed[kind])[start : start + param.numel()].view(param.shape)
+            self.perturbation.write_(slot, self.offset, out)
+            tensors.append(out)
+        return tensors
+
+    def _memory(self, kind: tuple[torch.device, torch.dtype], size: int) -> Tensor:
+        held = self._scratch.get(kind)
+        if held is None or held.numel() < size:
+            self._scratch.pop(kind, None)
+            self._scratch[kind] = held = torch.empty(size, device=kind[0], dtype=kind[1])
+        return held
+
+    def _special(
+        self, func: Callable, slot: Slot, args: Sequence[Any], kwargs: dict[str, Any]
+    ) -> Callable[[], Any] | None:
+        """A cheaper way to the same result, where only rows of the slot are looked up or the slot is large."""
+        param = slot.param
+        if param.ndim != 2 or not self.perturbation.splits(slot):
+            return None
+        if func is F.embedding and len(args) > 1 and args[1] is param and _plain(args, kwargs):
+            return lambda: F.embedding(*self._rows(slot, args[0], 0))
+        if func is Tensor.__getitem__ and args[0] is param and isinstance(args[1], Tensor):
+            if args[1].dtype == torch.int64:
+                return lambda: self._looked_up(slot, args[1])
+            return None
+        if func is F.linear and len(args) > 1 and args[1] is param and param.numel() > LARGE:
+            bias = args[2] if len(args) > 2 else kwargs.get("bias")
+            return lambda: self._linear(slot, args[0], bias)
+        return None
+
+    def _looked_up(self, slot: Slot, ids: Tensor) -> Tensor:
+        places, rows = self._rows(slot, ids, -len(slot.param))
+        return rows[places]
+
+    def _rows(self, slot: Slot, ids: Tensor, lowest: int) -> tuple[Tensor, Tensor]:
+        """Places in the shifted rows that are asked for, and these rows; raises IndexError for what is no row."""
+        asked, places = ids.unique(return_inverse=True)
+        if len(asked) and not lowest <= int(asked[0]) <= int(asked[-1]) < len(slot.param):
+            raise IndexError(f"{slot.name}: index {int(asked[0])} or {int(asked[-1])} is no row of {len(slot.param)}")
+        rows = asked % len(slot.param)
+        out = slot.param[rows]
+        self.perturbation.write_(slot, self.offset, out, rows=rows)
+        return places, out
+
+    def _linear(self, slot: Slot, x: Tensor, bias: Tensor | None) -> Tensor:
+        param = slot.param
+        parts: list[Tensor] = []
+        size = max(1, LARGE // param.shape[1])
+        for start in range(0, len(param), size):
+            rows = slice(start, min(start + size, len(param)))
+            part = self._memory((param.device, param.dtype), LARGE)[: (rows.stop - start) * param.shape[1]]
+            part = part.view(-1, param.shape[1])
+            self.perturbation.write_(slot, self.offset, part, rows=rows)
+            parts.append(F.linear(x, part, None if bias is None else bias[rows]))
+        return torch.cat(parts, dim=-1)
+
+
+def _plain(args: Sequence[Any], kwargs: dict[str, Any]) -> bool:
+    """Whether a look-up leaves the table as it is: ``max_norm``, the fourth argument, does not."""
+    return (args[3] if len(args) > 3 else kwargs.get("max_norm")) is None
+
+
+def _asks(func: Callable) -> bool:
+    name = getattr(func, "__name__", "")
+    if name == "__get__":
+        return getattr(getattr(func, "__self__", None), "__name__", "") not in _VALUES
+    return name in _QUESTIONS
+
+
+def _tensors(thing: Any) -> Iterator[Tensor]:
+    if isinstance(thing, Tensor):
+        yield thing
+    elif type(thing) in (list, tuple):
+        for part in thing:
+            yield from _tensors(part)
+    elif isinstance(thing, dict):
+        yield from _tensors(list(thing.values()))
+
+
+def _mapped(thing: Any, replace: dict[int, Tensor]) -> Any:
+    if isinstance(thing, Tensor):
+        return replace.get(id(thing), thing)
+    if type(thing) in (list, tuple):
+        return type(thing)(_mapped(part, replace) for part in thing)
+    if isinstance(thing, dict):
+        return {key: _mapped(value, replace) for key, value in thing.items()}
+    return thing
+
+
+def _lives_in(out: Any, scratch: Tensor) -> bool:
+    """Whether a result may share the memory; only tensors that do not, and plain values, are sure not to."""
+    if isinstance(out, Tensor):
+        try:
+            return out.untyped_storage().data_ptr() == scratch.untyped_storage().data_ptr()
+        except (NotImplementedError, RuntimeError):  # a sparse tensor, or one of torch.func, has no storage of its own
+            return True
+    if isinstance(out, list | tuple):
+        return any(_lives_in(part, scratch) for part in out)
+    return not (out is None or isinstance(out, bool | int | float | str | torch.Size | torch.dtype | torch.device))
+
+
+def _room(elements: int) -> int:
+    return -(-elements // _ALIGNED) * _ALIGNED
