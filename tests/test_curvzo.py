@@ -55,7 +55,10 @@ class Quadrature(SampledBlocks):
     def draw(self, slot, key):
         return torch.full(slot.param.shape, self.node[slot.index], dtype=torch.float64)
 
-    splits, accumulate_, write_ = Perturbation.splits, Perturbation.accumulate_, Perturbation.write_
+    splits, accumulate_ = Perturbation.splits, Perturbation.accumulate_
+
+    def alone(self, slot):
+        return False
 
 
 def expectation(g, pi, power):

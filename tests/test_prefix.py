@@ -53,9 +53,9 @@ def flat(scores):
 
 
 def count_runs(layer):
-    """A list that grows by the number of rows of each forward through a layer."""
+    """A list that grows by the number of rows of each forward that enters a layer, and may leave it half way."""
     rows = []
-    layer.register_forward_hook(lambda module, args, output: rows.append(len(args[0])))
+    layer.register_forward_pre_hook(lambda module, args: rows.append(len(args[0])))
     return rows
 
 

@@ -19,11 +19,11 @@ from torch import Tensor
 from zobench.bench.checkout import TRAINER, UTILS, functions
 from zobench.errors import ConfigError
 from zobench.objective import Encoded
+from zobench.objective.official import IGNORED, pad_left
 
 Loss = Callable[[], Tensor]
 _METHODS = ("zo_perturb_parameters", "zo_forward", "zo_step", "zo_update")
 _FORWARD = "forward_wrap_with_option_len"
-_IGNORED = -100
 
 
 class OfficialStep:
@@ -122,19 +122,16 @@ class _Trainer:
 def inputs(batch: Sequence[Encoded], pad: int, *, row_per_option: bool) -> dict[str, Tensor]:
     """A batch as the official collators make it: padded on the left to a multiple of 8, with a mask."""
     pairs = [(e, row) for e in batch for row in (e.rows if row_per_option else [e.rows[e.gold]])]
-    width = -(-max(len(row.ids) for _, row in pairs) // 8) * 8
-    gaps = [width - len(row.ids) for _, row in pairs]
+    ids, mask = pad_left([row for _, row in pairs], pad, torch.device("cpu"))
     found = {
-        "input_ids": [[pad] * gap + list(row.ids) for gap, (_, row) in zip(gaps, pairs, strict=True)],
-        "attention_mask": [[0] * gap + [1] * (width - gap) for gap in gaps],
-        "option_len": [row.option_len for _, row in pairs],
+        "input_ids": ids,
+        "attention_mask": mask,
+        "option_len": torch.tensor([row.option_len for _, row in pairs]),
+        "labels": torch.tensor([e.gold for e, _ in pairs]) if row_per_option else ids.masked_fill(mask == 0, IGNORED),
     }
     if row_per_option:
-        found["labels"] = [e.gold for e, _ in pairs]
-        found["num_options"] = [len(e.rows) for e, _ in pairs]
-    else:
-        found["labels"] = [[_IGNORED] * gap + list(row.ids) for gap, (_, row) in zip(gaps, pairs, strict=True)]
-    return {name: torch.tensor(values) for name, values in found.items()}
+        found["num_options"] = torch.tensor([len(e.rows) for e, _ in pairs])
+    return found
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 Ids = tuple[int, ...]
 Backbone = Callable[[Tensor], Tensor]
@@ -66,7 +67,7 @@ class LayerCut:
 
     def below(self, tails: Sequence[Tail]) -> list[Tensor]:
         caught: list[Tensor] = []
-        with _only(self._decoder, self._lower), _hook(self._lower[-1], lambda args, out: caught.append(_first(out))):
+        with _only(self._decoder, self._lower), _see_output(self._lower[-1], caught.append):
             self._backbone(pad_right([tail.ids for tail in tails], _device(self._decoder)))
         return [caught[0][i, : len(tail.ids)] for i, tail in enumerate(tails)]
 
@@ -113,12 +114,19 @@ class AttentionCut:
     def below(self, tails: Sequence[Tail]) -> list[Tensor]:
         entry: list[Tensor] = []
         attended: list[Tensor] = []
+
+        def stop(out: Tensor) -> None:
+            attended.append(out)
+            raise _Stop
+
         with (
-            _hook(self._layer, lambda args, out: entry.append(args[0])),
-            _hook(self._layer.self_attn, lambda args, out: attended.append(_first(out))),
+            contextlib.suppress(_Stop),
+            _see_input(self._layer, entry.append),
+            _see_output(self._layer.self_attn, stop),
         ):
             self._backbone(pad_right([tail.ids for tail in tails], _device(self._decoder)))
-        return _beside(entry[0], attended[0], tails)
+        both = torch.cat((entry[0], attended[0]), dim=-1)
+        return [both[i, len(t.ids) - t.last : len(t.ids)] for i, t in enumerate(tails)]
 
     def above(self, entries: Sequence[Tensor], tails: Sequence[Tail]) -> Tensor:
         entry, attended = _rectangle(entries).chunk(2, dim=-1)
@@ -153,19 +161,6 @@ class LastAttention(AttentionCut):
                 return False
         return bool((found - whole).norm() <= 2e-2 * whole.norm())
 
-    def below(self, tails: Sequence[Tail]) -> list[Tensor]:
-        entry: list[Tensor] = []
-        attended: list[Tensor] = []
-
-        def stop(args: tuple, out: Any) -> None:
-            attended.append(_first(out))
-            raise _Stop
-
-        seen = _hook(self._layer.self_attn, stop), _see_input(self._layer, entry.append)
-        with contextlib.suppress(_Stop), seen[0], seen[1]:
-            self._backbone(pad_right([tail.ids for tail in tails], _device(self._decoder)))
-        return _beside(entry[0], attended[0], tails)
-
 
 class _Stop(Exception):
     """Leaves a forward pass that has given what it was run for."""
@@ -180,12 +175,6 @@ class _Recorded(nn.Module):
 
     def forward(self, *args: Any, **kwargs: Any) -> tuple[Tensor, None]:
         return self.output, None
-
-
-def _beside(entry: Tensor, attended: Tensor, tails: Sequence[Tail]) -> list[Tensor]:
-    """Two tensors side by side at the requested positions, a tensor for each request."""
-    both = torch.cat((entry, attended), dim=-1)
-    return [both[i, len(t.ids) - t.last : len(t.ids)] for i, t in enumerate(tails)]
 
 
 def _rectangle(entries: Sequence[Tensor]) -> Tensor:
@@ -211,29 +200,14 @@ def _only(decoder: Any, layers: nn.ModuleList) -> Iterator[None]:
         decoder.layers = whole
 
 
-@contextmanager
-def _hook(module: nn.Module, see: Callable[[tuple, Any], None]) -> Iterator[None]:
-    handle = module.register_forward_hook(lambda module, args, out: see(args, out))
-    try:
-        yield
-    finally:
-        handle.remove()
+def _see_output(module: nn.Module, see: Callable[[Tensor], None]) -> RemovableHandle:
+    return module.register_forward_hook(lambda module, args, out: see(_first(out)))
 
 
-@contextmanager
-def _see_input(module: nn.Module, see: Callable[[Tensor], None]) -> Iterator[None]:
-    handle = module.register_forward_pre_hook(lambda module, args: see(args[0]))
-    try:
-        yield
-    finally:
-        handle.remove()
+def _see_input(module: nn.Module, see: Callable[[Tensor], None]) -> RemovableHandle:
+    return module.register_forward_pre_hook(lambda module, args: see(args[0]))
 
 
-@contextmanager
-def _input(module: nn.Module, entry: Tensor) -> Iterator[None]:
+def _input(module: nn.Module, entry: Tensor) -> RemovableHandle:
     """Replace the first argument of a module."""
-    handle = module.register_forward_pre_hook(lambda m, args, kwargs: ((entry, *args[1:]), kwargs), with_kwargs=True)
-    try:
-        yield
-    finally:
-        handle.remove()
+    return module.register_forward_pre_hook(lambda m, args, kwargs: ((entry, *args[1:]), kwargs), with_kwargs=True)

@@ -13,7 +13,15 @@ from torch import Tensor
 from zobench.objective.clean import Objective
 from zobench.objective.encode import Encoded, Row
 
-_IGNORED = -100
+IGNORED = -100
+
+
+def pad_left(rows: Sequence[Row], pad: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Token ids padded on the left to a multiple of 8, and the attention mask; rows × width."""
+    width = -(-max(len(row.ids) for row in rows) // 8) * 8
+    ids = torch.tensor([[pad] * (width - len(r.ids)) + list(r.ids) for r in rows], device=device)
+    mask = torch.tensor([[0] * (width - len(r.ids)) + [1] * len(r.ids) for r in rows], device=device)
+    return ids, mask
 
 
 class OfficialObjective(Objective):
@@ -52,7 +60,7 @@ class OfficialObjective(Objective):
 
     def _row_means(self, rows: Sequence[Row]) -> Tensor:
         logits, targets = self._shifted(rows)
-        mask = targets != _IGNORED
+        mask = targets != IGNORED
         targets = targets.masked_fill(~mask, 0)
         chosen = torch.gather(F.log_softmax(logits, dim=-1), -1, targets.unsqueeze(-1)).squeeze(-1)
         return (chosen * mask).sum(-1) / mask.sum(-1)
@@ -60,13 +68,11 @@ class OfficialObjective(Objective):
     def _shifted(self, rows: Sequence[Row]) -> tuple[Tensor, Tensor]:
         """Logits and targets of all positions but the last; all targets but the option's are ignored."""
         pad = self.tokenizer.pad_token_id or 0
-        width = -(-max(len(row.ids) for row in rows) // 8) * 8
-        ids = torch.tensor([[pad] * (width - len(r.ids)) + list(r.ids) for r in rows], device=self.device)
-        mask = torch.tensor([[0] * (width - len(r.ids)) + [1] * len(r.ids) for r in rows], device=self.device)
+        ids, mask = pad_left(rows, pad, self.device)
         self.tokens += sum(len(row.ids) for row in rows)
         logits = self.model(input_ids=ids, attention_mask=mask).logits[:, :-1, :].contiguous()
         targets = ids[:, 1:].clone()
-        targets[targets == pad] = _IGNORED
+        targets[targets == pad] = IGNORED
         for i, row in enumerate(rows):
-            targets[i, : -row.option_len] = _IGNORED
+            targets[i, : -row.option_len] = IGNORED
         return logits, targets

@@ -28,7 +28,7 @@ _L9, _L7, _L5, _L3 = (_f(c) for c in philox.LOG_SERIES)
 _S9, _S7, _S5, _S3 = (_f(c) for c in philox.SINE_SERIES)
 _C10, _C8, _C6, _C4, _C2 = (_f(c) for c in philox.COSINE_SERIES)
 _ROOT_HALF, _SHIFT = _i(philox.ROOT_HALF_BITS), _i(philox.ONE_BITS - philox.ROOT_HALF_BITS)
-_ROUNDS, _NORMALS, _SIGNS = philox.ROUNDS, philox.NORMALS, philox.SIGNS
+_ROUNDS, _SIGNS = philox.ROUNDS, philox.SIGNS
 _SIGN, _ODD, _ANGLE_BITS, _EIGHTH = _i(-(2**31)), _i(2**30), _i(2**30 - 1), _i(2**29)
 _ONE_BITS = _i(philox.ONE_BITS)
 #: elements that a thread takes at a time: so many that taking them costs nothing, so few that all end together

@@ -109,8 +109,8 @@ class Method:
         for slot in self.slots:
             keep = 1.0 - self.lr * self.weight_decay if slot.kind != "vector" else 1.0
             state = self._rule_state[slot.index]
-            whole = not self.rule.elementwise
-            for rows, held in [(None, state)] if whole else parts_of(state, slot, self.perturbation.parts(slot)):
+            parts = self.perturbation.parts(slot) if self.rule.elementwise else [None]
+            for rows, held in parts_of(state, slot, parts):
                 tensor = self.perturbation.estimate(slot, estimate, rows)
                 step = self.rule(slot, tensor, held, self.t)
                 param = pick(slot.param, rows)

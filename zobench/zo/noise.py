@@ -26,7 +26,6 @@ _STREAMS = {"normal": philox.NORMALS, "sign": philox.SIGNS}
 
 #: elements that are worked on at a time where temporaries are needed; small enough for a CPU's cache
 BLOCK = {"cpu": 1 << 18, "cuda": 1 << 21}
-HALF = (torch.bfloat16, torch.float16)
 
 #: does the work of pieces that share a device and a dtype, drawing from a stream
 Add = Callable[[Sequence[Piece], int], None]

@@ -144,7 +144,8 @@ class Oracle:
     def _goto(self, offset: Direction) -> None:
         if offset == self._at:
             return
-        moved = [slot for slot in self.slots if self._ways is None or slot.index not in self._ways.shown]
+        shown = self._ways.shown if self._ways else set()
+        moved = [slot for slot in self.slots if slot.index not in shown]
         if self.mode == "in_place":
             self.perturbation.move(moved, offset - self._at)
         else:

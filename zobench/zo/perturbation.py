@@ -58,7 +58,9 @@ class Perturbation:
         """The direction's tensor for one slot or some of its rows, in fp32 (fp64 for fp64 weights)."""
         shape = slot.param.shape if rows is None else pick(slot.param, rows).shape
         total = torch.zeros(shape, dtype=wide(slot.param), device=slot.param.device)
-        self.accumulate_(slot, self.local(slot, direction), total, rows)
+        direction = self.local(slot, direction)
+        for part, to in self._pieces(slot, total, rows):
+            self.accumulate_(slot, direction, to, part)
         return total
 
     def write_(self, slot: Slot, direction: Direction, out: Tensor, keep: float = 1.0, rows: Rows = None) -> None:
@@ -72,8 +74,7 @@ class Perturbation:
         in_place = out is slot.param
         if not direction and keep == 1.0 and in_place:
             return
-        for part in self.parts(slot) if rows is None else [rows]:
-            to = pick(out, part if rows is None else None)
+        for part, to in self._pieces(slot, out, rows):
             start = to if in_place else pick(slot.param, part)
             own = to.dtype == wide(slot.param) and to.is_contiguous()
             total = to if own else start.to(wide(slot.param), copy=True, memory_format=torch.contiguous_format)
@@ -93,6 +94,14 @@ class Perturbation:
         size = max(1, noise.block(slot.param.device) * len(slot.param) // slot.param.numel())
         for start in range(0, len(slot.param), size):
             yield slice(start, min(start + size, len(slot.param)))
+
+    def _pieces(self, slot: Slot, tensor: Tensor, rows: Rows) -> Iterator[tuple[Rows, Tensor]]:
+        """The rows part by part, and where each lies in a tensor of these rows."""
+        if rows is not None:
+            yield rows, tensor
+            return
+        for part in self.parts(slot):
+            yield part, pick(tensor, part)
 
     def move_(self, slot: Slot, direction: Direction, keep: float = 1.0) -> None:
         """``θ ← keep·θ + Σ w_k u(k)`` for one slot."""
@@ -132,9 +141,12 @@ class Independent(Perturbation):
     def accumulate_(self, slot: Slot, direction: Direction, total: Tensor, rows: Rows = None) -> None:
         noise.add_rows_(total, slot.id, direction, rows, distribution=self.distribution)
 
+    def alone(self, slot: Slot) -> bool:
+        """Whether a slot's directions are sums of these numbers and no more: one pass then draws and adds them."""
+        return True
+
     def write_(self, slot: Slot, direction: Direction, out: Tensor, keep: float = 1.0, rows: Rows = None) -> None:
-        # All of it in one pass, where the memory lies in order.
-        if rows is not None or not (slot.param.is_contiguous() and out.is_contiguous()):
+        if rows is not None or not (self._in_one_pass(slot) and out.is_contiguous()):
             super().write_(slot, direction, out, keep, rows)
             return
         direction = self.local(slot, direction)
@@ -143,12 +155,16 @@ class Independent(Perturbation):
 
     def move(self, slots: Sequence[Slot], direction: Direction, keep: float = 1.0) -> None:
         # One piece of work for all slots: threads need not meet at each.
-        if type(self).write_ is not Independent.write_ or not all(slot.param.is_contiguous() for slot in slots):
-            super().move(slots, direction, keep)
-            return
-        found = [(slot, self.local(slot, direction)) for slot in slots]
-        pieces = [self._piece(slot, d, slot.param, keep) for slot, d in found if d or keep != 1.0]
+        pieces = []
+        for slot in slots:
+            if not self._in_one_pass(slot):
+                self.move_(slot, direction, keep)
+            elif (local := self.local(slot, direction)) or keep != 1.0:
+                pieces.append(self._piece(slot, local, slot.param, keep))
         noise.add_all_(pieces, self.distribution)
+
+    def _in_one_pass(self, slot: Slot) -> bool:
+        return self.alone(slot) and slot.param.is_contiguous()
 
     def _piece(self, slot: Slot, direction: Direction, out: Tensor, keep: float) -> noise.Piece:
         flat = slot.param.view(-1)

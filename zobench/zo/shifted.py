@@ -20,7 +20,6 @@ from zobench.zo.slot import Slot
 
 #: elements of scratch memory beyond which a linear layer is computed in blocks of its outputs
 LARGE = 1 << 24
-_ALIGNED = 64
 #: what asks about a tensor and not for its values; everything else gets the shifted ones
 _QUESTIONS = frozenset(
     """
@@ -47,7 +46,7 @@ class Shifted(TorchFunctionMode):
         self.seen: set[int] = set()
         self.slots = slots
         self._slots: dict[int, Slot] = {}
-        self._scratch: dict[tuple[torch.device, torch.dtype], Tensor] = {}
+        self._scratch: dict[tuple[torch.device, torch.dtype, int], Tensor] = {}
 
     def at(self, offset: Direction) -> "Shifted":
         """The context for an offset."""
@@ -75,34 +74,23 @@ class Shifted(TorchFunctionMode):
         return self._call(func, found, args, kwargs)
 
     def _call(self, func: Callable, found: Sequence[Slot], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
-        shifted = self._shifted(found)
+        shifted = [self._shifted(slot, place) for place, slot in enumerate(found)]
         replace = {id(slot.param): tensor for slot, tensor in zip(found, shifted, strict=True)}
         out = func(*_mapped(args, replace), **_mapped(kwargs, replace))
         if any(_lives_in(out, x) for x in shifted):
             self._scratch = {}  # what was returned still needs it
         return out
 
-    def _shifted(self, found: Sequence[Slot]) -> list[Tensor]:
-        """The slots' shifted values, side by side in scratch memory; the slot itself where the offset leaves it."""
-        tensors: list[Tensor] = []
-        taken: dict[tuple[torch.device, torch.dtype], int] = {}
-        needed: dict[tuple[torch.device, torch.dtype], int] = {}
-        for slot in found:
-            kind = (slot.param.device, slot.param.dtype)
-            needed[kind] = needed.get(kind, 0) + _room(slot.param.numel())
-        for slot in found:
-            kind, param = (slot.param.device, slot.param.dtype), slot.param
-            if not self.perturbation.local(slot, self.offset):
-                tensors.append(param)
-                continue
-            start = taken.get(kind, 0)
-            taken[kind] = start + _room(param.numel())
-            out = self._memory(kind, needed[kind])[start : start + param.numel()].view(param.shape)
-            self.perturbation.write_(slot, self.offset, out)
-            tensors.append(out)
-        return tensors
+    def _shifted(self, slot: Slot, place: int) -> Tensor:
+        """A slot's shifted values, in the scratch memory of a place in the call; itself where the offset leaves it."""
+        param = slot.param
+        if not self.perturbation.local(slot, self.offset):
+            return param
+        out = self._memory((param.device, param.dtype, place), param.numel())[: param.numel()].view(param.shape)
+        self.perturbation.write_(slot, self.offset, out)
+        return out
 
-    def _memory(self, kind: tuple[torch.device, torch.dtype], size: int) -> Tensor:
+    def _memory(self, kind: tuple[torch.device, torch.dtype, int], size: int) -> Tensor:
         held = self._scratch.get(kind)
         if held is None or held.numel() < size:
             self._scratch.pop(kind, None)
@@ -147,7 +135,7 @@ class Shifted(TorchFunctionMode):
         size = max(1, LARGE // param.shape[1])
         for start in range(0, len(param), size):
             rows = slice(start, min(start + size, len(param)))
-            part = self._memory((param.device, param.dtype), LARGE)[: (rows.stop - start) * param.shape[1]]
+            part = self._memory((param.device, param.dtype, 0), LARGE)[: (rows.stop - start) * param.shape[1]]
             part = part.view(-1, param.shape[1])
             self.perturbation.write_(slot, self.offset, part, rows=rows)
             parts.append(F.linear(x, part, None if bias is None else bias[rows]))
@@ -196,7 +184,3 @@ def _lives_in(out: Any, scratch: Tensor) -> bool:
     if isinstance(out, list | tuple):
         return any(_lives_in(part, scratch) for part in out)
     return not (out is None or isinstance(out, bool | int | float | str | torch.Size | torch.dtype | torch.device))
-
-
-def _room(elements: int) -> int:
-    return -(-elements // _ALIGNED) * _ALIGNED

@@ -17,24 +17,27 @@ class Ways:
     """Slots in ``shown``, by index, are seen by ``shifted`` and stay where they are; the others are moved."""
 
     def __init__(self, slots: Sequence[Slot], perturbation: Perturbation, mode: Mode):
-        self.perturbation, self.mode = perturbation, mode
+        self.mode = mode
         shown = [s for s in slots if mode == "exact" or (_is_table(s) and perturbation.splits(s))]
-        self.shown = {slot.index for slot in shown}
         self.shifted = Shifted(shown, perturbation)
         self._looked = False
 
+    @property
+    def shown(self) -> set[int]:
+        return {slot.index for slot in self.shifted.slots}
+
     def serve(self, perturbation: Perturbation, mode: Mode) -> bool:
         """Whether they are made for these."""
-        return self.perturbation is perturbation and self.mode == mode
+        return self.shifted.perturbation is perturbation and self.mode == mode
 
     def missed(self) -> list[Slot]:
         """After the first look: the slots that it did not ask for; they are to be moved from now on."""
-        found = [] if self._looked else [s for s in self.shifted.slots if s.index not in self.shifted.seen]
+        if self._looked:
+            return []
         self._looked = True
-        if found:
-            self.shown -= {slot.index for slot in found}
-            self.shifted = Shifted([s for s in self.shifted.slots if s.index in self.shown], self.perturbation)
-        return found
+        slots, seen = self.shifted.slots, self.shifted.seen
+        self.shifted = Shifted([slot for slot in slots if slot.index in seen], self.shifted.perturbation)
+        return [slot for slot in slots if slot.index not in seen]
 
 
 def _is_table(slot: Slot) -> bool:

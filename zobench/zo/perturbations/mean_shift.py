@@ -10,7 +10,7 @@ from torch import Tensor
 from zobench.zo import noise
 from zobench.zo.direction import ZERO, Direction
 from zobench.zo.keys import mix, tag
-from zobench.zo.perturbation import Gaussian, Perturbation
+from zobench.zo.perturbation import Gaussian
 from zobench.zo.slot import Rows, Slot, pick, wide
 
 Start = Literal["zero", "unit_per_tensor"]
@@ -110,14 +110,14 @@ class MeanShift(Gaussian):
     def local(self, slot: Slot, direction: Direction) -> Direction:
         return Direction({key: weight for key, weight in direction.items() if self.moves(slot, key)})
 
+    def alone(self, slot: Slot) -> bool:
+        return False
+
     def accumulate_(self, slot: Slot, direction: Direction, total: Tensor, rows: Rows = None) -> None:
         """``(Σ w_k) μ + Σ w_k σ z(k)``."""
         if slot.name in self.mean and direction:
             total.add_(pick(self.mean[slot.name], rows), alpha=sum(direction.values()))
         self.add_normals_(slot, direction * self.sigma, total, rows)
-
-    def write_(self, slot: Slot, direction: Direction, out: Tensor, keep: float = 1.0, rows: Rows = None) -> None:
-        Perturbation.write_(self, slot, direction, out, keep, rows)  # the Gaussian's pass knows no mean
 
     def notes(self) -> dict[str, float]:
         """``mean_norm`` is ``|μ|²/(dσ²)``; ``mean_coherence`` is ``|μ−μ₀|²`` over the sum of its squared steps.

@@ -10,7 +10,7 @@ from zobench.zo import noise
 from zobench.zo.direction import ZERO, Direction
 from zobench.zo.keys import mix, tag
 from zobench.zo.perturbation import Gaussian, Perturbation
-from zobench.zo.slot import Rows, Slot, pick
+from zobench.zo.slot import Rows, Slot
 
 
 class RankOnePrecision(Perturbation):
@@ -73,6 +73,10 @@ class RankOnePrecision(Perturbation):
     def add_(self, slot: Slot, core: Tensor, out: Tensor, scale: float) -> None:
         scale *= self.scale
         self.base.add_(slot, core, out, scale)
+        self._bend_(slot, core, out, scale)
+
+    def _bend_(self, slot: Slot, core: Tensor, out: Tensor, scale: float) -> None:
+        """``out −= scale·c·(u a) aᵀ``: what tells the lift from the identity. ``out`` may be the core."""
         if not self._plain(slot):
             a, _, along, _, c = self._parts(slot, core, out.dtype)
             out.view(-1, a.numel()).addr_(along * (-scale * c), a)
@@ -81,18 +85,14 @@ class RankOnePrecision(Perturbation):
         return self._plain(slot) or (slot.kind != "vector" and self.block == "rowwise")
 
     def accumulate_(self, slot: Slot, direction: Direction, total: Tensor, rows: Rows = None) -> None:
-        """The draws are summed and lifted once, part by part."""
+        """The draws are summed and lifted once."""
         if not direction or not self.splits(slot):
             super().accumulate_(slot, direction, total, rows)
             return
-        for part in self.parts(slot) if rows is None else [rows]:
-            to = pick(total, part if rows is None else None)
-            core = torch.zeros_like(to)
-            self.base.accumulate_(slot, direction, core, part)
-            if not self._plain(slot):
-                a, u, along, _, c = self._parts(slot, core, core.dtype)
-                u.addr_(along * -c, a)
-            to.add_(core, alpha=self.scale)
+        core = torch.zeros_like(total)
+        self.base.accumulate_(slot, direction, core, rows)
+        self._bend_(slot, core, core, 1.0)
+        total.add_(core, alpha=self.scale)
 
     def score(self, slot: Slot, core: Tensor) -> Tensor:
         """``∇_a log p(W) = m·H⁻¹a − YᵀYa`` with rows ``Y ~ N(0, H⁻¹)``; the same for every root and scale.

@@ -11,7 +11,7 @@ from torch import Tensor
 from zobench.zo import noise
 from zobench.zo.direction import Direction
 from zobench.zo.keys import mix, tag
-from zobench.zo.perturbation import Gaussian, Perturbation
+from zobench.zo.perturbation import Gaussian
 from zobench.zo.slot import Rows, Slot, pick, wide
 
 SignScope = Literal["per_matrix", "common", "fixed"]
@@ -199,10 +199,8 @@ class AlignedSubspace(Gaussian):
             core = sum(self.draw(slot, key) * weight for key, weight in direction.items())
             total.addmm_(pick(basis.U, rows) @ core, basis.V.T)
 
-    def write_(self, slot: Slot, direction: Direction, out: Tensor, keep: float = 1.0, rows: Rows = None) -> None:
-        # The Gaussian's pass streams whole-tensor noise, which a slot with a basis does not have.
-        write_ = Perturbation.write_ if slot.name in self.bases else Gaussian.write_
-        write_(self, slot, direction, out, keep, rows)
+    def alone(self, slot: Slot) -> bool:
+        return slot.name not in self.bases
 
     def _takes(self, slot: Slot) -> bool:
         return slot.param.ndim == 2 and (self.embeddings or slot.kind == "matrix")
