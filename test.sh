@@ -9,4 +9,5 @@ cd "$here"
 .venv/bin/mypy
 # Tests start processes of their own; spinning threads would only fight over the cores.
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
-exec .venv/bin/python -m pytest "$@"
+# One worker for each core; -n 0 as an argument turns that off.
+exec .venv/bin/python -m pytest -n auto --dist worksteal "$@"

@@ -142,14 +142,39 @@ def check_resume(problem, name, overrides, folder):
     train(whole, make(whole, name, overrides), 9)
     half = make(first, name, overrides)
     train(first, half, 4)
-    checkpoint.save(folder, half.slots, half.state_dict(), {})
+    checkpoint.save_snapshot(folder, half.slots, half.state_dict())
     rest = make(second, name, overrides)
-    found = checkpoint.load(folder)
+    found = checkpoint.load_snapshot(folder, 4)
     checkpoint.restore(rest.slots, found.weights)
     rest.load_state_dict(found.method)
     train(second, rest, 5)
     for key, tensor in whole.parameters.items():
         assert torch.equal(tensor, second.parameters[key]), key
+
+
+@every
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+def test_losses_rebuild_weights_and_state(name, overrides, dtype):
+    """The losses that a run saw give its weights and its method's state again, bit for bit, without the problem."""
+    problem, other = Problem(dtype), Problem(dtype)
+    method, again = make(problem, name, overrides), make(other, name, overrides)
+    seen = []
+    if method.backwards_per_step:
+        with pytest.raises(ValueError, match="gradients"):
+            again.replay([1.0], [])
+        return
+    for _ in range(6 * method.trains):
+        train(problem, method, 1)
+        seen.append(list(method.oracle.seen))
+    for losses in seen:
+        again.replay(losses, method.oracle.missed)
+    for key, tensor in problem.parameters.items():
+        assert torch.equal(tensor, other.parameters[key]), key
+    state, rebuilt = method.state_dict(), again.state_dict()
+    assert state.keys() == rebuilt.keys()
+    for key, value in state.items():
+        same = torch.equal(value, rebuilt[key]) if isinstance(value, torch.Tensor) else value == rebuilt[key]
+        assert same, key
 
 
 @every

@@ -12,12 +12,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from written import write_run
 
 import zobench
 from zobench import config, report
 from zobench.errors import UserError
 from zobench.report.__main__ import main
-from zobench.report.choose import Mixed
+from zobench.report.alike import Mixed
 from zobench.run import run
 
 ROOT = Path(zobench.__file__).resolve().parent.parent
@@ -29,7 +30,7 @@ LENS = ("cosine", "gain", "bias", "variance_per_forward", "efficiency")
 
 
 def cell(runs, *overrides):
-    return Path(run(config.compose(*TINY, f"runs_dir={runs}", "keep_weights=false", *overrides))["directory"])
+    return Path(run(config.compose(*TINY, f"runs_dir={runs}", *overrides))["directory"])
 
 
 def interrupt(runs):
@@ -84,6 +85,14 @@ def test_every_state_is_a_row(sweep):
         assert {k: row[k] for k in ("method", "seed", "config_hash")} == {
             k: stored[k] for k in ("method", "seed", "config_hash")
         }
+
+
+def test_records_written_by_hand_have_the_fields_of_real_ones(sweep, tmp_path):
+    write_run(tmp_path, scores=[1, 0])
+    real, written = (report.load(folder) for folder in (sweep, tmp_path))
+    assert set(written.columns) <= set(real.columns)
+    assert set(report.curves(written).columns) <= set(report.curves(real).columns)
+    assert set(report.predictions(written).columns) == set(report.predictions(real).columns)
 
 
 def test_torn_foreign_and_old_records(copied):
@@ -184,7 +193,7 @@ def test_the_grid_marks_divergence_and_the_choice(sweep):
     mezo = [line for line in table.markdown().splitlines() if line.startswith("| mezo")]
     assert len(mezo) == 3
     assert mezo[2].count("diverged") == 6  # the count and five values
-    assert sum("*" in line for line in mezo) == 1
+    assert sum("**" in line for line in mezo) == 1
     kerzoo = table.frame[table.frame["row"].eq("kerzoo")].iloc[0]
     lines = report.curves(sweep)
     last = lines[lines["method"].eq("kerzoo") & lines["forwards"].eq(16)].groupby("directory")["train/loss"].first()
@@ -279,17 +288,16 @@ def test_the_lens_needs_measurements(sweep, tmp_path):
 
 
 def test_the_command_line(sweep, tmp_path, capsys):
-    files = {
-        name: tmp_path / "out" / f"{name}.{end}" for name, end in (("table", "md"), ("csv", "csv"), ("grid", "md"))
-    }
-    options = [word for name, path in files.items() for word in (f"--{name}", str(path))]
+    names = (("table", "md"), ("table", "csv"), ("grid", "md"))
+    files = {f"{name}.{end}": tmp_path / "out" / f"{name}.{end}" for name, end in names}
+    options = [word for name, path in files.items() for word in (f"--{name.partition('.')[0]}", str(path))]
     assert main([str(sweep), *options, "--curves", str(tmp_path / "c.svg"), "--where", "method.lr=1e-3,1e-2"]) == 0
     said = capsys.readouterr().out
-    assert files["table"].read_text() in said
-    numbers = pd.read_csv(files["csv"])
+    assert files["table.md"].read_text() in said
+    numbers = pd.read_csv(files["table.csv"])
     assert list(numbers["row"]) == ["mezo", "kerzoo"]
     assert list(numbers["forwards"]) == [16, 16]
-    assert "diverged" not in files["grid"].read_text()
+    assert "diverged" not in files["grid.md"].read_text()
     assert (tmp_path / "c.svg").stat().st_size > 1000
 
 
@@ -300,7 +308,12 @@ def test_the_command_line(sweep, tmp_path, capsys):
         (["--where", "method=lozo"], 2, "kerzoo, mezo"),
         (["--where", "method"], 2, "expected KEY=VALUE"),
         (["--where", "state=failed"], 1, "no finished or diverged run"),
-        (["--curves", "x.gif"], 1, "pictures are written as"),
+        (["--curves", "x.gif"], 2, "pictures are written as"),
+        (["--table", "x.docx"], 2, "tables are written as .md, .tex, .html, .csv"),
+        (["--rows", "methd"], 2, "did you mean method?"),
+        (["--curves", "x.png", "--against", "secnds"], 2, "did you mean seconds?"),
+        (["--wandb-group", "g"], 2, "no effect without --wandb"),
+        (["--rows", "model"], 1, "would mix the methods kerzoo, mezo"),
     ],
 )
 def test_the_command_line_says_what_is_wrong(sweep, capsys, arguments, code, said):
@@ -319,8 +332,12 @@ def test_folders_without_runs(tmp_path, capsys):
     ("code", "said"),
     [
         ("import sys, zobench; print({'pandas', 'matplotlib'} & set(sys.modules))", "set()"),
-        ("import sys, zobench.report; print({'torch', 'matplotlib'} & set(sys.modules))", "set()"),
-        ("import sys; sys.modules['pandas'] = None; import zobench.report", "pip install 'zobench[report]'"),
+        ("import sys, zobench.report; print({'torch', 'pandas'} & set(sys.modules))", "set()"),
+        ("import sys; from zobench.report import tables; print({'torch', 'matplotlib'} & set(sys.modules))", "set()"),
+        (
+            "import sys; sys.modules['pandas'] = None; import zobench.report as r; r.load",
+            "pip install 'zobench[report]'",
+        ),
         (
             "import sys; sys.modules['matplotlib'] = None; import zobench.report as r; r.draw_curves",
             "pip install 'zobench[report]'",

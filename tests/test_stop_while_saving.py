@@ -1,11 +1,13 @@
-"""A signal while the best weights are being written loses nothing."""
+"""A signal while the best weights or a line of the record are being written loses nothing and doubles nothing."""
 
 import os
 import signal
+from pathlib import Path
 
 import pytest
 
 from zobench import checkpoint, config
+from zobench.record import Record
 from zobench.run import run
 
 CELL = ["model=tiny-opt", "task=rte", "data=mini", "steps=10", "eval_every=2", "batch_size=4", "wandb=disabled"]
@@ -30,3 +32,23 @@ def test_a_signal_while_the_best_weights_are_saved(number, tmp_path, monkeypatch
     assert row["state"] == "finished"
     for key in ("weights_checksum", "best_weights_checksum", "best_step", "test/loss"):
         assert row[key] == undisturbed[key]
+
+
+@pytest.mark.parametrize("name", ["dev/loss", "final/test/loss"])
+def test_a_signal_while_an_evaluation_is_logged(name, tmp_path, monkeypatch):
+    cfg = config.compose(*CELL, f"runs_dir={tmp_path}")
+    log, calls = Record.log, []
+
+    def disturbed(self, values):
+        log(self, values)
+        if name in values and not calls:
+            calls.append(name)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(Record, "log", disturbed)
+    with pytest.raises(KeyboardInterrupt):
+        run(cfg)
+    row = run(cfg)
+    assert row["state"] == "finished"
+    lines = (Path(row["directory"]) / "metrics.jsonl").read_text().splitlines()
+    assert sum(f'"{name}"' in line for line in lines) == (5 if name == "dev/loss" else 1)

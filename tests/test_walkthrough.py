@@ -22,7 +22,7 @@ def sections():
 
 @pytest.mark.parametrize("title", ["Add a method", "Add a task"])
 def test_walkthrough(title, tmp_path):
-    for name in ("zobench", "conf", "tests"):
+    for name in ("zobench", "hydra_plugins", "conf", "tests"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     section = sections()[title]

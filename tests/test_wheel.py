@@ -18,7 +18,7 @@ def site(tmp_path_factory):
     """A folder with the unpacked wheel, as pip would leave it."""
     base = tmp_path_factory.mktemp("wheel")
     source = base / "source"
-    for name in ("zobench", "conf"):
+    for name in ("zobench", "hydra_plugins", "conf"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
@@ -36,7 +36,8 @@ def run(site, cwd, *arguments):
 
 
 def test_the_wheel_holds_what_a_run_needs(site):
-    for name in ("conf/config.yaml", "minidata/sst2/train.jsonl", "models/tiny_tokenizer.json"):
+    names = ("conf/config.yaml", "minidata/sst2/train.jsonl", "models/tiny_tokenizer.json")
+    for name in (*names, "report/published/mezo.csv", "report/claims.yaml"):
         assert (site / "zobench" / name).is_file()
     assert not (site / "tests").exists()
 
@@ -49,6 +50,15 @@ def test_help_and_a_run_from_anywhere(site, tmp_path):
     assert found.returncode == 0, found.stderr
     summary = json.loads(next((tmp_path / "runs").rglob("summary.json")).read_text())
     assert summary["state"] == "finished"
+
+
+def test_a_sweep_finds_its_sweeper_and_its_grids(site, tmp_path):
+    env = {**os.environ, "PYTHONPATH": str(site)}
+    command = [sys.executable, "-m", "zobench.sweep", "smoke", "--only", "method=mezo", "--only", "task=rte", "steps=2"]
+    found = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr
+    assert "1 cell: 1 finished" in found.stdout
+    assert len(list((tmp_path / "runs").rglob("summary.json"))) == 1
 
 
 def test_a_users_own_options_beside_the_wheel(site, tmp_path):

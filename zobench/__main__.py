@@ -4,28 +4,38 @@ import os
 import sys
 
 from zobench.conf_dir import conf_dir
-from zobench.errors import ConfigError, UserError
+from zobench.errors import ConfigError, UserError, complain
 from zobench.frontdoor import FrontDoor, config_dirs
+from zobench.plugins import with_search
 
 
 def main() -> None:
-    arguments = sys.argv[1:] = _multirun_first(sys.argv[1:])
+    arguments = sys.argv[1:] = _multirun_first(with_search(sys.argv[1:]))
     door = FrontDoor([conf_dir(), *config_dirs(arguments)])
     if {"--help", "-h", "--list"} & set(arguments):
         print(door.help())
         return
     try:
-        door.check(arguments)
+        if any(argument.startswith("hydra.sweeper.grid=") for argument in arguments):  # its lines are checked later
+            door.check_plugins(arguments)
+        else:
+            door.check(arguments)
     except ConfigError as error:
         sys.exit(_complain(error))
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # exceptions come here instead of being printed by Hydra
-    try:
-        from zobench.app import main as run
+    from zobench.requeue import hand_over
+    from zobench.workers import stopped_first
 
-        run()
+    try:
+        with stopped_first():
+            from zobench.app import main as run
+
+            run()
     except UserError as error:
         sys.exit(_complain(error, 2 if isinstance(error, ConfigError) else 1))
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:  # outside a cell, or in a sweep whose cells run in other processes
+        print("zobench: stopped; the same command goes on", file=sys.stderr)
+        hand_over(str(error))
         sys.exit(130)
     except Exception as error:
         if type(error).__module__.split(".")[0] in ("hydra", "omegaconf"):
@@ -40,7 +50,7 @@ def _multirun_first(arguments: list[str]) -> list[str]:
 
 
 def _complain(error: Exception, code: int = 2) -> int:
-    print(f"zobench: {error}", file=sys.stderr)
+    complain(error)
     return code
 
 

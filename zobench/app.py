@@ -11,7 +11,8 @@ from omegaconf import DictConfig
 
 from zobench import config
 from zobench.conf_dir import conf_dir
-from zobench.errors import ConfigError, UserError
+from zobench.errors import ConfigError, RunBusy, UserError, complain
+from zobench.requeue import hand_over
 
 config.register()
 
@@ -27,23 +28,31 @@ def main(cfg: DictConfig) -> float | None:
         return run(cfg).get("dev_metric")
     except UserError as error:
         if sweeping:
-            raise
-        print(f"zobench: {error}", file=sys.stderr)
+            raise _portable(error) from None
+        complain(error)
         sys.exit(2 if isinstance(error, ConfigError) else 1)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         again = "the same command without overwrite=true" if cfg.overwrite else "the same command"
-        print(f"zobench: interrupted; {again} goes on from the last checkpoint", file=sys.stderr)
+        complain(f"interrupted; {again} goes on from the last checkpoint")
+        hand_over(str(error))
         sys.exit(130)
     except OSError as error:  # a full disk, a folder without permission
         if sweeping:
-            raise
-        print(f"zobench: {error}", file=sys.stderr)
+            raise _portable(error) from None
+        complain(error)
         sys.exit(1)
-    except Exception:
-        if sweeping:
-            raise
+    except Exception as error:
         traceback.print_exc()
+        if sweeping:
+            raise _portable(error) from None
         sys.exit(1)
+
+
+def _portable(error: Exception) -> UserError:
+    """What a sweep's launcher can send from process to process, which not every exception survives."""
+    if isinstance(error, RunBusy):
+        return error
+    return UserError(str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}")
 
 
 def _config_folders() -> list[Path]:

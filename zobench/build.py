@@ -9,13 +9,17 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from zobench import config, data, meter
+from zobench import config, data, meter, processes
 from zobench.console import Console
+from zobench.devices import pick_device
 from zobench.errors import ConfigError
+from zobench.models.base import Loaded, ModelSpec
+from zobench.models.tuning import Tuning
 from zobench.objective import Encoded, Encoder, Objective
+from zobench.processes import Division
 from zobench.protocols import Clean
 from zobench.tasks.base import Task
-from zobench.zo import Method
+from zobench.zo import Method, Team
 
 #: the budget of the MeZO suite: 20,000 steps of two forward passes
 DEFAULT_FORWARDS = 40_000
@@ -30,7 +34,8 @@ class Settings:
     micro_batch_size: int | None
     eval_batch_size: int
     eval_every: int
-    save_every: int
+    save_every: int | None
+    snapshot_minutes: float | None
     log_every: int
     order_seed: int
     lens_every: int | None
@@ -39,10 +44,20 @@ class Settings:
 
 
 @dataclass(frozen=True)
+class Subject:
+    """A model with what trains in it, and the method that trains it for so many steps."""
+
+    loaded: Loaded
+    method: Method
+    settings: Settings
+
+
+@dataclass(frozen=True)
 class Parts:
     """Everything a run is made of. ``facts`` go into its row."""
 
     device: torch.device
+    division: Division
     protocol: Clean
     task: Task
     model: nn.Module
@@ -55,7 +70,7 @@ class Parts:
     facts: Mapping[str, Any]
 
 
-def build(cfg: DictConfig, console: Console) -> Parts:
+def build(cfg: DictConfig, console: Console, team: Team) -> Parts:
     """Build all parts.
 
     Raises:
@@ -67,14 +82,18 @@ def build(cfg: DictConfig, console: Console) -> Parts:
         torch.set_num_threads(cfg.threads)
     device = pick_device(str(cfg.device))
     meter.reset_peak(device)
-    protocol, task, spec, tuning = (config.build(node[g], g) for g in ("protocol", "task", "model", "tuning"))
+    protocol, spec, tuning = specs(cfg)
+    task = config.build(node["task"], "task")
     if (cfg.micro_batch_size or cfg.length_buckets > 1) and not protocol.micro_batches:
         raise ConfigError(
             f"micro_batch_size={cfg.micro_batch_size}, length_buckets={cfg.length_buckets}: "
             f"protocol={cfg.choices.protocol} runs a batch in one piece; leave them at null and 1"
         )
     # On a stand-in parameter: a bad method setting must not wait for data and model.
-    protocol.attach(config.build(node["method"], "method", [("weight", torch.zeros(8, 8))]), cfg.noise_seed)
+    stand_in = config.build(node["method"], "method", [("weight", torch.zeros(8, 8))])
+    if team.size > 1:
+        processes.check(stand_in, cfg.parallel, cfg.choices.protocol, protocol.micro_batches)
+    protocol.attach(stand_in, cfg.noise_seed)
     splits = data.load(
         task,
         cfg.choices.task,
@@ -88,24 +107,17 @@ def build(cfg: DictConfig, console: Console) -> Parts:
         f"{cfg.choices.task}: {len(splits.train)} train, {len(splits.dev)} dev, {len(splits.test)} test; "
         f"{cfg.choices.model} on {device}"
     )
-    loaded = spec.load(dtype=getattr(torch, cfg.dtype), device=device, attention=protocol.attention)
-    positions = getattr(loaded.model.config, "max_position_embeddings", None)
-    if positions is not None and spec.max_length > positions:
-        raise ConfigError(f"model.max_length={spec.max_length}: the model has {positions} positions; set at most that")
+    subject = build_subject(cfg, device, protocol, spec, tuning)
+    loaded, method, settings = subject.loaded, subject.method, subject.settings
     start = spec.start_id(loaded.tokenizer, protocol.start_token)
     encoder = Encoder(loaded.tokenizer, start=start, max_length=spec.max_length)
     train, dev, test = (encoder.encode(task, part) for part in (splits.train, splits.dev, splits.test))
-    method = config.build(
-        node["method"], "method", tuning.apply(loaded.model, spec, cfg.init_seed), seed=cfg.noise_seed
-    )
-    protocol.attach(method, cfg.noise_seed)
-    settings = _settings(cfg, method)
-    method.total_steps = settings.total_steps
     truncated = sum(e.truncated for e in (*train, *dev, *test))
     if truncated:
         console.say(f"{truncated} examples are longer than {spec.max_length} tokens and were cut on the left")
     return Parts(
         device=device,
+        division=processes.divide(team, cfg.parallel),
         protocol=protocol,
         task=task,
         model=loaded.model,
@@ -125,22 +137,38 @@ def build(cfg: DictConfig, console: Console) -> Parts:
             "selection": protocol.selection,
             "metric": task.metric,
             "trains": settings.total_steps > 0,
+            "processes": team.size,
+            "parallel": cfg.parallel if team.size > 1 else None,
         },
     )
 
 
-def pick_device(name: str) -> torch.device:
-    """The device of a setting; ``auto`` is the first GPU, else the CPU.
+def specs(cfg: DictConfig) -> tuple[Clean, ModelSpec, Tuning]:
+    """What a configuration says of protocol, model and tuning; nothing is loaded."""
+    node = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(node, dict)
+    protocol, spec, tuning = (config.build(node[group], group) for group in ("protocol", "model", "tuning"))
+    return protocol, spec, tuning
+
+
+def build_subject(cfg: DictConfig, device: torch.device, protocol: Clean, spec: ModelSpec, tuning: Tuning) -> Subject:
+    """Load the model, mark what trains, and make the method; no data is needed.
 
     Raises:
-        ConfigError: if the device is not there.
+        UserError: for what the user can mend.
     """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    device = torch.device(name)
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ConfigError(f"device={name}: torch sees {torch.cuda.device_count()} GPUs here; use device=cpu")
-    return device
+    loaded = spec.load(dtype=getattr(torch, cfg.dtype), device=device, attention=protocol.attention)
+    positions = getattr(loaded.model.config, "max_position_embeddings", None)
+    if positions is not None and spec.max_length > positions:
+        raise ConfigError(f"model.max_length={spec.max_length}: the model has {positions} positions; set at most that")
+    trained = tuning.apply(loaded.model, spec, cfg.init_seed)
+    node = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(node, dict)
+    method = config.build(node["method"], "method", trained, seed=cfg.noise_seed)
+    protocol.attach(method, cfg.noise_seed)
+    settings = _settings(cfg, method)
+    method.total_steps = settings.total_steps
+    return Subject(loaded, method, settings)
 
 
 def _total_steps(steps: int | None, forwards: int | None, method: Method) -> int:
@@ -169,7 +197,8 @@ def _settings(cfg: DictConfig, method: Method) -> Settings:
         micro_batch_size=cfg.micro_batch_size,
         eval_batch_size=cfg.eval_batch_size,
         eval_every=cfg.eval_every or fifth,
-        save_every=cfg.save_every or cfg.eval_every or fifth,
+        save_every=cfg.save_every,
+        snapshot_minutes=cfg.snapshot_minutes,
         log_every=cfg.log_every,
         order_seed=cfg.order_seed,
         lens_every=cfg.lens.every,

@@ -7,18 +7,20 @@ from omegaconf import DictConfig, OmegaConf
 from zobench import checkpoint, config, meter
 from zobench.build import Parts, build
 from zobench.console import Console
+from zobench.errors import CannotWrite
 from zobench.evaluate import Evaluation
 from zobench.record import Record
 from zobench.signals import StopRequest
 from zobench.tracking import Mirror
 from zobench.train import Trainer
+from zobench.zo import Team
 
 
 class Cell:
     """Builds, evaluates zero-shot, trains, evaluates the best checkpoint; ``end`` closes the record in any state."""
 
-    def __init__(self, cfg: DictConfig, record: Record, console: Console):
-        self.cfg, self.record, self.console = cfg, record, console
+    def __init__(self, cfg: DictConfig, record: Record, console: Console, team: Team):
+        self.cfg, self.record, self.console, self.team = cfg, record, console, team
         self.clocks = meter.Clocks()
         self.row: dict[str, Any] = {"state": "running", "reason": None, **self._identity()}
         self.parts: Parts | None = None
@@ -27,7 +29,7 @@ class Cell:
         settings = OmegaConf.to_container(cfg, resolve=True)
         assert isinstance(settings, dict)
         self.mirror = Mirror(
-            settings["wandb"],
+            settings["wandb"] | ({} if team.leads else {"mode": "disabled"}),
             directory=record.directory,
             name=f"{cfg.choices.method}-s{cfg.seed}",
             tags=["zo", *([cfg.choices.experiment] if cfg.choices.experiment else []), *cfg.tags],
@@ -37,7 +39,7 @@ class Cell:
 
     def run(self, stop: StopRequest) -> None:
         """All stages. Raises what they raise; the caller ends the row."""
-        parts = self.parts = build(self.cfg, self.console)
+        parts = self.parts = self.team.together(lambda: build(self.cfg, self.console, self.team))
         self.row |= {"device": str(parts.device), **parts.facts}
         environment = meter.environment(parts.device)
         self.record.environment(environment)
@@ -46,7 +48,9 @@ class Cell:
             parts=parts, record=self.record, mirror=self.mirror, clocks=self.clocks, say=self.console.say
         )
         total = parts.settings.total_steps
-        resumed = trainer.resume()
+        self.row["base_checksum"] = trainer.base
+        resumed = self.team.together(lambda: trainer.resume(self.console.task))
+        trainer.compare_weights()
         if resumed:
             self.console.say(f"going on after step {parts.method.t} of {total}")
         self._fill_cache(parts)
@@ -56,22 +60,27 @@ class Cell:
         with self.console.task("training", total, parts.method.t) as bar:
             trainer.report = bar.advance
             trainer.run(stop)
-        if stop.requested:  # during the last checkpoint
-            raise KeyboardInterrupt(stop.requested)
+        if asked := self.team.stop():  # during the last checkpoint
+            raise KeyboardInterrupt(asked)
         if total:
             self._final(trainer, parts)
 
     def end(self, state: str, reason: str | None = None) -> dict[str, Any]:
-        """Write the final row, print it, and let wandb go. A full disk is reported, not raised."""
+        """Write the final row, print it, and let wandb go. A row that cannot be written is raised if it is a result."""
         self.row |= {"state": state, "reason": reason}
+        result = state in ("finished", "diverged")
         if self.parts is not None and self.trainer is not None:
             self.row |= self._costs(self.parts, self.trainer)
         try:
             self.record.summary(self.row)
-        except OSError as error:
-            self.console.say(f"the summary could not be written: {error}")
+        except CannotWrite as error:
+            if result:
+                raise
+            self.console.say(str(error))
+        if state == "finished" and self.trainer is not None and self.team.leads:  # nothing needs the checkpoints now
+            checkpoint.finish(self.trainer.folder, keep_weights=self.cfg.keep_weights or not self.trainer.replays)
         self.mirror.finish(self.row)
-        if state in ("finished", "diverged"):
+        if result:
             self.console.summary(self.row)
         return self.row
 
@@ -115,12 +124,11 @@ class Cell:
         if trainer.progress.best_step != parts.method.t:
             last = trainer.evaluate(parts.test)
             self.row |= {f"last/test/{k}": v for k, v in last.values.items()}
-        trainer.restore_best()
+        self.team.together(trainer.restore_best)
         dev = trainer.evaluate(parts.dev)
         self._result(parts, dev, trainer.evaluate(parts.test, dev.threshold))
         self.row["best_weights_checksum"] = checkpoint.checksum(parts.method.slots)
         self.row |= {"best_step": trainer.progress.best_step, "best_forwards": trainer.progress.best_forwards}
-        checkpoint.finish(trainer.folder, keep_weights=self.cfg.keep_weights)
 
     def _result(self, parts: Parts, dev: Evaluation, test: Evaluation) -> None:
         values = {f"dev/{k}": v for k, v in dev.values.items()} | {f"test/{k}": v for k, v in test.values.items()}
@@ -149,10 +157,11 @@ class Cell:
             "backwards": method.oracle.backwards,
             "examples_seen": trainer.progress.examples,
             "tokens_seen": trainer.progress.tokens,
-            **self.clocks.row(parts.device),
+            **self.clocks.row(parts.device, self.team.size),
             **meter.memory(parts.device, weights, state, prefix.bytes if prefix else 0),
             "state_bytes": state,
             "eval_every": parts.settings.eval_every,
+            "bytes_per_step": trainer.bytes_per_step,
         }
 
 

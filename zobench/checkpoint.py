@@ -1,9 +1,14 @@
-"""Checkpoints: safetensors and JSON, written to a scratch folder and renamed, so that a run is never left with half."""
+"""Checkpoints: how far a run has come, and now and then the weights. JSON and safetensors, written atomically.
+
+``state.json`` is small: the step, and what the runner remembers. The weights and the method's state at that step follow
+from the base model and the trajectory. A snapshot holds them, and shortens the way: the newest is enough.
+"""
 
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,104 +17,118 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from zobench.errors import UserError
+from zobench.record import write_atomically, writing
 from zobench.zo.method import StateDict
 from zobench.zo.slot import Slot
 
 
-class CheckpointError(UserError):
-    """A checkpoint cannot be written: a full disk, a quota, a folder without permission."""
-
-    def __init__(self, path: Path, error: Exception):
-        super().__init__(
-            f"checkpoint {path} cannot be written: {error}; make room there, then the same command goes on from the "
-            "checkpoint before"
-        )
-
-
 @dataclass(frozen=True)
-class Checkpoint:
-    """What is needed to go on: trainable weights by name, method state, and the runner's own values."""
+class Snapshot:
+    """Trainable weights by name, and the method's state."""
 
     weights: dict[str, Tensor]
     method: StateDict
-    run: dict[str, Any]
 
 
-def save(folder: Path, slots: list[Slot], method: StateDict, run: Mapping[str, Any]) -> None:
-    """Write ``folder/step-N`` and remove older steps. Raises OSError if the disk is full; older steps then stay."""
+def save(folder: Path, step: int, run: Mapping[str, Any]) -> None:
+    """Write ``folder/state.json``; the trajectory must be on disk by then.
+
+    Raises:
+        CannotWrite: if it cannot be written; the one before stays.
+    """
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / "state.json", json.dumps({"step": step, **run}))
+
+
+def load(folder: Path) -> dict[str, Any] | None:
+    """What was saved last, ``step`` among it, or None."""
+    path = folder / "state.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def save_snapshot(folder: Path, slots: list[Slot], method: StateDict) -> None:
+    """Write ``folder/step-N``. Raises CannotWrite if that fails."""
     from safetensors.torch import save_file
 
     target = folder / f"step-{int(method['t']):08d}"
     scratch = folder / f".{target.name}.{os.getpid()}"
     try:
-        scratch.mkdir(parents=True, exist_ok=True)
-        save_file(weights_of(slots), scratch / "weights.safetensors")
-        tensors = {k: v.detach().cpu().contiguous() for k, v in method.items() if isinstance(v, Tensor)}
-        save_file(tensors, scratch / "method.safetensors")
-        scalars = {k: v for k, v in method.items() if not isinstance(v, Tensor)}
-        text = json.dumps({"method": scalars, "run": run})
-        (scratch / "state.json").write_text(text, encoding="utf-8")
-        if target.exists():
-            shutil.rmtree(target)
-        os.replace(scratch, target)
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(target, error) from error
+        with _writing(target):
+            scratch.mkdir(parents=True, exist_ok=True)
+            save_file(weights_of(slots), scratch / "weights.safetensors")
+            tensors = {k: v.detach().cpu().contiguous() for k, v in method.items() if isinstance(v, Tensor)}
+            save_file(tensors, scratch / "method.safetensors")
+            scalars = {k: v for k, v in method.items() if not isinstance(v, Tensor)}
+            (scratch / "method.json").write_text(json.dumps(scalars), encoding="utf-8")
+            if target.exists():
+                shutil.rmtree(target)
+            os.replace(scratch, target)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    for old in (*folder.glob("step-*"), *folder.glob(".step-*")):
-        if old != target:
-            shutil.rmtree(old, ignore_errors=True)
 
 
-def load(folder: Path) -> Checkpoint | None:
-    """The newest complete checkpoint, or None."""
+def load_snapshot(folder: Path, upto: int) -> Snapshot | None:
+    """The newest snapshot of a step up to ``upto``, or None."""
     from safetensors.torch import load_file
 
-    found = sorted(folder.glob("step-*/state.json"))
+    found = [path for path in folder.glob("step-*") if int(path.name.removeprefix("step-")) <= upto]
     if not found:
         return None
-    path = found[-1].parent
-    state = json.loads(found[-1].read_text(encoding="utf-8"))
-    method = {**state["method"], **load_file(path / "method.safetensors")}
-    return Checkpoint(load_file(path / "weights.safetensors"), method, state["run"])
+    path = max(found)
+    scalars = json.loads((path / "method.json").read_text(encoding="utf-8"))
+    return Snapshot(load_file(path / "weights.safetensors"), scalars | load_file(path / "method.safetensors"))
 
 
 def save_best(folder: Path, slots: list[Slot], step: int) -> None:
     """Keep the trainable weights of the best dev evaluation as ``folder/best-N.safetensors``."""
     from safetensors.torch import save_file
 
-    folder.mkdir(parents=True, exist_ok=True)
     target = folder / f"best-{step:08d}.safetensors"
     scratch = folder / f".{target.name}.{os.getpid()}"
     try:
-        save_file(weights_of(slots), scratch)
-        os.replace(scratch, target)
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(target, error) from error
+        with _writing(target):
+            folder.mkdir(parents=True, exist_ok=True)
+            save_file(weights_of(slots), scratch)
+            os.replace(scratch, target)
     finally:
         scratch.unlink(missing_ok=True)
-
-
-def prune_best(folder: Path, keep: int) -> None:
-    """Remove the weights of best evaluations other than that of step ``keep``."""
-    for old in folder.glob("best-*.safetensors"):
-        if old.name != f"best-{keep:08d}.safetensors":
-            old.unlink(missing_ok=True)
-
-
-def finish(folder: Path, *, keep_weights: bool) -> None:
-    """Of a finished run only the best weights are kept, or nothing."""
-    for old in folder.glob("step-*"):
-        shutil.rmtree(old, ignore_errors=True)
-    if not keep_weights:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def load_best(folder: Path, step: int) -> dict[str, Tensor]:
     from safetensors.torch import load_file
 
     return load_file(folder / f"best-{step:08d}.safetensors")
+
+
+def prune(folder: Path, step: int, best: int | None) -> None:
+    """Remove what a run saved at ``step`` does not need: older snapshots, broken ones, former best weights."""
+    snapshots = sorted(path for path in folder.glob("step-*") if int(path.name.removeprefix("step-")) <= step)
+    for old in (*snapshots[:-1], *folder.glob(".step-*")):
+        shutil.rmtree(old, ignore_errors=True)
+    for old in folder.glob("best-*.safetensors") if best is not None else ():
+        if old.name != f"best-{best:08d}.safetensors":
+            old.unlink(missing_ok=True)
+
+
+def finish(folder: Path, *, keep_weights: bool) -> None:
+    """Of a finished run only the best weights are kept, or nothing."""
+    if not keep_weights:
+        shutil.rmtree(folder, ignore_errors=True)
+        return
+    for old in folder.glob("step-*"):
+        shutil.rmtree(old, ignore_errors=True)
+    (folder / "state.json").unlink(missing_ok=True)
+
+
+@contextmanager
+def _writing(target: Path) -> Iterator[None]:
+    """The same for files of safetensors, whose errors are of a kind of their own."""
+    with writing(target):
+        try:
+            yield
+        except SafetensorError as error:
+            raise OSError(str(error)) from error
 
 
 def weights_of(slots: list[Slot]) -> dict[str, Tensor]:

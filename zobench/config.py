@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from zobench.conf_dir import conf_dir
 from zobench.errors import ConfigError, nearest
+from zobench.frontdoor import load_yaml
 
 #: settings that do not change a run's result, left out of its signature
 OUTSIDE = frozenset(
@@ -26,11 +27,13 @@ OUTSIDE = frozenset(
         "wandb",
         "threads",
         "save_every",
+        "snapshot_minutes",
         "log_every",
         "runs_dir",
         "overwrite",
         "tags",
         "keep_weights",
+        "parallel",
     )
 )
 
@@ -41,7 +44,7 @@ _INTS = {  # key: (lowest value, may be null)
     "log_every": (1, False), "threads": (1, True), "length_buckets": (1, False),
     "lens.every": (1, True), "lens.draws": (3, False),
 }  # fmt: skip
-_CHOICES = {"dtype": ("float32", "bfloat16", "float16")}
+_CHOICES = {"dtype": ("float32", "bfloat16", "float16"), "parallel": ("null", "data", "queries")}
 
 
 def signature(*, _root_: DictConfig) -> str:
@@ -50,11 +53,17 @@ def signature(*, _root_: DictConfig) -> str:
     for key in _root_:
         if key not in OUTSIDE:
             node = _root_._get_node(key)
-            kept[key] = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else _root_[key]
+            kept[str(key)] = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else _root_[key]
+    return digest(kept)
+
+
+def digest(settings: Mapping[str, Any]) -> str:
+    """The signature of settings that are plain dictionaries, lists and values, resolved."""
+    kept = {key: value for key, value in settings.items() if key not in OUTSIDE}
     # A preset is its settings: the same ones typed out are the same run.
     choices = kept.get("choices")
     if isinstance(choices, dict):
-        choices.pop("experiment", None)
+        kept["choices"] = {name: option for name, option in choices.items() if name != "experiment"}
     return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()[:8]
 
 
@@ -107,17 +116,21 @@ def _settings(cfg: DictConfig) -> list[str]:
         if not (value is None and nullable) and (not _is_int(value) or not low <= value < 2**32):
             problems.append(f"{key}={value}: expected an integer of at least {low}{' or null' * nullable}")
     for key, allowed in _CHOICES.items():
-        if cfg[key] not in allowed:
-            near = nearest(str(cfg[key]), allowed)
+        given = "null" if cfg[key] is None else str(cfg[key])
+        if given not in allowed:
+            near = nearest(given, allowed)
             hint = f"; did you mean {key}={near}?" if near else ""
-            problems.append(f"{key}={cfg[key]}: expected one of {', '.join(allowed)}{hint}")
-    known = {str(key) for key in OmegaConf.load(conf_dir() / "config.yaml")} | set(cfg.choices) | {"wandb"}
+            problems.append(f"{key}={given}: expected one of {', '.join(allowed)}{hint}")
+    known = set(load_yaml(conf_dir() / "config.yaml")) | set(cfg.choices) | {"wandb"}
     for key in map(str, cfg):
         if key not in known:
             near = nearest(key, known)
             problems.append(f"{key}: no such setting" + (f"; did you mean {near}?" if near else ""))
     if cfg.wandb.mode not in ("offline", "online", "disabled"):
         problems.append(f"wandb.mode={cfg.wandb.mode}: expected offline, online or disabled")
+    minutes = cfg.snapshot_minutes
+    if minutes is not None and not ((_is_int(minutes) or isinstance(minutes, float)) and minutes >= 0):
+        problems.append(f"snapshot_minutes={minutes}: expected a number of at least 0 or null")
     device = str(cfg.device)
     if device not in ("auto", "cpu", "cuda") and not (device.startswith("cuda:") and device[5:].isdigit()):
         problems.append(f"device={device}: expected auto, cpu, cuda or cuda:N")
@@ -135,14 +148,12 @@ def _is_int(value: Any) -> bool:
 
 def _types(cfg: DictConfig, folders: Sequence[Path]) -> list[str]:
     """A number given where the option's own file has a number, and so on."""
-    import yaml
-
     problems = []
     for group in ("model", "task", "method", "tuning", "data"):
         option = cfg.choices[group]
         found = [p for folder in folders if (p := folder / group / f"{option}.yaml").is_file()]
         for path in found[:1]:
-            problems += _compare(yaml.safe_load(path.read_text(encoding="utf-8")), cfg[group], group)
+            problems += _compare(load_yaml(path), cfg[group], group)
     return problems
 
 

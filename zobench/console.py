@@ -25,8 +25,8 @@ class _Terminal(RichConsole):
 class Console:
     """A live progress bar on a terminal, a plain line now and then elsewhere."""
 
-    def __init__(self) -> None:
-        self._rich = _Terminal(highlight=False, soft_wrap=not sys.stdout.isatty())
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._rich = _Terminal(highlight=False, soft_wrap=not sys.stdout.isatty(), quiet=quiet)
 
     def say(self, text: str) -> None:
         self._rich.print(text, markup=False)

@@ -1,9 +1,15 @@
 """Errors that are the user's to mend. Each message says what was wrong, what was expected, and what to do."""
 
 import difflib
+import os
+import sys
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+#: torchrun ends all processes once one has ended badly; by then the first must have said why
+_FIRST_SPEAKS_S = 2.0
 
 
 class UserError(Exception):
@@ -22,6 +28,14 @@ class ModelError(UserError):
     """A model or tokenizer cannot be loaded or used."""
 
 
+class CannotWrite(UserError, OSError):
+    """A file of the record cannot be written: a full disk, a quota, a folder without permission."""
+
+    def __init__(self, path: Path, error: OSError):
+        reason = error.strerror or error
+        super().__init__(f"{path} cannot be written: {reason}; mend that, then the same command goes on")
+
+
 class RunExists(UserError):
     """The run directory holds a finished run; ``summary`` is its row."""
 
@@ -30,11 +44,27 @@ class RunExists(UserError):
         super().__init__(f"{summary['state'].capitalize()} already: {directory}. Add overwrite=true to run it again.")
 
 
+class RunBusy(UserError):
+    """Another process is writing to the run directory."""
+
+
+class SweepFailed(UserError):
+    """Some cells of a sweep failed; the message lists them."""
+
+
 class MissingExtra(UserError, ImportError):
     """A package of an optional extra is not installed."""
 
     def __init__(self, extra: str, missing: ModuleNotFoundError):
         super().__init__(f"{missing.name} is not installed; pip install 'zobench[{extra}]'")
+
+
+def complain(text: object) -> None:
+    """Print an error. Of several processes that torchrun started, the first speaks for all."""
+    if os.environ.get("RANK", "0") == "0":
+        print(f"zobench: {text}", file=sys.stderr)
+    else:
+        time.sleep(_FIRST_SPEAKS_S)
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:

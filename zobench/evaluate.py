@@ -11,6 +11,7 @@ import torch
 from zobench import metrics
 from zobench.objective import Encoded, Objective
 from zobench.tasks.base import Task
+from zobench.zo import Team
 
 
 @dataclass(frozen=True)
@@ -33,19 +34,21 @@ def evaluate(
     batch_size: int,
     *,
     threshold: float | None = None,
+    team: Team | None = None,
 ) -> Evaluation:
     """Evaluate a split at the current weights.
 
     Args:
         batch_size: examples per forward call.
         threshold: margin above which ``accuracy_calibrated`` chooses option 1; None matches the label shares here.
+        team: the processes that share out the batches; this one alone if None.
     """
     # Neighbours of like length waste little padding; results are put back in the given order.
     order = sorted(range(len(examples)), key=lambda i: len(examples[i].rows[0].ids))
     batches = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
     run = _generation if task.generates else _classification
     with torch.inference_mode():
-        return run(objective, examples, batches, threshold)
+        return run(objective, examples, batches, threshold, team or Team())
 
 
 def _classification(
@@ -53,11 +56,13 @@ def _classification(
     examples: Sequence[Encoded],
     batches: list[list[int]],
     threshold: float | None,
+    team: Team,
 ) -> Evaluation:
     scores: list[list[float]] = [[] for _ in examples]
-    for batch in batches:
-        for i, found in zip(batch, objective.scores([examples[i] for i in batch]), strict=True):
-            scores[i] = found
+    shared = team.results(lambda batch: objective.scores([examples[i] for i in batch]), batches)
+    for batch, found in zip(batches, shared, strict=True):
+        for i, row in zip(batch, found, strict=True):
+            scores[i] = row
     gold = [e.gold for e in examples]
     chosen = [s.index(max(s)) for s in scores]
     right = [float(c == g) for c, g in zip(chosen, gold, strict=True)]
@@ -94,13 +99,16 @@ def _generation(
     examples: Sequence[Encoded],
     batches: list[list[int]],
     threshold: float | None,
+    team: Team,
 ) -> Evaluation:
+    def answer(batch: list[int]) -> tuple[list[tuple[float, int]], list[str]]:
+        chosen = [examples[i] for i in batch]
+        return objective.answer_losses(chosen), objective.generate(chosen)
+
     rows: list[dict[str, Any]] = [{} for _ in examples]
     total, tokens = 0.0, 0
-    for batch in batches:
-        chosen = [examples[i] for i in batch]
-        losses = objective.answer_losses(chosen)
-        for i, text, (loss, n) in zip(batch, objective.generate(chosen), losses, strict=True):
+    for batch, (losses, texts) in zip(batches, team.results(answer, batches), strict=True):
+        for i, text, (loss, n) in zip(batch, texts, losses, strict=True):
             answers = examples[i].example.answers
             rows[i] = {
                 "index": examples[i].example.index,

@@ -6,23 +6,27 @@ comment line describes it.
 
 import re
 from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from zobench.errors import ConfigError, nearest
+from zobench.plugins import check_plugin
 
 _OVERRIDE = re.compile(r"^(?P<mark>\+\+|\+|~)?(?P<key>[A-Za-z_][\w./@:-]*)(=(?P<value>.*))?$", re.S)
 _OUTSIDE = ("hydra",)
+GRIDS, LAUNCHERS = "sweep", "hydra/launcher"
+_PRESETS = ("experiment", "search")  # settings of the whole run, and optional
 
 
 def groups(conf: Path) -> dict[str, list[str]]:
-    """Group name → option names, for every folder of conf/ except Hydra's own."""
+    """Group name → option names, for every folder of conf/ except Hydra's own and the grids of sweeps."""
     found: dict[str, list[str]] = {}
     for path in sorted(conf.rglob("*.yaml")):
         group = path.parent.relative_to(conf).as_posix()
-        if group != "." and group.split("/")[0] not in _OUTSIDE:
+        if group != "." and group.split("/")[0] not in (*_OUTSIDE, GRIDS):
             found.setdefault(group, []).append(path.stem)
     return found
 
@@ -35,7 +39,13 @@ def describe(path: Path) -> str:
     return ""
 
 
-def _load(path: Path) -> dict[str, Any]:
+def load_yaml(path: Path) -> dict[str, Any]:
+    """A YAML file, read once as long as it does not change; not to be written to."""
+    return _load(path, path.stat().st_mtime_ns)
+
+
+@cache
+def _load(path: Path, changed: int) -> dict[str, Any]:
     return yaml.safe_load(path.read_text(encoding="utf-8")) or {}
 
 
@@ -67,7 +77,7 @@ class FrontDoor:
 
     def keys(self) -> set[str]:
         """Every key that some choice of options accepts."""
-        found = set(_flatten(_load(self.folders[0] / "config.yaml"), ""))
+        found = set(_flatten(load_yaml(self.folders[0] / "config.yaml"), ""))
         for group, options in self.groups.items():
             for option in options:
                 found |= self._option_keys(group, option)
@@ -75,7 +85,7 @@ class FrontDoor:
 
     def _option_keys(self, group: str, option: str) -> set[str]:
         path = self.file(group, option)
-        return set(_flatten(_load(path), group.replace("/", "."))) if path and group != "experiment" else set()
+        return set(_flatten(load_yaml(path), group.replace("/", "."))) if path and group not in _PRESETS else set()
 
     def check(self, arguments: list[str]) -> None:
         """Refuse the first override that names no group, option or key.
@@ -83,6 +93,7 @@ class FrontDoor:
         Raises:
             ConfigError: with the nearest right name.
         """
+        self.check_plugins(arguments)
         chosen = self._chosen(arguments)
         for argument in _overrides(arguments):
             match = _OVERRIDE.match(argument)
@@ -108,14 +119,27 @@ class FrontDoor:
             match = _OVERRIDE.match(argument)
             if match and match["key"] in self.groups and match["value"]:
                 given[match["key"]] = _split(match["value"])
-        for experiment in given.get("experiment", []):
-            path = self.file("experiment", experiment)
-            chosen |= _defaults(path) if path else {}
+        for group in _PRESETS:
+            for option in given.get(group, []):
+                path = self.file(group, option)
+                chosen |= _defaults(path) if path else {}
         return chosen | given
+
+    def check_plugins(self, arguments: list[str]) -> None:
+        """Refuse launchers and sweepers, of an experiment or of the arguments, that are misspelt or not installed."""
+        chosen = self._chosen(arguments)
+        matches = [match for argument in _overrides(arguments) if (match := _OVERRIDE.match(argument))]
+        given = {match["key"]: _split(match["value"]) for match in matches if match["value"]}
+        for group, options in (chosen | given).items():
+            for option in options if group.startswith("hydra/") else ():
+                check_plugin(group, option, self.folders)
+        launcher = ",".join(given.get("hydra/launcher", []))
+        if launcher and "hydra.mode" not in given and not {"-m", "--multirun", "--cfg", "-c"} & set(arguments):
+            raise ConfigError(f"hydra/launcher={launcher}: launchers start the cells of a sweep; add -m")
 
     def _check_emptied(self, argument: str, match: re.Match[str]) -> None:
         group = match["key"]
-        optional = group == "experiment" or "/" in group or group not in self.groups
+        optional = group in _PRESETS or "/" in group or group not in self.groups
         if not optional and (match["mark"] == "~" or match["value"] in ("", "null")):
             raise ConfigError(f"{argument}: a run needs a {group}, one of {', '.join(self.groups[group])}")
 
@@ -157,16 +181,18 @@ class FrontDoor:
             "",
             "  python -m zobench experiment=quickstart               a first run: no account, no GPU, no downloads",
             "  python -m zobench method=mezo task=rte model=opt-1.3b     one cell of a table",
-            "  python -m zobench -m method=mezo,adamw seed=0,1,2         a sweep (Hydra multirun)",
+            "  python -m zobench -m method=mezo,adamw seed=0,1,2         a product of cells (Hydra multirun)",
+            "  python -m zobench -m hydra/launcher=slurm ...             the same on a cluster; launchers are below",
+            "  python -m zobench.sweep smoke                             a table of cells; see --help there",
             "",
             "Groups (group=option):",
         ]
         for group, options in self.groups.items():
-            lines.append(f"\n  {group}")
-            width = max(len(option) for option in options) + 2
-            for option in options:
-                path = self.file(group, option)
-                lines.append(f"    {option:<{width}}{describe(path) if path else ''}".rstrip())
+            lines += self._described(group, options)
+        grids = {path.stem: None for folder in self.folders for path in sorted((folder / GRIDS).glob("*.yaml"))}
+        lines += ["", f"Grids (python -m zobench.{GRIDS} GRID):", *self._described(GRIDS, list(grids))]
+        launchers = sorted({path.stem for folder in self.folders for path in (folder / LAUNCHERS).glob("*.yaml")})
+        lines += ["", f"Launchers of a sweep (-m {LAUNCHERS}=option):", *self._described(LAUNCHERS, launchers)]
         lines += ["", "Run settings (key=value):", ""]
         lines += [f"  {line}" for line in _settings(self.folders[0] / "config.yaml")]
         lines += [
@@ -176,6 +202,15 @@ class FrontDoor:
             "Hydra's own help: --hydra-help; print the composed configuration: --cfg job",
         ]
         return "\n".join(lines)
+
+    def _described(self, group: str, options: list[str]) -> list[str]:
+        """A group's name, and its options with their first comment lines."""
+        width = max(len(option) for option in options) + 2
+        lines = [f"\n  {group}"]
+        for option in options:
+            path = self.file(group, option)
+            lines.append(f"    {option:<{width}}{describe(path) if path else ''}".rstrip())
+        return lines
 
 
 _WITH_VALUE = ("--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--cfg", "-c", "--package", "-p")
@@ -189,7 +224,7 @@ def _overrides(arguments: list[str]) -> list[str]:
 
 def _defaults(config: Path) -> dict[str, list[str]]:
     found = {}
-    for entry in _load(config).get("defaults", []):
+    for entry in load_yaml(config).get("defaults", []):
         for group, option in entry.items() if isinstance(entry, dict) else ():
             found[group.removeprefix("override ").lstrip("/")] = [str(option)]
     return found

@@ -40,6 +40,11 @@ class Clocks:
         """Wall seconds of the run so far, earlier starts up to their last checkpoint included."""
         return self._before + time.perf_counter() - self._started
 
+    @property
+    def outside(self) -> float:
+        """Wall seconds of training outside forward passes: what it takes to replay."""
+        return self.wall.get("train", 0.0) - self.wall.get("forward", 0.0)
+
     def state_dict(self) -> dict[str, Any]:
         return {"wall": self.wall, "cpu": self.cpu, "total": self.total}
 
@@ -47,26 +52,27 @@ class Clocks:
         self.wall, self.cpu = dict(state["wall"]), dict(state["cpu"])
         self._before += state["total"]
 
-    def row(self, device: torch.device) -> dict[str, float]:
-        """The columns of the comparison table. GPU- and CPU-hours count training only."""
+    def row(self, device: torch.device, processes: int) -> dict[str, float]:
+        """The columns of the comparison table. GPU- and CPU-hours count training only, in all processes alike."""
         train, forward = self.wall.get("train", 0.0), self.wall.get("forward", 0.0)
         return {
             "wall_seconds": self.total,
             "train_seconds": train,
             "forward_seconds": forward,
-            "outside_seconds": train - forward,
+            "outside_seconds": self.outside,
             "evaluate_seconds": self.wall.get("evaluate", 0.0),
             "cache_seconds": self.wall.get("cache", 0.0),
             "lens_seconds": self.wall.get("lens", 0.0),
-            "gpu_hours": train / 3600 if device.type == "cuda" else 0.0,
-            "cpu_hours": self.cpu.get("train", 0.0) / 3600,
+            "gpu_hours": processes * train / 3600 if device.type == "cuda" else 0.0,
+            "cpu_hours": processes * self.cpu.get("train", 0.0) / 3600,
         }
 
 
 def reset_peak(device: torch.device) -> None:
     """Start measuring peak memory anew: a process may run several cells."""
     if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
+        for each in range(torch.cuda.device_count()):
+            torch.cuda.reset_peak_memory_stats(each)
     elif (clear := Path("/proc/self/clear_refs")).is_file():
         with contextlib.suppress(OSError):
             clear.write_text("5")
@@ -76,8 +82,8 @@ def memory(device: torch.device, weights: int, state: int, cache: int) -> dict[s
     """Peak memory in GiB and its split; ``rest`` is activations, temporaries and, on a CPU, the interpreter."""
     if device.type == "cuda":
         peak, how = (
-            torch.cuda.max_memory_allocated(device),
-            "torch.cuda.max_memory_allocated, evaluations included",
+            sum(torch.cuda.max_memory_allocated(each) for each in range(torch.cuda.device_count())),
+            "torch.cuda.max_memory_allocated, summed over the GPUs of this process, evaluations included",
         )
     else:
         peak, how = (

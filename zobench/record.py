@@ -6,26 +6,37 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from zobench.errors import RunExists, UserError
+from zobench import trajectory
+from zobench.errors import CannotWrite, RunBusy, RunExists
 
 _FINAL = ("finished", "diverged")
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Raises CannotWrite, which names the file, where the system only says that a disk is full."""
+    try:
+        yield
+    except OSError as error:
+        raise CannotWrite(path, error) from error
 
 
 def write_atomically(path: Path, text: str) -> None:
     """The file holds either the old text or the new, never a part."""
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with scratch.open("w", encoding="utf-8") as file:
+        with writing(path), scratch.open("w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(scratch, path)
+            os.replace(scratch, path)
     finally:
         scratch.unlink(missing_ok=True)
 
@@ -46,17 +57,17 @@ class Record:
 
     Raises:
         RunExists: if it holds a finished or diverged run and ``overwrite`` is off; ``summary`` is that run's.
-        UserError: if another process is writing there.
+        RunBusy: if another process is writing there.
     """
 
     def __init__(self, directory: Path, cfg: DictConfig):
         self.directory = directory
         directory.mkdir(parents=True, exist_ok=True)
-        self._lock = (directory / ".lock").open("w")
+        self._lock = (directory / ".lock").open("a")  # no truncation: a finished run's directory stays untouched
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise UserError(f"{directory} is being written by another process; wait for it or stop it") from error
+            raise RunBusy(f"{directory} is being written by another process; wait for it or stop it") from error
         previous = self.read_summary(directory)
         if previous.get("state") in _FINAL and not cfg.overwrite:
             raise RunExists(previous, directory)
@@ -67,7 +78,8 @@ class Record:
         self.restarts = int(previous.get("restarts", -1)) + 1
         write_atomically(directory / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
         self._metrics = (directory / "metrics.jsonl").open("a", encoding="utf-8")
-        self._trajectory = (directory / "trajectory.jsonl").open("a", encoding="utf-8")
+        self._trajectory = (directory / trajectory.NAME).open("a", encoding="utf-8")
+        self._headed = False
 
     @staticmethod
     def read_summary(directory: Path) -> dict[str, Any]:
@@ -83,29 +95,35 @@ class Record:
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 
     def forget_after(self, step: int) -> None:
-        """Drop logged lines of steps past a checkpoint that the run goes on from."""
+        """Drop logged lines of steps past a checkpoint that the run goes on from; before anything is logged."""
         for name in ("_metrics", "_trajectory"):
             file = getattr(self, name)
             path = Path(file.name)
-            file.close()
             lines = path.read_text(encoding="utf-8").splitlines()
-            write_atomically(path, "".join(f"{x}\n" for x in lines if _step_of(x) <= step))
+            write_atomically(path, "".join(f"{x}\n" for x in lines if trajectory.step_of(x) <= step))
+            file.close()
             setattr(self, name, path.open("a", encoding="utf-8"))
+        self._headed = (self.directory / trajectory.NAME).stat().st_size > 0
 
     def log(self, values: Mapping[str, Any]) -> None:
         """Append one line to metrics.jsonl."""
-        self._metrics.write(json.dumps(clean(values)) + "\n")
-        self._metrics.flush()
+        with writing(Path(self._metrics.name)):
+            self._metrics.write(json.dumps(clean(values)) + "\n")
+            self._metrics.flush()
 
-    def applied(self, step: int, lr: float, direction: Mapping[int, float] | None) -> None:
-        """Append one update to trajectory.jsonl: step, learning rate, keys and weights (exact)."""
-        if direction is not None:
-            line = {"step": step, "lr": lr, "keys": list(direction), "weights": list(direction.values())}
-            self._trajectory.write(json.dumps(line) + "\n")
+    def saw(self, step: int, losses: Sequence[float], missed: Collection[str]) -> None:
+        """Append what a step saw to trajectory.jsonl."""
+        with writing(Path(self._trajectory.name)):
+            if not self._headed:
+                self._trajectory.write(trajectory.head(missed))
+                self._headed = True
+            self._trajectory.write(trajectory.line(step, losses))
 
     def flush(self) -> None:
         """Put the trajectory on disk; before each checkpoint, which must not be ahead of it."""
-        self._trajectory.flush()
+        with writing(Path(self._trajectory.name)):
+            self._trajectory.flush()
+            os.fsync(self._trajectory.fileno())
 
     def environment(self, values: Mapping[str, Any]) -> None:
         write_atomically(self.directory / "environment.json", json.dumps(clean(values), indent=1) + "\n")
@@ -116,12 +134,13 @@ class Record:
         import pyarrow.parquet as pq
 
         table = pa.Table.from_pylist([{"split": split, **row} for split, found in rows.items() for row in found])
-        scratch = self.directory / ".predictions.parquet"
-        pq.write_table(table, scratch)
-        os.replace(scratch, self.directory / "predictions.parquet")
+        path, scratch = self.directory / "predictions.parquet", self.directory / ".predictions.parquet"
+        with writing(path):
+            pq.write_table(table, scratch)
+            os.replace(scratch, path)
 
     def summary(self, values: Mapping[str, Any]) -> None:
-        self._trajectory.flush()
+        self.flush()
         text = json.dumps(clean({**values, "restarts": self.restarts}), indent=1, ensure_ascii=False)
         write_atomically(self.directory / "summary.json", text + "\n")
 
@@ -129,10 +148,3 @@ class Record:
         for file in (self._metrics, self._trajectory, self._lock):
             with contextlib.suppress(OSError):  # a full disk, already reported
                 file.close()
-
-
-def _step_of(line: str) -> float:
-    try:
-        return json.loads(line).get("step", 0)
-    except json.JSONDecodeError:  # the torn last line of a killed run
-        return math.inf

@@ -8,23 +8,27 @@ from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+#: all that ask a run to stop; the last two are warnings of schedulers (``requeue``)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 
 class StopRequest:
-    """A context in which SIGINT, SIGTERM and SIGHUP raise ``KeyboardInterrupt``, except within ``deferred``.
+    """A context in which the signals that ask to stop raise ``KeyboardInterrupt``, except within ``deferred``.
 
     There they set ``requested`` to the signal's name, which the loop looks at; a second SIGINT raises at once.
+
+    Args:
+        patient: defer always; for one of several processes, which must stop after the same step.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, patient: bool = False) -> None:
         self.requested: str | None = None
-        self._deferred = False
+        self._patient = self._deferred = patient
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> "StopRequest":
         if threading.current_thread() is threading.main_thread():
-            for number in _SIGNALS:
+            for number in SIGNALS:
                 self._previous[number] = signal.signal(number, self._handle)
         return self
 
@@ -35,7 +39,7 @@ class StopRequest:
         try:
             yield
         finally:
-            self._deferred = False
+            self._deferred = self._patient
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         again, self.requested = self.requested, signal.Signals(number).name

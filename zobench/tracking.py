@@ -26,7 +26,7 @@ class Mirror:
         self._say = say
         self._run: Any = None
         mode = settings["mode"]
-        if mode == "online" and (reason := _why_offline()):
+        if mode == "online" and (reason := why_offline()):
             say(f"wandb: {reason}; recording offline in {directory}/wandb, send it later with `wandb sync`")
             mode = "offline"
         if mode == "disabled":
@@ -75,7 +75,7 @@ class Mirror:
             self._run = None
 
 
-def _why_offline() -> str | None:
+def why_offline() -> str | None:
     """Why online mode cannot work here: wandb would end the run, the second after half a minute."""
     import netrc
     from urllib.parse import urlparse

@@ -25,7 +25,7 @@ from zobench import meter
 from zobench.bench import models, subjects
 from zobench.bench.spec import Shape, Spec
 from zobench.bench.timing import measure as once
-from zobench.build import pick_device
+from zobench.devices import pick_device
 from zobench.errors import UserError
 
 _STEPS = 2

@@ -11,8 +11,8 @@ from zobench import meter
 from zobench.bench import checkout, models, subjects, table, timing
 from zobench.bench import memory as peaks
 from zobench.bench.spec import Shape, Spec
-from zobench.build import pick_device
 from zobench.console import Console
+from zobench.devices import pick_device
 from zobench.record import clean, write_atomically
 
 Rows = list[dict[str, Any]]

@@ -112,7 +112,7 @@ class LDSD(Method):
         )
         super().__init__(named_parameters, seed=seed, perturbation=self.policy, **common)
         self.eps, self.candidates = eps, candidates
-        self.baseline, self.replay = baseline, mu_z == "replay"
+        self.baseline, self.fresh = baseline, mu_z == "fresh_after_best"
         self.reuse_best = not official if reuse_best is None else reuse_best
         self.forwards_per_step = candidates + (1 if self.reuse_best else 2)
 
@@ -128,7 +128,7 @@ class LDSD(Method):
         self.apply(projected * u)
 
         (key,) = u
-        sampled = candidates if self.replay else [Direction.ray(mix(key, k)) for k in range(self.candidates)]
+        sampled = [Direction.ray(mix(key, k)) for k in range(self.candidates)] if self.fresh else candidates
         score = ZERO
         for advantage, v in zip(self.advantages(losses), sampled, strict=True):
             score += advantage / self.candidates * v

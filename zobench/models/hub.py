@@ -10,6 +10,8 @@ from zobench import hub
 from zobench.errors import ModelError
 from zobench.models.base import Loaded, ModelSpec, quiet
 
+DeviceMap = str | dict[str, Any] | None
+
 
 class HubModel(ModelSpec):
     """A causal language model by its hub id.
@@ -17,19 +19,30 @@ class HubModel(ModelSpec):
     Args:
         id, revision: the hub's repository and commit.
         dir: a local folder that is read instead.
+        device_map: spreads a model over several GPUs, as transformers' ``from_pretrained`` takes it: ``auto``,
+            ``balanced``, a map from modules to devices; None for one device.
         facts: the arguments of ``ModelSpec``.
     """
 
-    def __init__(self, *, id: str, revision: str | None = None, dir: str | None = None, **facts: Any):
+    def __init__(
+        self,
+        *,
+        id: str,
+        revision: str | None = None,
+        dir: str | None = None,
+        device_map: DeviceMap = None,
+        **facts: Any,
+    ):
         super().__init__(**facts)
-        self.id, self.revision, self.dir = id, revision, dir
+        self.id, self.revision, self.dir, self.device_map = id, revision, dir, device_map
 
     def load(self, *, dtype: torch.dtype, device: torch.device, attention: str) -> Loaded:
         if self.dir is not None:
-            return load_folder(Path(self.dir).expanduser(), dtype=dtype, device=device, attention=attention)
+            folder = Path(self.dir).expanduser()
+            return load_folder(folder, dtype=dtype, device=device, attention=attention, device_map=self.device_map)
         online = hub.prepare()
         try:
-            return _load(self.id, self.revision, dtype, device, attention)
+            return _load(self.id, self.revision, dtype, device, attention, self.device_map)
         except (OSError, SafetensorError) as error:
             raise ModelError(self._explain(error, online)) from error
 
@@ -46,7 +59,9 @@ class HubModel(ModelSpec):
         return f"model {self.id} cannot be loaded: {str(error).splitlines()[0]}; check model.id, or {local}"
 
 
-def load_folder(folder: Path, *, dtype: torch.dtype, device: torch.device, attention: str) -> Loaded:
+def load_folder(
+    folder: Path, *, dtype: torch.dtype, device: torch.device, attention: str, device_map: DeviceMap = None
+) -> Loaded:
     """A model and tokenizer from a local folder in Hugging Face format.
 
     Raises:
@@ -55,17 +70,37 @@ def load_folder(folder: Path, *, dtype: torch.dtype, device: torch.device, atten
     if not (folder / "config.json").is_file():
         raise ModelError(f"model.dir={folder}: no config.json there; expected a folder in Hugging Face format")
     try:
-        return _load(str(folder), None, dtype, device, attention)
+        return _load(str(folder), None, dtype, device, attention, device_map)
     except (OSError, ValueError, SafetensorError) as error:
         raise ModelError(f"model.dir={folder} cannot be loaded: {str(error).splitlines()[0]}") from error
 
 
-def _load(source: str, revision: str | None, dtype: torch.dtype, device: torch.device, attention: str) -> Loaded:
+def _load(
+    source: str,
+    revision: str | None,
+    dtype: torch.dtype,
+    device: torch.device,
+    attention: str,
+    device_map: DeviceMap,
+) -> Loaded:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     quiet()
     tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
     model = AutoModelForCausalLM.from_pretrained(
-        source, revision=revision, dtype=dtype, attn_implementation=attention, trust_remote_code=False
+        source,
+        revision=revision,
+        dtype=dtype,
+        attn_implementation=attention,
+        trust_remote_code=False,
+        device_map=device_map,
     )
-    return Loaded(model.to(device).eval(), tokenizer)  # type: ignore[arg-type]
+    if device_map is None:
+        model.to(device)  # type: ignore[arg-type]
+    found = {param.device.type for param in model.parameters()}
+    if found != {device.type}:
+        raise ModelError(
+            f"model.device_map={device_map} puts weights on {', '.join(sorted(found))}, the run is on device={device}; "
+            "zobench moves weights where they are, so all must be there, none offloaded"
+        )
+    return Loaded(model.eval(), tokenizer)

@@ -150,3 +150,19 @@ class LoRALinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.linear(x) + (x @ self.lora_a.T) @ self.lora_b.T * self.scale
+
+    def merged(self) -> nn.Linear:
+        """The adapted linear module itself, with the adapter added to its weight; rounds once to the weight's dtype."""
+        change = self.lora_b.detach().double() @ self.lora_a.detach().double() * self.scale
+        weight = self.linear.weight
+        with torch.no_grad():
+            weight.copy_(weight.double() + change)
+        return self.linear
+
+
+def merge_lora(model: nn.Module) -> None:
+    """Put plain linear modules in the place of all adapted ones."""
+    for parent in list(model.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, LoRALinear):
+                setattr(parent, name, child.merged())

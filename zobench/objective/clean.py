@@ -46,7 +46,8 @@ class Objective:
     ):
         self.model, self.tokenizer, self.task = model, tokenizer, task
         self.shared_prompt, self.length_buckets = shared_prompt, length_buckets
-        self.device = next(model.parameters()).device
+        self.device = next(model.parameters()).device  # of the inputs
+        self.top = model.get_output_embeddings().weight.device  # of what the head gives
         self.tokens = 0
         depth = frozen_layers(model) if cache_gib > 0 else 0
         budget = int(cache_gib * 2**30)
@@ -56,19 +57,23 @@ class Objective:
         self._last = LastAttention(decoder, self._backbone) if fits else None
 
     def loss_sum(self, batch: Sequence[Encoded]) -> tuple[Tensor, int]:
-        """Summed loss and its weight: examples for classification, answer tokens for lm. Their ratio is the loss."""
+        """Summed loss and ``weight``. Their ratio is the loss."""
         if self.task.loss == "lm":
             logits = self._option_log_probs([e.rows[e.gold] for e in batch])
-            return -torch.cat(logits).sum(), sum(e.rows[e.gold].option_len for e in batch)
-        gold = torch.tensor([e.gold for e in batch], device=self.device)
+            return -torch.cat(logits).sum(), self.weight(batch)
+        gold = torch.tensor([e.gold for e in batch], device=self.top)
         if (pairs := self._shared(batch)) is not None:
             hidden = self._hidden([Tail(prompt, 1) for prompt, _ in pairs])
-            options = torch.tensor([ids for _, ids in pairs], device=self.device)
+            options = torch.tensor([ids for _, ids in pairs], device=self.top)
             rows = self._head()[options].float()
             scores = torch.einsum("eh,eoh->eo", hidden.float(), rows)
-            return F.cross_entropy(scores, gold, reduction="sum"), len(batch)
+            return F.cross_entropy(scores, gold, reduction="sum"), self.weight(batch)
         losses = [F.cross_entropy(s[None], gold[i : i + 1]) for i, s in enumerate(self._means(batch))]
-        return torch.stack(losses).sum(), len(batch)
+        return torch.stack(losses).sum(), self.weight(batch)
+
+    def weight(self, batch: Sequence[Encoded]) -> int:
+        """Examples for classification, answer tokens for lm."""
+        return sum(e.rows[e.gold].option_len for e in batch) if self.task.loss == "lm" else len(batch)
 
     def scores(self, batch: Sequence[Encoded]) -> list[list[float]]:
         """Mean log-probability of each option's tokens, per example."""
@@ -138,7 +143,7 @@ class Objective:
     def _option_log_probs(self, rows: Sequence[Row]) -> list[Tensor]:
         """fp32 log-probabilities of each row's option tokens."""
         logits = F.linear(self._hidden([_tail(row) for row in rows]), self._head()).float()
-        targets = torch.tensor([t for row in rows for t in row.ids[-row.option_len :]], device=self.device)
+        targets = torch.tensor([t for row in rows for t in row.ids[-row.option_len :]], device=self.top)
         found = torch.log_softmax(logits, dim=-1).gather(-1, targets[:, None])[:, 0]
         return list(found.split([row.option_len for row in rows]))
 
@@ -148,14 +153,14 @@ class Objective:
         order = sorted(range(len(tails)), key=lambda i: len(tails[i].ids))
         size = -(-len(tails) // self.length_buckets)
         if size == len(tails):
-            return self._run(tails)
+            return self._run(tails).to(self.top)
         parts: list[Tensor] = [torch.empty(0)] * len(tails)
         for start in range(0, len(tails), size):
             chosen = order[start : start + size]
             found = self._run([tails[i] for i in chosen]).split([tails[i].last for i in chosen])
             for i, part in zip(chosen, found, strict=True):
                 parts[i] = part
-        return torch.cat(parts)
+        return torch.cat(parts).to(self.top)
 
     def _run(self, tails: Sequence[Tail]) -> Tensor:
         if self.prefix:

@@ -125,11 +125,11 @@ class AttentionCut:
             _see_output(self._layer.self_attn, stop),
         ):
             self._backbone(pad_right([tail.ids for tail in tails], _device(self._decoder)))
-        both = torch.cat((entry[0], attended[0]), dim=-1)
+        both = torch.cat((entry[0].to(attended[0].device), attended[0]), dim=-1)
         return [both[i, len(t.ids) - t.last : len(t.ids)] for i, t in enumerate(tails)]
 
     def above(self, entries: Sequence[Tensor], tails: Sequence[Tail]) -> Tensor:
-        entry, attended = _rectangle(entries).chunk(2, dim=-1)
+        entry, attended = _rectangle(entries).to(_device(self._layer)).chunk(2, dim=-1)
         attention = self._layer.self_attn
         self._layer.self_attn = _Recorded(attended)
         try:

@@ -43,6 +43,9 @@ class OfficialObjective(Objective):
             total = total + loss
         return total / len(batch), 1
 
+    def weight(self, batch: Sequence[Encoded]) -> int:
+        return 1
+
     def scores(self, batch: Sequence[Encoded]) -> list[list[float]]:
         """One candidate at a time, unpadded, without a mask."""
         return [[self._single(row).mean().item() for row in e.rows] for e in batch]

@@ -1,45 +1,93 @@
-"""``python -m zobench.report runs``: the comparison table in the terminal, and files on request."""
+"""``python -m zobench.report runs``: the comparison in the terminal, and files on request."""
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 import zobench.report as report
-from zobench.errors import ConfigError, UserError, nearest
-from zobench.report.choose import text
+from zobench.errors import ConfigError, MissingExtra, UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_PICTURES = ("curves", "lens", "pareto", "times", "heatmap")
 
 
 def main(arguments: list[str] | None = None) -> int:
     """The exit code: 0, 1 for what the runs do not allow, 2 for arguments that are wrong."""
     asked = _parser().parse_args(arguments)
     try:
-        _write(asked, _select(_found(asked.runs), asked.where))
+        _check(asked)
+        if asked.claims:
+            print(report.claims_sheet(_select(report.load(asked.runs), asked.where)))
+        elif asked.beside:
+            print(report.beside(_select(_found(asked.runs), asked.where)).markdown())
+        else:
+            _make(asked, _select(_found(asked.runs), asked.where))
+    except ModuleNotFoundError as error:
+        return _failed(MissingExtra("report", error))
     except (UserError, OSError) as error:
-        print(f"zobench.report: {error}", file=sys.stderr)
-        return 2 if isinstance(error, ConfigError) else 1
+        return _failed(error)
     return 0
+
+
+def _failed(error: Exception) -> int:
+    print(f"zobench.report: {error}", file=sys.stderr)
+    return 2 if isinstance(error, ConfigError) else 1
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m zobench.report", description="Tables and pictures from run directories."
+        prog="python -m zobench.report", description="Tables and pictures from run directories.", allow_abbrev=False
     )
-    parser.add_argument("runs", nargs="+", metavar="RUNS", help="folder with run directories, at any depth")
-    parser.add_argument("--table", metavar="FILE.md", help="write the comparison table as Markdown")
-    parser.add_argument("--csv", metavar="FILE.csv", help="write its numbers")
-    parser.add_argument("--grid", metavar="FILE.md", help="write every learning rate of every method, as Markdown")
-    parser.add_argument("--curves", metavar="FILE.png", help="draw losses and dev metric (.png, .svg, .pdf)")
-    parser.add_argument("--lens", metavar="FILE.png", help="draw how good the estimates are (.png, .svg, .pdf)")
-    parser.add_argument(
-        "--where", action="append", default=[], metavar="KEY=VALUE",
-        help="keep runs with this value, or one of several: method=mezo,loren; may be repeated",
-    )  # fmt: skip
+    add = parser.add_argument
+    add("runs", nargs="+", metavar="RUNS", help="folder with run directories, at any depth, or wandb://ENTITY/PROJECT")
+    add("--where", action="append", default=[], metavar="KEY=VALUE",
+        help="keep runs with this value, or one of several: method=mezo,loren; may be repeated")  # fmt: skip
+    table = parser.add_argument_group("tables")
+    add = table.add_argument
+    add("--rows", metavar="KEYS", help="what rows are made of (method)")
+    add("--columns", metavar="KEYS", help="what columns are made of (task)")
+    add("--reference", default="mezo", metavar="ROW", help="the row against which the others are set (mezo)")
+    add("--allow-mixed", action="store_true", help="let protocols, budgets and the like differ, and label them")
+    add("--table", action="append", default=[], metavar="FILE", help="write the tables: .md, .tex, .html or .csv")
+    add("--grid", metavar="FILE", help="write every learning rate of every method of one task: .md, .tex, .html, .csv")
+    pictures = parser.add_argument_group("pictures (.png, .svg, .pdf; both .png and .svg without a suffix)")
+    add = pictures.add_argument
+    add("--curves", metavar="FILE", help="losses and dev metric along the runs of one task")
+    add("--against", default="forwards", metavar="KEYS", help="what for: forwards, step, seconds (forwards)")
+    add("--lens", metavar="FILE", help="how good the estimates of one task are")
+    add("--pareto", metavar="FILE", help="test metric against training time and peak memory, of one task")
+    add("--times", metavar="FILE", help="where the seconds of the runs of one task went")
+    add("--heatmap", metavar="FILE", help="the headline table as a picture")
+    papers = parser.add_argument_group("the papers")
+    add = papers.add_argument
+    add("--beside", action="store_true", help="print ours beside the published numbers, any tasks, nothing else")
+    add("--claims", action="store_true", help="print the papers' claims and what the runs say of them, nothing else")
+    whole = parser.add_argument_group("the whole sweep")
+    add = whole.add_argument
+    add("--html", metavar="FILE", help="write one page with everything; it needs no network")
+    add("--wandb", action="store_true", help="send tables and curves to wandb; offline unless WANDB_MODE=online")
+    add("--wandb-group", metavar="NAME", help="wandb's group for it (the experiment, or tasks and models)")
     return parser
 
 
-def _found(folders: list[str]) -> pd.DataFrame:
+def _check(asked: argparse.Namespace) -> None:
+    """Files that cannot be written are told before anything is read. Raises ConfigError."""
+    from zobench.report import files
+
+    for name in [*asked.table, *filter(None, [asked.grid])]:
+        files.table_file(name)
+    for name in _PICTURES:
+        if path := getattr(asked, name):
+            files.picture_files(path)
+    if asked.wandb_group and not asked.wandb:
+        raise ConfigError(f"--wandb-group {asked.wandb_group}: has no effect without --wandb")
+
+
+def _found(folders: list[str]) -> "pd.DataFrame":
     frame = report.load(folders)
     if frame.empty:
         left_out = frame.attrs["left_out"]
@@ -48,24 +96,24 @@ def _found(folders: list[str]) -> pd.DataFrame:
     return frame
 
 
-def _select(frame: pd.DataFrame, conditions: list[str]) -> pd.DataFrame:
+def _select(frame: "pd.DataFrame", conditions: list[str]) -> "pd.DataFrame":
     """Raises ConfigError for a condition that is malformed, of an unknown key, or that no run meets."""
+    from zobench.report.alike import check_key, text
+
     for condition in conditions:
         key, equals, wanted = condition.partition("=")
         if not equals:
             raise ConfigError(f"--where {condition}: expected KEY=VALUE, such as task=sst2")
-        if key not in frame:
-            guess = nearest(key, frame.columns)
-            raise ConfigError(f"--where {condition}: no run has {key}" + (f"; did you mean {guess}?" if guess else ""))
+        check_key(frame, key, f"--where {condition}")
         values = frame[key].map(text)
-        kept = frame[values.isin({_as_text(word) for word in wanted.split(",")})]
+        kept = frame[values.isin({_as_text(word, text) for word in wanted.split(",")})]
         if kept.empty:
             raise ConfigError(f"--where {condition}: no run left; {key} is one of {', '.join(sorted(set(values)))}")
         frame = kept
     return frame
 
 
-def _as_text(word: str) -> str:
+def _as_text(word: str, text: Callable[[Any], str]) -> str:
     """``1e-3`` as the records' ``0.001``."""
     try:
         return text(float(word))
@@ -73,22 +121,37 @@ def _as_text(word: str) -> str:
         return word
 
 
-def _write(asked: argparse.Namespace, frame: pd.DataFrame) -> None:
-    files: list[Path] = []
+def _make(asked: argparse.Namespace, frame: "pd.DataFrame") -> None:
+    from rich.console import Console
+
+    from zobench.report.files import show, write_text
+
+    axes: dict[str, Any] = {"rows": _keys(asked.rows, "method"), "columns": _keys(asked.columns, "task")}
+    options: dict[str, Any] = {"reference": asked.reference, "allow_mixed": asked.allow_mixed}
+    one = not (asked.rows or asked.columns) and frame["task"].nunique() == 1
+    tables = [report.comparison(frame, **options)] if one else report.tables(frame, **axes, **options)
+    files: list[str | Path] = [report.write(tables, name) for name in asked.table]
+    if asked.grid:
+        files.append(report.write([report.grid(frame)], asked.grid))
     if asked.curves:
-        files += report.draw_curves(frame, asked.curves)
-    if asked.lens:
-        files += report.draw_lens(frame, asked.lens)
-    table = report.comparison(frame)
-    texts = {asked.table: table.markdown, asked.csv: table.csv, asked.grid: lambda: report.grid(frame).markdown()}
-    for name, content in texts.items():
-        if name:
-            Path(name).parent.mkdir(parents=True, exist_ok=True)
-            Path(name).write_text(content(), encoding="utf-8")
-            files.append(Path(name))
-    print(table.markdown())
+        files += report.draw_curves(frame, asked.curves, _keys(asked.against, "forwards"))
+    if asked.heatmap:
+        files += report.draw_heatmap(frame, asked.heatmap, **axes, allow_mixed=asked.allow_mixed)
+    for name, draw in (("lens", report.draw_lens), ("pareto", report.draw_pareto), ("times", report.draw_times)):
+        if path := getattr(asked, name):
+            files += draw(frame, path)
+    if asked.html:
+        files.append(write_text(asked.html, report.page(frame, **axes, **options)))
+    if asked.wandb:
+        sent = report.to_wandb(frame, **axes, **options, group=asked.wandb_group)
+        files.append(sent if "://" in sent else f"{sent} (send it with `wandb sync {sent}`)")
+    show(tables, Console(highlight=False))
     for file in files:
         print(f"written: {file}")
+
+
+def _keys(words: str | None, default: str) -> list[str]:
+    return [word.strip() for word in (words or default).split(",") if word.strip()]
 
 
 if __name__ == "__main__":

@@ -1,35 +1,36 @@
-"""What may stand in one table, which runs repeat each other, and the learning rate of each method."""
+"""Which runs are results, which repeat each other, and the learning rate of each method."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 
 from zobench.errors import UserError
-from zobench.report.load import SEEDS
+from zobench.report.alike import AGREE, AGREE_IF_TRAINED, Mixed, check_key, differences, parts, text
+from zobench.report.records import SEEDS
 
 #: finished and diverged runs are results; the other states are not
 RESULTS = ("finished", "diverged")
-_AGREE = ("task", "model", "protocol", "selection", "data", "dtype")
-_AGREE_IF_TRAINED = ("batch_size", "tuning")
 #: columns that are there even if no record holds them
 _NUMBERS = (
-    "method.lr", "trains", "steps", "forwards", "backwards", "metric", "rows_hash", "eval_every",
-    "dev_metric", "dev/loss", "test_metric", "test_metric_stderr", "test/auc", "test/loss", "test/majority",
-    "train_seconds", "peak_gib", "state_bytes",
+    "device", "method.lr", "trains", "steps", "forwards", "backwards", "metric", "rows_hash", "eval_every",
+    "dev_metric", "dev/loss", "test_metric", "test_metric_stderr", "test/n", "test/auc", "test/loss", "test/majority",
+    "train_seconds", "cpu_hours", "gpu_hours", "peak_gib", "state_bytes",
 )  # fmt: skip
 
 
-class Mixed(UserError):
-    """Runs that cannot share a table; the message names what differs."""
-
-
-def results(frame: pd.DataFrame) -> pd.DataFrame:
+def results(frame: pd.DataFrame, axes: Sequence[str] = ("method",), allow_mixed: bool = False) -> pd.DataFrame:
     """The finished and diverged runs, with a column ``row``: the method, and its settings where it occurs with several.
+
+    Args:
+        axes: keys that rows and columns are made of; in the others the runs must agree.
+        allow_mixed: let them differ. ``row`` then tells what of, and ``attrs["mixed"]`` lists it.
 
     Raises:
         Mixed: if the runs are not comparable, or if two have the same settings and seeds.
-        UserError: if there are none.
+        ConfigError: if no run has one of the keys.
+        UserError: if there are no results.
     """
     found = frame[frame["state"].isin(RESULTS)] if len(frame) else frame
     if found.empty:
@@ -38,60 +39,70 @@ def results(frame: pd.DataFrame) -> pd.DataFrame:
         )
         raise UserError(f"no finished or diverged run among those found ({states})")
     # Records of different ages have different columns; what none but an old one lacks is null there.
-    found = found.reindex(columns=list(dict.fromkeys([*found.columns, *_AGREE, *_AGREE_IF_TRAINED, *SEEDS, *_NUMBERS])))
-    if differing := _differences(found):
+    found = found.reindex(columns=list(dict.fromkeys([*found.columns, *AGREE, *AGREE_IF_TRAINED, *SEEDS, *_NUMBERS])))
+    within = [axis for axis in axes if axis != "method"]
+    for axis in within:
+        check_key(frame, axis, axis)
+    differing = differences(found, within)
+    if differing and not allow_mixed:
         raise Mixed(
-            f"these runs cannot share one table; they differ in {'; '.join(differing)}. "
-            "Choose comparable ones with --where KEY=VALUE and make a table of each"
+            f"these runs cannot share one table; they differ in {'; '.join(differing.values())}. "
+            f"Choose comparable ones with --where KEY=VALUE and make a table of each{_advice(differing)}"
         )
-    found = found.assign(row=_row_names(found))
-    repeated = found[found.duplicated(["row", "method.lr", *SEEDS], keep=False)]
-    if len(repeated):
-        first, second = repeated.sort_values(["row", "method.lr", *SEEDS])["directory"].iloc[:2]
-        raise Mixed(f"two runs with the same settings and seeds would count twice: {first} and {second}; leave one out")
+    labels = [name for name in differing if name != "rows_hash" and name not in within]
+    found = found.assign(row=pd.concat([_row_names(runs, labels) for _, runs in parts(found, within)]))
+    _refuse_repetitions(found, within)
+    if "method" not in axes:
+        _refuse_several_rows(found, within)
+    found.attrs["mixed"] = list(differing.values())
     return found
 
 
-def _differences(found: pd.DataFrame) -> list[str]:
-    trained = found[found["trains"].ne(False)]
-    tuning = [name for name in found.columns if name.startswith("tuning.")]
-    shown = [_values(found, name) for name in _AGREE]
-    shown += [_values(trained, name) for name in (*_AGREE_IF_TRAINED, *tuning)]
-    shown += [_values(rows, "rows_hash", f"rows of data_seed={seed}") for seed, rows in found.groupby("data_seed")]
-    return [text for text in (*shown, _budgets(trained)) if text]
+def _advice(differing: dict[str, str]) -> str:
+    axes = [name for name in ("task", "model") if name in differing]
+    return f", give each {' and '.join(axes)} a column with --columns {','.join(axes)}" * bool(axes) + (
+        ", or have them labelled with --allow-mixed"
+    )
 
 
-def _values(runs: pd.DataFrame, name: str, title: str | None = None) -> str | None:
-    counts = runs[name].map(text).value_counts()
-    shown = ", ".join(f"{value} in {n} run{'s' * (n > 1)}" for value, n in counts.items())
-    return f"{title or name} ({shown})" if len(counts) > 1 else None
+def _refuse_repetitions(found: pd.DataFrame, within: list[str]) -> None:
+    same = list(dict.fromkeys([*within, "row", "method.lr", *SEEDS]))
+    repeated = found[found.duplicated(same, keep=False)]
+    if len(repeated):
+        first, second = repeated.sort_values(same)["directory"].iloc[:2]
+        raise Mixed(f"two runs with the same settings and seeds would count twice: {first} and {second}; leave one out")
 
 
-def _budgets(trained: pd.DataFrame) -> str | None:
-    """Budgets are equal up to one step of the costliest method, which need not divide them."""
-    finished = trained[trained["state"].eq("finished") & trained["steps"].gt(0)]
-    if (
-        finished.empty
-        or finished["forwards"].max() - finished["forwards"].min() < (finished["forwards"] / finished["steps"]).max()
-    ):
-        return None
-    return _values(finished, "forwards", "forwards")
+def _refuse_several_rows(found: pd.DataFrame, within: list[str]) -> None:
+    for key, runs in parts(found, within):
+        if runs["row"].nunique() > 1:
+            cell = ", ".join(f"{name}={value}" for name, value in key.items())
+            raise Mixed(
+                f"the cell {cell} would mix the methods {', '.join(sorted(runs['row'].unique()))}; "
+                "add method to --rows or --columns, or choose one with --where method=NAME"
+            )
 
 
-def _row_names(found: pd.DataFrame) -> pd.Series:
+def _row_names(found: pd.DataFrame, labels: Sequence[str]) -> pd.Series:
     settings = [name for name in found.columns if name.startswith("method.") and name != "method.lr"]
     names = found["method"].copy()
     for method, runs in found.groupby("method"):
         finished = runs[runs["state"].eq("finished")]  # a run that diverged early may not know all its settings
         varying = [name for name in settings if runs[name].map(text).nunique() > 1]
-        evaluations = (finished["steps"] / finished["eval_every"]).apply(math.ceil)
+        evaluations = (finished["steps"] / finished["eval_every"]).dropna().apply(math.ceil)
         if evaluations.nunique() > 1:  # with more of them the best is better by chance
             varying.append("eval_every")
-        for index, run in runs.iterrows() if varying else ():
-            shown = [f"{name.removeprefix('method.')}={text(run[name])}" for name in varying]
+        for index, run in runs.iterrows() if varying or labels else ():
+            mine = [name for name in labels if _says(run, name)]
+            shown = [f"{name.removeprefix('method.')}={text(run[name])}" for name in [*varying, *mine]]
             shown = [setting for setting in shown if setting != "variant=paper"]
             names[index] = f"{method} ({', '.join(shown)})" if shown else method
     return names
+
+
+def _says(run: Any, name: str) -> bool:
+    """Whether a setting means something for a run: an untrained one has no budget, a diverged one did not spend it."""
+    return name in AGREE or (text(run["trains"]) != "False" and (name != "forwards" or run["state"] == "finished"))
 
 
 def cells(found: pd.DataFrame) -> pd.DataFrame:
@@ -152,10 +163,3 @@ def tuned(found: pd.DataFrame) -> pd.DataFrame:
     chosen = cells(found)
     chosen = chosen.loc[chosen["chosen"], ["row", "method.lr"]]
     return chosen.merge(found[found["state"].eq("finished")], on=["row", "method.lr"])
-
-
-def text(value: Any) -> str:
-    """A setting as people write it: 0.001, mlp, null."""
-    if isinstance(value, float):
-        return "null" if value != value else f"{value:g}"
-    return "null" if value is None or value is pd.NA else str(value)

@@ -10,6 +10,7 @@ from zobench.zo.oracle import Diverged, Oracle, central_difference
 from zobench.zo.perturbation import Gaussian, Perturbation, Rademacher
 from zobench.zo.rules import SGD, Adam, AdaMM, Jaguar, Momentum, Sign, UpdateRule
 from zobench.zo.slot import Slot, make_slots
+from zobench.zo.team import Team, TeamError
 
 __all__ = [
     "SGD",
@@ -27,6 +28,8 @@ __all__ = [
     "Rademacher",
     "Sign",
     "Slot",
+    "Team",
+    "TeamError",
     "UpdateRule",
     "central_difference",
     "make_slots",

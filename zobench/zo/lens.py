@@ -18,6 +18,7 @@ from zobench.zo.keys import Keys, mix, tag
 from zobench.zo.method import Method
 from zobench.zo.oracle import Closure
 from zobench.zo.perturbation import Gaussian
+from zobench.zo.team import Team
 
 Readings = dict[str, float | None]
 _TINY = 1e-300  # in half precision an estimate can be 0
@@ -91,6 +92,7 @@ def _twin(method: Method, draw: int) -> Method:
     finally:
         method.oracle._closure = closure
     twin.oracle.mode = "exact"
+    twin.oracle.team = Team()  # each process of a team sees it all
     twin.keys = Keys(mix(method.keys.seed, tag("lens"), draw))
     return twin
 

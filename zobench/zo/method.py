@@ -3,7 +3,7 @@
 A method is the paper's Algorithm box: a few lines of control flow in ``update``, over an oracle that owns the weights.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import ClassVar
 
 import torch
@@ -126,6 +126,31 @@ class Method:
             Diverged: if a loss is not finite; the weights are those before the step.
         """
         self.oracle.begin(closure)
+        return self._step()
+
+    def replay(self, losses: Sequence[float], missed: Collection[str]) -> float:
+        """The step that saw these losses, once more: the same bits of weights and state, without forward passes.
+
+        Args:
+            losses: what the oracle had ``seen`` in that step.
+            missed: the ``missed`` of that oracle.
+
+        Returns:
+            As ``step``.
+
+        Raises:
+            ValueError: if the step asks for more or fewer losses, or for a gradient.
+        """
+        if self.backwards_per_step:
+            raise ValueError(f"{type(self).__name__} steps by gradients, which losses do not give")
+        left = iter(losses)
+        self.oracle.begin(lambda: _next(left), missed)
+        mean = self._step()
+        if len(self.oracle.seen) != len(losses):
+            raise ValueError(f"step {self.t} takes {len(self.oracle.seen)} losses, not {len(losses)}")
+        return mean
+
+    def _step(self) -> float:
         self.applied = None
         self.perturbation.begin(self.t, self.slots)
         try:
@@ -167,3 +192,10 @@ class Method:
         tensors = [x for state in self._rule_state.values() for x in state.values()]
         rule = sum(x.numel() * x.element_size() for x in tensors)
         return rule + self.perturbation.state_bytes() + self.oracle.state_bytes()
+
+
+def _next(losses: Iterator[float]) -> float:
+    try:
+        return next(losses)
+    except StopIteration:
+        raise ValueError("the step asks for more losses than were seen in it") from None

@@ -5,7 +5,7 @@ loss of one batch at one point, however many micro-batches it is cut into.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import nullcontext
 
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 from zobench.zo.direction import ZERO, Direction
 from zobench.zo.perturbation import Perturbation
 from zobench.zo.slot import Slot
+from zobench.zo.team import Team
 from zobench.zo.ways import Mode, Ways
 
 Closure = Callable[[], Tensor | float]
@@ -38,6 +39,8 @@ class Oracle:
     A tensor that is to be seen but that the first evaluation does not read by torch functions of this thread is moved
     after all, and the evaluation repeated; in exact mode a copy of such tensors is kept and put back, which
     ``state_bytes`` reports.
+
+    ``team`` shares losses out over processes; the ledger counts those of all.
     """
 
     def __init__(self, slots: Sequence[Slot], perturbation: Perturbation, mode: Mode = "in_place"):
@@ -46,6 +49,7 @@ class Oracle:
         self.slots = slots
         self.perturbation = perturbation
         self.mode = mode
+        self.team = Team()
         self.forwards = 0
         self.backwards = 0
         self.seen: list[float] = []
@@ -54,12 +58,19 @@ class Oracle:
         self._at: Direction = ZERO
         self._ways: Ways | None = None
         self._copies: dict[int, Tensor] = {}  # of what exact mode has to move
+        #: names of the slots that the closure does not read by torch functions; None before the first look
+        self.missed: list[str] | None = None
 
-    def begin(self, closure: Closure) -> None:
-        """Start a step on a new batch."""
+    def begin(self, closure: Closure, missed: Collection[str] | None = None) -> None:
+        """Start a step on a new batch.
+
+        Args:
+            missed: as the oracle that measured the losses had it, where the closure only repeats them.
+        """
         self._closure = closure
         if self._ways is None or not self._ways.serve(self.perturbation, self.mode):
-            self._ways = Ways(self.slots, self.perturbation, self.mode)
+            self._ways = Ways(self.slots, self.perturbation, self.mode, missed)
+            self.missed = None if missed is None else list(missed)
         self.seen = []
         self.notes = {}
 
@@ -74,21 +85,22 @@ class Oracle:
         Raises:
             Diverged: if a loss is not finite; the weights are settled first.
         """
-        return [self._evaluate(offset) for offset in offsets]
+        return [self._counted(value) for value in self.team.scalars(self._evaluate, offsets)]
 
     def _evaluate(self, offset: Direction) -> float:
         if self._closure is None or self._ways is None:
             raise RuntimeError("the oracle has no batch: call begin(closure) first")
         try:
             value = self._look(self._closure, offset)
-            if offset != ZERO and (missed := self._ways.missed()):
-                self._move(missed, offset)
-                value = self._look(self._closure, offset)
+            if offset != ZERO and (missed := self._ways.missed()) is not None:
+                self.missed = [slot.name for slot in missed]
+                if missed:
+                    self._move(missed, offset)
+                    value = self._look(self._closure, offset)
         except BaseException:
             self.settle()
             raise
-        self.forwards += 1
-        return self._checked(value)
+        return value
 
     def _look(self, closure: Closure, offset: Direction) -> float:
         """The loss, with the moved slots moved to the offset and the shown slots seen there."""
@@ -97,7 +109,8 @@ class Oracle:
         with torch.inference_mode(), self._ways.shifted.at(offset) if offset != ZERO else nullcontext():
             return float(closure())
 
-    def _checked(self, value: float) -> float:
+    def _counted(self, value: float) -> float:
+        self.forwards += 1
         if not math.isfinite(value):
             self.settle()
             raise Diverged(f"the loss is {value} at forward pass {self.forwards}")
@@ -118,9 +131,8 @@ class Oracle:
             if not isinstance(loss, Tensor):
                 raise TypeError("a first-order method needs the loss as a tensor with a graph, not a float")
             loss.backward()
-        self.forwards += 1
         self.backwards += 1
-        return self._checked(float(loss.detach()))
+        return self._counted(float(loss.detach()))
 
     def settle(self) -> None:
         """Put the weights back to ``θ``."""

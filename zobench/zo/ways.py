@@ -1,6 +1,6 @@
 """Which of the slots an oracle moves to an offset, and which it lets functions see there."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Literal
 
 from zobench.zo.perturbation import Perturbation
@@ -14,13 +14,19 @@ TABLE = 1 << 20
 
 
 class Ways:
-    """Slots in ``shown``, by index, are seen by ``shifted`` and stay where they are; the others are moved."""
+    """Slots in ``shown``, by index, are seen by ``shifted`` and stay where they are; the others are moved.
 
-    def __init__(self, slots: Sequence[Slot], perturbation: Perturbation, mode: Mode):
+    Args:
+        missed: names of the slots that the first look does not ask for, where that is known; None to find out.
+    """
+
+    def __init__(
+        self, slots: Sequence[Slot], perturbation: Perturbation, mode: Mode, missed: Collection[str] | None = None
+    ):
         self.mode = mode
         shown = [s for s in slots if mode == "exact" or (_is_table(s) and perturbation.splits(s))]
-        self.shifted = Shifted(shown, perturbation)
-        self._looked = False
+        self.shifted = Shifted([s for s in shown if s.name not in (missed or ())], perturbation)
+        self._looked = missed is not None
 
     @property
     def shown(self) -> set[int]:
@@ -30,10 +36,10 @@ class Ways:
         """Whether they are made for these."""
         return self.shifted.perturbation is perturbation and self.mode == mode
 
-    def missed(self) -> list[Slot]:
-        """After the first look: the slots that it did not ask for; they are to be moved from now on."""
+    def missed(self) -> list[Slot] | None:
+        """After the first look: the slots that it did not ask for; they are to be moved from now on. Else None."""
         if self._looked:
-            return []
+            return None
         self._looked = True
         slots, seen = self.shifted.slots, self.shifted.seen
         self.shifted = Shifted([slot for slot in slots if slot.index in seen], self.shifted.perturbation)

@@ -1,0 +1,38 @@
+"""``hydra/sweeper=search``: Optuna's sweeper, with the best setting printed and no trial able to stop the search."""
+
+from pathlib import Path
+from typing import Any
+
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf
+
+
+class SearchSweeper(Sweeper):
+    """Hands everything to the plugin ``hydra-optuna-sweeper``; takes its arguments."""
+
+    def __init__(self, **settings: Any):
+        import optuna
+        from hydra_plugins.hydra_optuna_sweeper.optuna_sweeper import OptunaSweeper
+
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self._optuna = OptunaSweeper(**settings)
+        self._results = Path()
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self._results = Path(config.hydra.sweep.dir) / "optimization_results.yaml"
+        self._optuna.setup(hydra_context=hydra_context, task_function=task_function, config=config)
+
+    def sweep(self, arguments: list[str]) -> Any:
+        from zobench.errors import SweepFailed
+
+        self._results.unlink(missing_ok=True)
+        try:
+            self._optuna.sweep(arguments)
+        except ValueError as error:
+            if "No trials are completed" in str(error):
+                raise SweepFailed("no trial of the search gave a result; their records say why") from None
+            raise
+        best = OmegaConf.load(self._results)
+        setting = " ".join(f"{key}={value}" for key, value in best.best_params.items())
+        print(f"best dev metric {best.best_value:.3f}: {setting}\nwritten: {self._results}")

@@ -1,0 +1,1 @@
+"""The parts of ``scripts/endure.py``: cells on disk, launchers, disturbances."""

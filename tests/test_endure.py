@@ -1,0 +1,18 @@
+"""A sweep killed at random moments and continued has the results of one that nobody disturbed: scripts/endure.py."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import zobench
+
+ROOT = Path(zobench.__file__).resolve().parent.parent
+
+
+def test_the_short_form(tmp_path):
+    command = [sys.executable, str(ROOT / "scripts" / "endure.py"), "--short", "--out", str(tmp_path)]
+    found = subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
+    assert found.returncode == 0, found.stdout + found.stderr
+    assert "4 of 4 finished, 4 equal, 0 touched" in found.stdout
+    assert "3 kills" in found.stdout

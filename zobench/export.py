@@ -1,0 +1,105 @@
+"""``python -m zobench.export RUN DIR``: a run's model in Hugging Face format, or its LoRA adapter in peft's."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from zobench.rebuild import Rebuilt
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The exit code: 0, 1 if the model cannot be had or written, 2 for wrong arguments."""
+    asked = _parser().parse_args(arguments)
+    from zobench.console import Console
+    from zobench.errors import ConfigError, UserError
+    from zobench.rebuild import rebuild
+
+    console = Console()
+    try:
+        _refuse_full(asked.folder)
+        found = rebuild(asked.run, asked.step, console, device=asked.device)
+        if found.expected not in (None, found.checksum):
+            console.say(f"the weights are not bit for bit those of the run: {found.checksum}, not {found.expected}")
+        (write_adapter if asked.adapter else write_model)(found, asked.folder)
+    except (UserError, OSError) as error:
+        print(f"zobench.export: {error}", file=sys.stderr)
+        return 2 if isinstance(error, ConfigError) else 1
+    console.say(f"written: {asked.folder}, {'the adapter' if asked.adapter else 'the model'} after step {found.step}")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m zobench.export", description="A run's model for other programs.")
+    parser.add_argument("run", type=Path, metavar="RUN", help="a run's directory")
+    parser.add_argument("folder", type=Path, metavar="DIR", help="a new or empty folder")
+    parser.add_argument("--step", default="best", metavar="STEP", help="best (the default), last or a number")
+    parser.add_argument("--adapter", action="store_true", help="of tuning=lora: the adapter alone, in peft's format")
+    parser.add_argument("--device", help="auto, cpu, cuda or cuda:N; the run's, unless given")
+    return parser
+
+
+def _refuse_full(folder: Path) -> None:
+    from zobench.errors import ConfigError
+
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError(f"{folder}: is there already; give a new or empty folder")
+
+
+def write_model(found: "Rebuilt", folder: Path) -> None:
+    """Model and tokenizer in Hugging Face format; LoRA is merged into the weights it adapts."""
+    from zobench.models.tuning import merge_lora
+
+    merge_lora(found.model)
+    found.loaded.model.save_pretrained(folder)
+    found.loaded.tokenizer.save_pretrained(folder)
+    _write_origin(found, folder)
+
+
+def write_adapter(found: "Rebuilt", folder: Path) -> None:
+    """``adapter_config.json`` and ``adapter_model.safetensors``, as ``peft.PeftModel.from_pretrained`` reads them.
+
+    Raises:
+        ConfigError: if the run did not tune by LoRA.
+    """
+    from safetensors.torch import save_file
+
+    from zobench.errors import ConfigError
+    from zobench.models.tuning import LoRA, LoRALinear
+
+    if not isinstance(found.tuning, LoRA):
+        raise ConfigError(f"--adapter: the run has tuning={found.summary['tuning']}, not lora; leave --adapter out")
+    adapted = {name: m for name, m in found.model.named_modules() if isinstance(m, LoRALinear)}
+    tensors: dict[str, Tensor] = {}
+    for name, module in adapted.items():
+        for part, tensor in (("lora_A", module.lora_a), ("lora_B", module.lora_b)):
+            tensors[f"base_model.model.{name}.{part}.weight"] = tensor.detach().cpu().contiguous()
+    settings = {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": found.loaded.model.name_or_path,
+        "r": found.tuning.r,
+        "lora_alpha": found.tuning.alpha,
+        "lora_dropout": 0.0,
+        "bias": "none",
+        "target_modules": sorted(adapted),
+        "inference_mode": True,
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "adapter_config.json").write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
+    save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    _write_origin(found, folder)
+
+
+def _write_origin(found: "Rebuilt", folder: Path) -> None:
+    """Where the weights come from: the run's row, in ``zobench.json``."""
+    origin = {"step": found.step, "weights_checksum": found.checksum, "run": found.summary}
+    (folder / "zobench.json").write_text(json.dumps(origin, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

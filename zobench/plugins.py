@@ -1,0 +1,75 @@
+"""Hydra plugins that come with extras: which choice needs which, and what to type when it is not installed."""
+
+from collections.abc import Iterable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+import yaml
+
+from zobench.errors import ConfigError, nearest
+
+#: group → option of a Hydra plugin → (module that must be there, extra of zobench that brings it)
+_PLUGINS: dict[str, dict[str, tuple[str, str]]] = {
+    "hydra/launcher": {
+        "basic": ("", ""),
+        "joblib": ("hydra_plugins.hydra_joblib_launcher", "joblib"),
+        "submitit_local": ("hydra_plugins.hydra_submitit_launcher", "slurm"),
+        "submitit_slurm": ("hydra_plugins.hydra_submitit_launcher", "slurm"),
+        "ray": ("hydra_plugins.hydra_ray_launcher", "ray"),
+    },
+    "hydra/sweeper": {
+        "basic": ("", ""),
+        "zobench": ("", ""),
+        "optuna": ("hydra_plugins.hydra_optuna_sweeper", "search"),
+    },
+}
+
+
+def check_plugin(group: str, option: str, folders: Iterable[Path]) -> None:
+    """Refuse an option of one of Hydra's own groups that is misspelt or whose plugin is not installed.
+
+    Args:
+        group: e.g. ``hydra/launcher``; groups that need no plugin pass.
+        folders: where options are defined; an option counts as the plugin's that its ``defaults`` name.
+
+    Raises:
+        ConfigError: with the command that installs it, or the nearest option there is.
+    """
+    plugins = _PLUGINS.get(group)
+    if plugins is None:
+        return
+    presets = {path.stem: path for folder in reversed(list(folders)) for path in (folder / group).glob("*.yaml")}
+    if option not in {*presets, *plugins}:
+        near = nearest(option, {*presets, *plugins})
+        if near is None:
+            return  # a plugin of the user's; Hydra says if there is none
+        known = ", ".join(sorted({*presets, *plugins}))
+        raise ConfigError(
+            f"{group}={option}: no such {group}; did you mean {group}={near}?\n{group} is one of: {known}"
+        )
+    module, extra = plugins.get(_base(option, presets), ("", ""))
+    if module and not (find_spec("hydra_plugins") and find_spec(module)):
+        raise ConfigError(f"{group}={option}: its Hydra plugin is not installed; pip install 'zobench[{extra}]'")
+
+
+def _base(option: str, presets: dict[str, Path]) -> str:
+    """The option of a plugin on which a preset builds."""
+    while option in presets:
+        defaults = (yaml.safe_load(presets[option].read_text(encoding="utf-8")) or {}).get("defaults", [])
+        named = [entry for entry in defaults if isinstance(entry, str) and entry not in ("_self_", option)]
+        if not named:
+            break
+        option = named[0]
+    return option
+
+
+def with_search(arguments: Sequence[str]) -> list[str]:
+    """``search=<method>`` is a multirun with the sweeper ``search``, unless another is named."""
+    found = list(arguments)
+    if not any(a.startswith("search=") and a not in ("search=", "search=null") for a in found):
+        return found
+    if not {"-m", "--multirun"} & set(found):
+        found.insert(0, "--multirun")
+    if not any(a.startswith("hydra/sweeper=") for a in found):
+        found.append("hydra/sweeper=search")
+    return found

@@ -1,0 +1,50 @@
+"""The registry of the papers' headline claims, read from claims.yaml."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+_FILE = Path(__file__).parent / "claims.yaml"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One claim, and what it takes to test it.
+
+    Args:
+        says: the claim in a sentence.
+        paper, source: arXiv id, and where the number comes from.
+        method, against: the two sides, named as in the published numbers.
+        measure: a key of ``MEASURES``.
+        claimed: the size in the measure's unit; 0: no difference; None: better, by an unknown amount.
+        margin: with ``claimed: 0``, how far apart the two may be, in the measure's unit.
+        models, tasks, tuning: the paper's settings; no others test the claim. ``tasks: any``: every task.
+        commands: what to run; ``commands`` and then ``python -m zobench.report runs --claims``.
+    """
+
+    name: str
+    says: str
+    paper: str
+    source: str
+    method: str
+    against: str
+    measure: str
+    claimed: float | None
+    models: list[str]
+    tasks: list[str] | str
+    tuning: str
+    commands: list[str]
+    margin: float | None = None
+
+    def is_of(self, cell: dict[str, Any]) -> bool:
+        """Whether runs with these settings are at the paper's model, task and tuning, on the real data."""
+        task = self.tasks == "any" or cell["task"] in self.tasks
+        real = cell["data"] in ("hub", "local")
+        return task and real and cell["model"] in self.models and cell["tuning"] == self.tuning
+
+
+def registry() -> list[Claim]:
+    """Every claim, in the order of the file."""
+    return [Claim(**entry) for entry in yaml.safe_load(_FILE.read_text(encoding="utf-8"))]

@@ -1,0 +1,110 @@
+"""The dry run: what would run, grouped, with what it is likely to cost."""
+
+from collections.abc import Iterable, Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from zobench.sweep.estimate import ASSUMPTIONS, Cost, Costs
+from zobench.sweep.launch import to_run
+from zobench.sweep.overview import Overview
+from zobench.sweep.plan import Cell
+
+_IN_TABLE = ("model", "method", "task")
+
+
+def show(overview: Overview, costs: Costs, console: Console, *, retry_failed: bool) -> None:
+    """Print the table, the totals and, where a number is by rule of thumb, the rule."""
+    left = {cell.directory for cell in to_run(overview, retry_failed=retry_failed)}
+    table = Table("model", "method", "tasks", "settings")
+    for title in ("cells", "to run", "hours", "GiB a cell"):
+        table.add_column(title, justify="right")
+    everything: list[Cost] = []
+    varied = _varied(overview.cells)
+    for cells in _groups(overview.cells):
+        wanted = [cell for cell in cells if cell.directory in left]
+        found = [costs.of(cell) for cell in wanted]
+        everything += found
+        tasks = ",".join(dict.fromkeys(cell.choice("task") for cell in cells))
+        names = cells[0].choice("model"), cells[0].choice("method"), tasks
+        table.add_row(*names, _settings(cells, varied), str(len(cells)), str(len(wanted)), _hours(found), _gib(found))
+    if console.is_terminal:
+        console.print(table)
+    else:
+        _plain(table, console)
+    lines = [f"{overview.line()}; {len(left):,} would run", *_totals(everything), *overview.failures()]
+    if any(cost.rough and cost.gib is not None for cost in everything):
+        lines.append(ASSUMPTIONS)
+    for line in lines:
+        console.print(line, markup=False, soft_wrap=True)
+
+
+def _groups(cells: Iterable[Cell]) -> list[list[Cell]]:
+    """Cells of one line, model and method, in the order of the grid."""
+    found: dict[tuple[object, ...], list[Cell]] = {}
+    for cell in cells:
+        found.setdefault((cell.line, cell.choice("model"), cell.choice("method")), []).append(cell)
+    return list(found.values())
+
+
+def _varied(cells: Sequence[Cell]) -> set[str]:
+    """Keys that do not have the same value in every cell."""
+    values: dict[str, set[str]] = {}
+    for cell in cells:
+        for override in cell.overrides:
+            key, _, value = override.partition("=")
+            values.setdefault(key, set()).add(value)
+    common = set.intersection(*({o.partition("=")[0] for o in cell.overrides} for cell in cells)) if cells else set()
+    return {key for key, found in values.items() if len(found) > 1 or key not in common} - set(_IN_TABLE)
+
+
+def _settings(cells: Sequence[Cell], varied: set[str]) -> str:
+    """``method.lr=1e-7,1e-6 seed=0,1,2``."""
+    found: dict[str, dict[str, None]] = {}
+    for cell in cells:
+        for override in cell.overrides:
+            key, _, value = override.partition("=")
+            if key in varied:
+                found.setdefault(key, {})[value] = None
+    return " ".join(f"{key}={','.join(values)}" for key, values in found.items())
+
+
+def _totals(costs: Sequence[Cost]) -> list[str]:
+    lines = []
+    for gpu, name in ((True, "GPU"), (False, "CPU")):
+        own = [cost for cost in costs if cost.gpu == gpu]
+        peaks = [cost.gib for cost in own if cost.gib is not None]
+        memory = f"; up to {max(peaks):.1f} GiB a cell, {sum(peaks):,.0f} GiB all at once" if peaks else ""
+        if own:
+            lines.append(f"{len(own):,} cells on a {name}: {_hours(own)} {name}-hours{memory}")
+    unknown = sum(cost.seconds is None for cost in costs)
+    if unknown:
+        why = "their model's size is not known, or frozen layers are computed once"
+        lines.append(f"no hours for {unknown:,} cells before one like them has run: {why}")
+    return lines
+
+
+def _hours(costs: Sequence[Cost]) -> str:
+    known = [cost.seconds for cost in costs if cost.seconds is not None]
+    if not known:
+        return "?" if costs else ""
+    hours = sum(known) / 3600
+    return _mark(costs) + (f"{hours:,.0f}" if hours >= 10 else f"{hours:.2g}")
+
+
+def _gib(costs: Sequence[Cost]) -> str:
+    known = [cost.gib for cost in costs if cost.gib is not None]
+    return f"{_mark(costs)}{max(known):.1f}" if known else ("?" if costs else "")
+
+
+def _mark(costs: Sequence[Cost]) -> str:
+    return "~" if any(cost.rough for cost in costs) else ""
+
+
+def _plain(table: Table, console: Console) -> None:
+    """The table with its columns padded and nothing cut."""
+    columns = [[str(column.header), *map(str, column.cells)] for column in table.columns]
+    widths = [max(map(len, column)) for column in columns]
+    for row in zip(*columns, strict=True):
+        line = "  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True))
+        console.print(line.rstrip(), markup=False, soft_wrap=True)

@@ -1,0 +1,80 @@
+"""Grids: tables of runs as YAML files. A table is a union of products, one line each."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from zobench.conf_dir import conf_dir
+from zobench.errors import ConfigError, nearest
+from zobench.frontdoor import describe
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Lines of overrides, commas and all, as behind ``--multirun``.
+
+    Attributes:
+        common: overrides of every line; a line's own win.
+    """
+
+    name: str
+    description: str
+    common: tuple[str, ...]
+    lines: tuple[tuple[str, ...], ...]
+
+    def arguments(self, extra: Sequence[str] = ()) -> list[list[str]]:
+        """Each line in full; ``extra`` wins over all."""
+        return [[*self.common, *line, *extra] for line in self.lines]
+
+
+def named(folders: Sequence[Path] = ()) -> dict[str, Path]:
+    """The grids that ship with zobench, and those in the folder ``sweep`` of other configuration folders."""
+    found = [path for folder in (conf_dir(), *folders) for path in sorted((folder / "sweep").glob("*.yaml"))]
+    return {path.stem: path for path in found}
+
+
+def find(name: str, folders: Sequence[Path] = ()) -> Grid:
+    """A grid by its name, or by the path of a YAML file.
+
+    Raises:
+        ConfigError: if there is none, or the file is not a grid.
+    """
+    known = named(folders)
+    path = known.get(name, Path(name))
+    if not path.is_file():
+        near = nearest(name, known)
+        hint = f"; did you mean {near}?" if near else ""
+        raise ConfigError(
+            f"{name}: no such grid{hint}\na grid is one of {', '.join(known)}, or the path of a YAML file like "
+            f"{conf_dir() / 'sweep' / 'smoke.yaml'}"
+        )
+    return _read(path)
+
+
+def _read(path: Path) -> Grid:
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not YAML: {error}") from None
+    if not isinstance(content, Mapping) or not content.get("lines"):
+        raise ConfigError(f"{path}: a grid needs lines, such as\nlines:\n  - method=mezo,loren seed=0,1,2")
+    for key in content:
+        if key not in ("common", "lines"):
+            raise ConfigError(f"{path}: {key}: no such key of a grid; it has common and lines")
+    lines = content["lines"]
+    if not isinstance(lines, list):
+        raise ConfigError(f"{path}: lines: expected a list, each entry with - in front")
+    common = _words(path, content.get("common") or "")
+    return Grid(path.stem, describe(path), common, tuple(_words(path, line) for line in lines))
+
+
+def _words(path: Path, line: object) -> tuple[str, ...]:
+    if not isinstance(line, str):
+        raise ConfigError(f"{path}: {line}: expected text such as method=mezo seed=0,1,2")
+    try:
+        return tuple(shlex.split(line))
+    except ValueError as error:
+        raise ConfigError(f"{path}: {line}: {error}") from None

@@ -1,0 +1,84 @@
+"""Running what is left of a sweep, through any of Hydra's launchers."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.plugins.launcher import Launcher
+from rich.console import Console
+
+from zobench.errors import RunBusy, SweepFailed
+from zobench.sweep.estimate import Costs
+from zobench.sweep.overview import Overview
+from zobench.sweep.plan import Cell
+
+
+def to_run(overview: Overview, *, retry_failed: bool) -> list[Cell]:
+    """Cells that are not started or were stopped, failed ones if asked for, any with ``overwrite=true``."""
+    wanted = {"waiting", "interrupted"} | ({"failed"} if retry_failed else set())
+    return [
+        cell
+        for cell, found in zip(overview.cells, overview.states, strict=True)
+        if found.name in wanted or (cell.get("overwrite") and found.name != "running")
+    ]
+
+
+def run(
+    cells: Sequence[Cell],
+    launcher: Launcher,
+    *,
+    retry_failed: bool,
+    batch: int | None,
+    costs: Costs,
+    retry: str,
+) -> list[JobReturn]:
+    """Launch what is left, then show how the sweep stands, however it ends.
+
+    Args:
+        batch: cells handed to the launcher at a time; None for all.
+        retry: what a user adds to have failed cells run again.
+
+    Raises:
+        SweepFailed: if cells failed, now or before, or were stopped; names them and why.
+    """
+    console = Console(highlight=False)
+    before = Overview(cells)
+    left = to_run(before, retry_failed=retry_failed)
+    console.print(f"sweep of {before.line()}; {len(left):,} to run", markup=False, soft_wrap=True)
+    returns: list[JobReturn] = []
+    errors: dict[Path, str] = {}
+    trouble = ""
+    try:
+        for start in range(0, len(left), batch or max(1, len(left))):
+            part = left[start : start + (batch or len(left))]
+            found = launcher.launch([list(cell.overrides) for cell in part], initial_job_idx=start)
+            returns += found
+            errors |= _errors(part, found)
+    except Exception as error:  # a launcher that lost a job gives none of its results back; the records have them
+        trouble = f"; the launcher gave up: {type(error).__name__}: {error}"
+    finally:
+        after = Overview(cells, errors)
+        after.show(console, costs, failures=False)
+    _raise_for(after, retry, trouble)
+    return returns
+
+
+def _errors(cells: Sequence[Cell], returns: Sequence[JobReturn]) -> dict[Path, str]:
+    """Why jobs failed, except that another process had the cell already."""
+    return {
+        cell.directory: str(found._return_value)
+        for cell, found in zip(cells, returns, strict=True)
+        if found.status == JobStatus.FAILED and not isinstance(found._return_value, RunBusy)
+    }
+
+
+def _raise_for(overview: Overview, retry: str, trouble: str) -> None:
+    failed, unfinished = overview.counts["failed"], len(overview.of("interrupted", "waiting"))
+    found = []
+    if failed:
+        lines = "\n".join(overview.failures())
+        found.append(f"{failed} of {len(overview.cells)} cells failed; add {retry} to run them again\n{lines}")
+    if unfinished or trouble:
+        found.append(f"{unfinished} cells were stopped or not started{trouble}; the same command goes on with them")
+    if found:
+        raise SweepFailed("\n".join(found))

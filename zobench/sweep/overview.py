@@ -1,0 +1,168 @@
+"""How a sweep stands: a table by method and task, what runs, what failed, and when it will be done."""
+
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from zobench.sweep import state
+from zobench.sweep.estimate import Cost, Costs, budget
+from zobench.sweep.plan import Cell
+from zobench.sweep.state import STATES, State
+
+_LOOK_EVERY_S = 2.0
+_PLAIN_EVERY_S = 30.0
+_FAILURES_SHOWN = 20
+_RUNNING_SHOWN = 20
+
+
+class Overview:
+    """The states of all cells at one moment.
+
+    Args:
+        errors: of cells that failed before they had a record, by directory.
+    """
+
+    def __init__(self, cells: Sequence[Cell], errors: Mapping[Path, str] | None = None):
+        self.cells = list(cells)
+        self.states = [_state(cell, errors or {}) for cell in self.cells]
+        self.counts = Counter(found.name for found in self.states)
+
+    def of(self, *names: str) -> list[tuple[Cell, State]]:
+        """The cells in some states."""
+        return [(c, s) for c, s in zip(self.cells, self.states, strict=True) if s.name in names]
+
+    def line(self) -> str:
+        """``12 cells: 10 finished, 2 waiting``."""
+        found = ", ".join(f"{self.counts[name]} {name}" for name in STATES if self.counts[name])
+        return f"{_cells(len(self.cells))}: {found or 'none'}"
+
+    def failures(self, shown: int = _FAILURES_SHOWN) -> list[str]:
+        """A line for each failed cell."""
+        failed = self.of("failed")
+        lines = [f"failed: {cell.directory}: {' '.join(found.reason.split())}" for cell, found in failed[:shown]]
+        return lines + ([f"... and {len(failed) - shown} more"] if len(failed) > shown else [])
+
+    def seconds_left(self, costs: Costs) -> float | None:
+        """Until the sweep is done, if as many cells run at a time as now; None if a cell's cost is unknown.
+
+        Cells that run now say how long they take; where the others' costs are rough, they are corrected by that.
+        """
+        running = [(costs.of(cell).seconds, _progress(cell)) for cell, _ in self.of("running")]
+        seen = [(cost, now.seconds / now.fraction) for cost, now in running if now.fraction]
+        paces = [whole / cost for cost, whole in seen if cost]
+
+        def expected(cost: Cost) -> float | None:
+            if cost.seconds is None:
+                return fmean(whole for _, whole in seen) if seen else None
+            return cost.seconds * fmean(paces) if cost.rough and paces else cost.seconds
+
+        left = [now.seconds_left if now.fraction else cost for cost, now in running]
+        for cell, found in self.of("interrupted", "waiting"):
+            whole = expected(costs.of(cell))
+            left.append(None if whole is None else whole * (1 - _progress(cell).fraction if found.row else 1))
+        known = [seconds for seconds in left if seconds is not None]
+        return sum(known) / max(1, len(running)) if len(known) == len(left) else None
+
+    def lines(self, costs: Costs) -> list[str]:
+        """For a log: the counts and what runs."""
+        return [self._headline(costs), *(f"running: {' '.join(words)}" for words in self._running())]
+
+    def rich(self, costs: Costs) -> Group:
+        """For a terminal: the same as tables."""
+        parts: list[Any] = [self._table()]
+        running = self._running()
+        if running:
+            table = Table("running", "progress", "loss", "left")
+            for words in running:
+                table.add_row(*words)
+            parts.append(table)
+        return Group(*parts, Text(self._headline(costs)))
+
+    def show(self, console: Console, costs: Costs, *, failures: bool = True) -> None:
+        """Tables on a terminal, plain lines elsewhere, and below them what failed."""
+        if console.is_terminal:
+            console.print(self.rich(costs))
+        for line in [] if console.is_terminal else self.lines(costs):
+            console.print(line, markup=False, soft_wrap=True)
+        for line in self.failures() if failures else []:
+            console.print(line, markup=False, soft_wrap=True)
+
+    def _headline(self, costs: Costs) -> str:
+        left = self.seconds_left(costs)
+        if not left:
+            return self.line()
+        if self.counts["running"]:
+            return f"{self.line()}; done in about {duration(left)}"
+        rough = any(costs.of(cell).rough for cell, _ in self.of("interrupted", "waiting"))
+        return f"{self.line()}; {'roughly' if rough else 'about'} {duration(left)} of work left"
+
+    def _table(self) -> Table:
+        shown = [name for name in STATES if self.counts[name]]
+        rows: dict[tuple[str, str, str], Counter[str]] = {}
+        for cell, found in zip(self.cells, self.states, strict=True):
+            key = (cell.choice("model"), cell.choice("task"), cell.choice("method"))
+            rows.setdefault(key, Counter())[found.name] += 1
+        table = Table("model", "task", "method")
+        for name in shown:
+            table.add_column(name, justify="right")
+        for key, counts in rows.items():
+            table.add_row(*key, *(str(counts[name] or "") for name in shown))
+        return table
+
+    def _running(self) -> list[list[str]]:
+        found = []
+        for cell, _ in self.of("running")[:_RUNNING_SHOWN]:
+            now = _progress(cell)
+            loss = "-" if now.loss is None else f"loss {now.loss:.4f}"
+            left = "-" if now.seconds_left is None else f"{duration(now.seconds_left)} left"
+            found.append([cell.settings["out"], f"step {now.step}, {now.fraction:.0%}", loss, left])
+        return found
+
+
+def watch(cells: Sequence[Cell], costs: Costs, console: Console) -> None:
+    """Show the sweep until nothing is left to run: live on a terminal, now and then in lines elsewhere."""
+    overview = Overview(cells)
+    with Live(console=console, auto_refresh=False) if console.is_terminal else nullcontext() as live:
+        while True:
+            if live is None:
+                overview.show(console, costs)
+            else:
+                live.update(Group(overview.rich(costs), *map(Text, overview.failures())), refresh=True)
+            if not overview.of("running", "interrupted", "waiting"):
+                return
+            time.sleep(_PLAIN_EVERY_S if live is None else _LOOK_EVERY_S)
+            overview = Overview(cells)
+
+
+def _state(cell: Cell, errors: Mapping[Path, str]) -> State:
+    found = state.read(cell.directory)
+    if cell.directory in errors and found.name in ("interrupted", "waiting"):
+        return State("failed", found.row | {"reason": errors[cell.directory]})
+    return found
+
+
+def _progress(cell: Cell) -> state.Progress:
+    return state.progress(cell.directory, budget(cell))
+
+
+def _cells(n: int) -> str:
+    return f"{n:,} cell" + "s" * (n != 1)
+
+
+def duration(seconds: float) -> str:
+    """``45 s``, ``12 min``, ``3.4 h``, ``5.1 days``."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    if seconds < 100 * 60:
+        return f"{seconds / 60:.0f} min"
+    hours = seconds / 3600
+    return f"{hours:.1f} h" if hours < 100 else f"{hours / 24:.1f} days"

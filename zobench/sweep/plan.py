@@ -1,0 +1,162 @@
+"""From lines of overrides to cells: what each would run, and where its record lies."""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from zobench import config
+from zobench.errors import ConfigError, UserError
+from zobench.frontdoor import FrontDoor
+from zobench.sweep.compose import Family, Load, single_values
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a table.
+
+    Attributes:
+        overrides: what ``python -m zobench`` would be given.
+        line: number of the grid's line that it comes from, from 0.
+        settings: the resolved configuration.
+    """
+
+    overrides: tuple[str, ...]
+    line: int
+    signature: str
+    settings: dict[str, Any]
+
+    @property
+    def directory(self) -> Path:
+        return Path(self.settings["runs_dir"]) / self.settings["out"]
+
+    def choice(self, group: str) -> str:
+        return str(self.settings["choices"][group])
+
+    def get(self, path: str) -> Any:
+        """A setting by its dotted name; None if there is none."""
+        node: Any = self.settings
+        for part in path.split("."):
+            node = node.get(part) if isinstance(node, dict) else None
+        return node
+
+
+class Planner:
+    """Expands lines with Hydra's grammar.
+
+    Args:
+        load: Hydra's composition of a list of overrides, the node ``hydra`` included.
+        folders: configuration folders, zobench's first.
+        config_loader: for ``glob(...)`` in overrides.
+    """
+
+    def __init__(self, load: Load, folders: Sequence[Path], config_loader: Any = None):
+        self._load, self._folders = load, list(folders)
+        self._door = FrontDoor(folders)
+        self._parser = OverridesParser.create(config_loader=config_loader)
+        self._parsed = cache(self._parser.parse_override)
+        self._families: dict[tuple[str, ...], Family] = {}
+
+    def cells(self, lines: Sequence[Sequence[str]]) -> list[Cell]:
+        """The cells of all lines, each once, in the order of the lines.
+
+        Raises:
+            ConfigError: for a line that cannot be composed, or a setting that is out of range; names the line.
+        """
+        found: dict[Path, Cell] = {}
+        for number, line in enumerate(lines):
+            try:
+                self._door.check(list(line))
+                own = list(self._expand(list(line), number))
+                self._check(own)
+            except (UserError, HydraException, OmegaConfBaseException) as error:
+                where = f"line {number + 1}, {' '.join(line)}:\n" if len(lines) > 1 else ""
+                raise ConfigError(f"{where}{error}") from error
+            for cell in own:
+                found.setdefault(cell.directory, cell)
+        return list(found.values())
+
+    def _expand(self, line: list[str], number: int) -> Iterator[Cell]:
+        overrides = {o.get_key_element(): o for o in self._parser.parse_overrides(line)}
+        nodes = [group for group in self._door.groups if group in self._family(()).base.raw]
+        single = {key for key, o in overrides.items() if self._is_single(o, nodes)}
+        single -= {key for key in single if any(_overlap(key, other, nodes) for other in overrides if other != key)}
+        fixed = [o for key, o in overrides.items() if key not in single]
+        for shared in itertools.product(*map(_texts, fixed)):
+            presets = self._family(shared).base.params
+            added = [f"{key}={value}" for key, value in presets.items() if key not in overrides]
+            rest = [o for key, o in overrides.items() if key in single]
+            if added:
+                yield from self._expand([*shared, *added, *(o.input_line or "" for o in rest)], number)
+                continue
+            for own in itertools.product(*map(_texts, rest)):
+                yield self._cell(shared, own, nodes, number)
+
+    def _is_single(self, override: Override, nodes: list[str]) -> bool:
+        """Whether it gives options to a group with a node of its own, or values to a key, and nothing else."""
+        key, values = override.get_key_element(), single_values(override)
+        if key in self._door.groups:
+            return key in nodes and values is not None and all(isinstance(value, str) for value in values)
+        return values is not None
+
+    def _cell(self, shared: tuple[str, ...], own: tuple[str, ...], nodes: list[str], number: int) -> Cell:
+        parsed = {o.get_key_element(): o.value() for o in map(self._parsed, own)}
+        groups = {key: str(value) for key, value in parsed.items() if key in nodes}
+        values = {key: value for key, value in parsed.items() if key not in nodes}
+        overrides = (*shared, *own)
+        signature, settings = self._family(shared).settled(groups, values, overrides)
+        return Cell(overrides, number, signature, settings)
+
+    def _family(self, fixed: tuple[str, ...]) -> Family:
+        if fixed not in self._families:
+            self._families[fixed] = Family(self._load, fixed)
+        return self._families[fixed]
+
+    def _check(self, cells: list[Cell]) -> None:
+        """Types and ranges; of cells that differ in values seen before, the first."""
+        seen: set[str] = set()
+        for cell in cells:
+            if not seen.issuperset(cell.overrides):
+                seen.update(cell.overrides)
+                config.check_settings(OmegaConf.create(cell.settings), self._folders)
+
+
+def _texts(override: Override) -> list[str]:
+    """An override's values one by one, each as an override."""
+    if not override.is_sweep_override():
+        return [override.input_line or ""]
+    return [line[0] for line in BasicSweeper.split_arguments([override], None)[0]]
+
+
+def _overlap(key: str, other: str, groups: Sequence[str]) -> bool:
+    """Whether two keys are of one node, as ``lens`` and ``lens.every``; a group and a key of its option are not."""
+    shorter, longer = sorted((key.lstrip("+~"), other.lstrip("+~")), key=len)
+    return shorter == longer or (longer.startswith(f"{shorter}.") and shorter not in groups)
+
+
+def select(cells: Sequence[Cell], conditions: Sequence[str]) -> list[Cell]:
+    """The cells that meet all conditions, such as ``method=mezo,loren`` or ``seed=0``.
+
+    Raises:
+        ConfigError: for a condition that is malformed, or that no cell meets.
+    """
+    kept, parser = list(cells), OverridesParser.create()
+    for condition in conditions:
+        key, equals, wanted = condition.partition("=")
+        values = {str(cell.get(f"choices.{key}") or cell.get(key)) for cell in kept}
+        if not equals or values == {"None"}:
+            raise ConfigError(f"{condition}: expected KEY=VALUE[,VALUE] of a group or a setting, such as method=mezo")
+        accepted = {str(parser.parse_override(f"x={word}").value()) for word in wanted.split(",")}
+        kept = [cell for cell in kept if str(cell.get(f"choices.{key}") or cell.get(key)) in accepted]
+        if not kept:
+            raise ConfigError(f"{condition}: no cell left; {key} is one of {', '.join(sorted(values))}")
+    return kept
