@@ -112,7 +112,11 @@ def test_another_base_model_is_found_out(mezo, tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
-    [(["nowhere"], 1, "no config.yaml there"), (["--step", "worst"], 2, "expected best, last or a number")],
+    [
+        (["nowhere"], 1, "no config.yaml there"),
+        (["--step", "worst"], 2, "expected best, last or a number"),
+        (["--step", "9"], 2, "the run has 8 steps"),
+    ],
 )
 def test_wrong_arguments(mezo, capsys, arguments, code, said):
     assert replay.main(arguments if code == 1 else [str(mezo), *arguments]) == code

@@ -93,6 +93,8 @@ def _step(step: str, summary: dict[str, Any]) -> int:
         state = summary.get("state", "not there")
         said = "it has none yet" if step in known else "expected best, last or a number"
         raise ConfigError(f"step={step}: {said}; the run is {state}, best {known['best']}, last {known['last']}")
+    if found > (known["last"] or found):
+        raise ConfigError(f"step={step}: the run has {known['last']} steps")
     return found
 
 
