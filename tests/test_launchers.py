@@ -135,6 +135,19 @@ def test_a_stopped_sweep_stops_its_workers_first(tmp_path, undisturbed):
     assert {r["restarts"] for r in assert_same(tmp_path, undisturbed)} == {1}
 
 
+def test_a_killed_cell_leaves_its_sibling_alone(tmp_path, undisturbed):
+    """SIGTERM to one process of joblib: the other cell is finished, and the sweep says what happened."""
+    process = sweep(tmp_path, "hydra/launcher=joblib", "seed=0,1")
+    wait_for(lambda: sum(steps_of(directory) > 10 for directory in directories(tmp_path)) == 2)
+    first, second = directories(tmp_path)
+    os.kill(holder(first / ".lock"), signal.SIGTERM)
+    assert process.wait(timeout=90) == 1
+    assert [row(first)["state"], row(second)["state"]] == ["interrupted", "finished"]
+    said = (tmp_path / "log").read_text()
+    assert "a cell was interrupted by SIGTERM; the same command goes on" in said
+    assert "Traceback" not in said
+
+
 def test_submitit_resubmits_a_warned_cell(tmp_path, undisturbed):
     """SIGUSR2 to the cell's process, as a cluster sends it: first the checkpoint, then submitit's turn."""
     process = sweep(tmp_path, "hydra/launcher=local", "seed=0")

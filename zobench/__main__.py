@@ -38,8 +38,11 @@ def main() -> None:
         hand_over(str(error))
         sys.exit(130)
     except Exception as error:
-        if type(error).__module__.split(".")[0] in ("hydra", "omegaconf"):
+        package = type(error).__module__.split(".")[0]
+        if package in ("hydra", "omegaconf"):
             sys.exit(_complain(error))
+        if package in ("joblib", "submitit"):  # a process or a job that died
+            sys.exit(_complain(error, 1))
         raise
 
 

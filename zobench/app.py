@@ -13,6 +13,7 @@ from zobench import config
 from zobench.conf_dir import conf_dir
 from zobench.errors import ConfigError, RunBusy, UserError, complain
 from zobench.requeue import hand_over
+from zobench.workers import is_worker
 
 config.register()
 
@@ -32,6 +33,8 @@ def main(cfg: DictConfig) -> float | None:
         complain(error)
         sys.exit(2 if isinstance(error, ConfigError) else 1)
     except KeyboardInterrupt as error:
+        if is_worker():
+            raise UserError(f"a cell was interrupted by {error}; the same command goes on") from None
         again = "the same command without overwrite=true" if cfg.overwrite else "the same command"
         complain(f"interrupted; {again} goes on from the last checkpoint")
         hand_over(str(error))

@@ -15,6 +15,18 @@ _FIRST_SPEAKS_S = 2.0
 class UserError(Exception):
     """Printed as it is, without a traceback."""
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """As it is, without ``__init__``: an error reaches the sweep from the process of its cell."""
+        return _rebuilt, (type(self), self.args, vars(self))
+
+
+def _rebuilt(kind: type[UserError], arguments: tuple[Any, ...], values: dict[str, Any]) -> UserError:
+    base = kind.__base__ or kind  # of two, the one whose memory layout it has
+    error = base.__new__(kind, *arguments)
+    error.args = arguments
+    vars(error).update(values)
+    return error
+
 
 class ConfigError(UserError):
     """The configuration is not well-formed; exit code 2."""

@@ -28,9 +28,10 @@ def at_work() -> Iterator[None]:
     Raises:
         KeyboardInterrupt: if the sweep that this process works for was told to stop.
     """
+    _, _, path = os.environ.get(_VARIABLE, "").partition(":")
     try:
-        shared = open(os.environ[_VARIABLE], encoding="utf-8")  # noqa: SIM115  # absent where no sweep waits
-    except (KeyError, OSError):
+        shared = open(path, encoding="utf-8")  # noqa: SIM115  # absent where no sweep waits
+    except OSError:
         yield
         return
     with shared:
@@ -38,6 +39,12 @@ def at_work() -> Iterator[None]:
         if told := shared.read():
             raise KeyboardInterrupt(told)
         yield
+
+
+def is_worker() -> bool:
+    """Whether a sweep started this process, as joblib does: what ends a cell here must not end the sweep."""
+    pid, _, _ = os.environ.get(_VARIABLE, "").partition(":")
+    return pid == str(os.getppid())
 
 
 @contextmanager
@@ -50,7 +57,7 @@ def stopped_first() -> Iterator[None]:
     """
     with tempfile.NamedTemporaryFile("w", prefix="zobench-", encoding="utf-8") as shared:
         before = os.environ.get(_VARIABLE)
-        os.environ[_VARIABLE] = shared.name
+        os.environ[_VARIABLE] = f"{os.getpid()}:{shared.name}"
         asked: list[str] = []
 
         def handle(number: int, frame: FrameType | None) -> None:
