@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 from zobench import config, data
 from zobench.conf_dir import conf_dir
 from zobench.objective import Encoder
+from zobench.run import run
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -94,6 +95,15 @@ def shared_data():
     if not SHARED_DATA.is_dir():
         pytest.skip(f"the real data sets are not at {SHARED_DATA}")
     return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def tiny_record(tmp_path_factory):
+    """The record of a real run, which tests edit into those they need."""
+    overrides = ("model=tiny-llama", "task=sst2", "data=mini", "wandb=disabled", "threads=1", "batch_size=4", "steps=4")
+    sizes = [f"task.splits.mini.{split}=4" for split in ("train", "dev", "test")]
+    cfg = config.compose(*overrides, *sizes, f"runs_dir={tmp_path_factory.mktemp('tiny')}")
+    return Path(run(cfg)["directory"])
 
 
 def pytest_generate_tests(metafunc):

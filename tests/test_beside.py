@@ -3,32 +3,21 @@
 import json
 import re
 import shutil
-from pathlib import Path
 
 import pytest
 
-from zobench import config, report
+from zobench import report
 from zobench.errors import UserError
 from zobench.report.__main__ import main
 from zobench.report.names import known_as
-from zobench.run import run
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    """The record of a real run, which tests edit into those they need."""
-    overrides = ("model=tiny-llama", "task=sst2", "data=mini", "wandb=disabled", "threads=1", "batch_size=4", "steps=2")
-    sizes = [f"task.splits.mini.{split}=4" for split in ("train", "dev", "test")]
-    cfg = config.compose(*overrides, *sizes, "keep_weights=false", f"runs_dir={tmp_path_factory.mktemp('tiny')}")
-    return Path(run(cfg)["directory"])
 
 
 @pytest.fixture
-def record(tiny, tmp_path):
+def record(tiny_record, tmp_path):
     """Writes a run that differs from the real one in the given values."""
 
     def write(name, **values):
-        shutil.copytree(tiny, tmp_path / "runs" / name)
+        shutil.copytree(tiny_record, tmp_path / "runs" / name)
         path = tmp_path / "runs" / name / "summary.json"
         path.write_text(json.dumps(json.loads(path.read_text()) | values))
         return tmp_path / "runs"
@@ -138,7 +127,7 @@ def test_what_a_run_is_called(settings, name):
     assert known_as(settings) == name
 
 
-def test_the_name_of_a_real_run_is_its_methods(tiny):
-    row = json.loads((tiny / "summary.json").read_text())
+def test_the_name_of_a_real_run_is_its_methods(tiny_record):
+    row = json.loads((tiny_record / "summary.json").read_text())
     assert row["method.rule"] == "sgd"
     assert known_as(row) == "mezo"

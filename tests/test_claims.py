@@ -6,7 +6,6 @@ import json
 import math
 import shlex
 import shutil
-from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -19,28 +18,18 @@ from zobench.report.__main__ import main
 from zobench.report.claims import registry
 from zobench.report.measures import MEASURES
 from zobench.report.names import known_as
-from zobench.run import run
 
 CLAIMS = {claim.name: claim for claim in registry()}
 
 
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    """The record of a real run, which tests edit into those they need."""
-    overrides = ("model=tiny-llama", "task=sst2", "data=mini", "wandb=disabled", "threads=1", "batch_size=4", "steps=4")
-    sizes = [f"task.splits.mini.{split}=4" for split in ("train", "dev", "test")]
-    cfg = config.compose(*overrides, *sizes, "keep_weights=false", f"runs_dir={tmp_path_factory.mktemp('tiny')}")
-    return Path(run(cfg)["directory"])
-
-
 @pytest.fixture
-def record(tiny, tmp_path):
+def record(tiny_record, tmp_path):
     """Writes runs of one method for several seeds; ``scores`` and ``curves`` have a value for each seed."""
 
     def write(method, scores, curves=(), **values):
         for seed, score in enumerate(scores):
             directory = tmp_path / "runs" / f"{method}-{len(list(tmp_path.glob('runs/*')))}"
-            shutil.copytree(tiny, directory)
+            shutil.copytree(tiny_record, directory)
             row = json.loads((directory / "summary.json").read_text())
             row |= dict.fromkeys(("seed", "noise_seed", "order_seed", "init_seed"), seed)
             row |= {"method": method, "test_metric": score, **WSC, **values}

@@ -5,10 +5,10 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from waiting import directories, wait_for
 
 import zobench
 from zobench import checkpoint, config
@@ -81,17 +81,6 @@ def sweep(runs, *overrides):
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     with (runs / "log").open("w") as log:
         return subprocess.Popen(command, cwd=runs, env=environment, stdout=log, stderr=log)
-
-
-def wait_for(condition, seconds=90):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
-def directories(runs):
-    return sorted(path.parent for path in runs.glob("*/*/*/*/metrics.jsonl"))
 
 
 def row(directory):

@@ -6,9 +6,12 @@ import shutil
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
+import waiting
+from waiting import directories
 
 import zobench
 from zobench import config
@@ -60,15 +63,7 @@ def batch(runs, *overrides):
     return subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout.strip()
 
 
-def wait_for(condition, seconds=240):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-
-
-def directories(runs):
-    return sorted(path.parent for path in runs.glob("*/*/*/*/metrics.jsonl"))
+wait_for = partial(waiting.wait_for, seconds=240, every=0.1)
 
 
 def rows(runs):

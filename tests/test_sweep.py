@@ -197,7 +197,8 @@ def test_a_launcher_that_is_not_installed_is_answered_with_its_package(tmp_path)
 def cell(runs, seed=0, **settings):
     choices = {"model": "opt-1.3b", "task": "rte", "method": "mezo", "tuning": "full"}
     found = {"runs_dir": str(runs), "out": f"cell{seed}", "seed": seed, "steps": None, "forwards": None,
-             "batch_size": 16, "dtype": "bfloat16", "device": "auto", "method": {"probes": 1}}  # fmt: skip
+             "batch_size": 16, "dtype": "bfloat16", "device": "auto",
+             "method": {"lr": 1e-6, "mode": "in_place", "probes": 1}}  # fmt: skip
     return Cell((f"seed={seed}",), 0, f"cell{seed}", found | settings | {"choices": choices})
 
 

@@ -11,6 +11,7 @@ import socket
 import time
 from datetime import timedelta
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -92,11 +93,8 @@ def other_weights(rank, runs):
             self.slots[3].param.view(torch.int32).view(-1)[5] ^= 1 << 10
         return step(self, closure)
 
-    Method.step = flipping
-    try:
+    with patch.object(Method, "step", flipping):
         return tell(lambda: alone(runs, *SHORT, "parallel=queries"))
-    finally:
-        Method.step = step
 
 
 def stopped_in_an_evaluation(rank, runs):
@@ -109,11 +107,8 @@ def stopped_in_an_evaluation(rank, runs):
             os.kill(os.getpid(), signal.SIGTERM)
         return scores(self, batch)
 
-    Objective.scores = interrupted
-    try:
+    with patch.object(Objective, "scores", interrupted):
         return tell(lambda: alone(runs, *SHORT, "parallel=queries"))
-    finally:
-        Objective.scores = scores
 
 
 def shards(rank, runs):
@@ -129,11 +124,8 @@ def shards_stopped(rank, runs):
             os.kill(os.getpid(), signal.SIGTERM)
         return step(self, closure)
 
-    Method.step = interrupted
-    try:
+    with patch.object(Method, "step", interrupted):
         stopped = tell(lambda: alone(runs, *MEZO, "parallel=data"))
-    finally:
-        Method.step = step
     if rank == 0:
         stopped["reason"] = summary_of(directory_of(runs))["reason"]
     return [stopped, alone(runs, *MEZO, "parallel=data")["weights_checksum"]]

@@ -21,7 +21,7 @@ def main() -> None:
         else:
             door.check(arguments)
     except ConfigError as error:
-        sys.exit(_complain(error))
+        sys.exit(complain(error))
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # exceptions come here instead of being printed by Hydra
     from zobench.requeue import hand_over
     from zobench.workers import stopped_first
@@ -32,7 +32,7 @@ def main() -> None:
 
             run()
     except UserError as error:
-        sys.exit(_complain(error, 2 if isinstance(error, ConfigError) else 1))
+        sys.exit(complain(error))
     except KeyboardInterrupt as error:  # outside a cell, or in a sweep whose cells run in other processes
         print("zobench: stopped; the same command goes on", file=sys.stderr)
         hand_over(str(error))
@@ -40,9 +40,10 @@ def main() -> None:
     except Exception as error:
         package = type(error).__module__.split(".")[0]
         if package in ("hydra", "omegaconf"):
-            sys.exit(_complain(error))
+            complain(error)
+            sys.exit(2)
         if package in ("joblib", "submitit"):  # a process or a job that died
-            sys.exit(_complain(error, 1))
+            sys.exit(complain(error))
         raise
 
 
@@ -50,11 +51,6 @@ def _multirun_first(arguments: list[str]) -> list[str]:
     """Hydra's parser wants its flag before the overrides; people write it anywhere."""
     flags = [a for a in arguments if a in ("-m", "--multirun")]
     return flags[:1] + [a for a in arguments if a not in flags]
-
-
-def _complain(error: Exception, code: int = 2) -> int:
-    complain(error)
-    return code
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 
 from zobench import config
 from zobench.conf_dir import conf_dir
-from zobench.errors import ConfigError, RunBusy, UserError, complain
+from zobench.errors import UserError, complain
 from zobench.requeue import hand_over
 from zobench.workers import is_worker
 
@@ -30,8 +30,7 @@ def main(cfg: DictConfig) -> float | None:
     except UserError as error:
         if sweeping:
             raise _portable(error) from None
-        complain(error)
-        sys.exit(2 if isinstance(error, ConfigError) else 1)
+        sys.exit(complain(error))
     except KeyboardInterrupt as error:
         if is_worker():
             raise UserError(f"a cell was interrupted by {error}; the same command goes on") from None
@@ -42,8 +41,7 @@ def main(cfg: DictConfig) -> float | None:
     except OSError as error:  # a full disk, a folder without permission
         if sweeping:
             raise _portable(error) from None
-        complain(error)
-        sys.exit(1)
+        sys.exit(complain(error))
     except Exception as error:
         traceback.print_exc()
         if sweeping:
@@ -52,10 +50,8 @@ def main(cfg: DictConfig) -> float | None:
 
 
 def _portable(error: Exception) -> UserError:
-    """What a sweep's launcher can send from process to process, which not every exception survives."""
-    if isinstance(error, RunBusy):
-        return error
-    return UserError(str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}")
+    """What a sweep's launcher can send from process to process, which only zobench's own errors are sure to survive."""
+    return error if isinstance(error, UserError) else UserError(f"{type(error).__name__}: {error}")
 
 
 def _config_folders() -> list[Path]:

@@ -21,9 +21,6 @@ from zobench.protocols import Clean
 from zobench.tasks.base import Task
 from zobench.zo import Method, Team
 
-#: the budget of the MeZO suite: 20,000 steps of two forward passes
-DEFAULT_FORWARDS = 40_000
-
 
 @dataclass(frozen=True)
 class Settings:
@@ -178,7 +175,7 @@ def _total_steps(steps: int | None, forwards: int | None, method: Method) -> int
         ConfigError: if the forward passes do not pay for one step.
     """
     if steps is None and forwards is None:
-        forwards = DEFAULT_FORWARDS
+        forwards = config.DEFAULT_FORWARDS
     if forwards is None:
         assert steps is not None
         return steps

@@ -11,6 +11,7 @@ from zobench.errors import CannotWrite
 from zobench.evaluate import Evaluation
 from zobench.record import Record
 from zobench.signals import StopRequest
+from zobench.summaries import RESULTS
 from zobench.tracking import Mirror
 from zobench.train import Trainer
 from zobench.zo import Team
@@ -68,7 +69,7 @@ class Cell:
     def end(self, state: str, reason: str | None = None) -> dict[str, Any]:
         """Write the final row, print it, and let wandb go. A row that cannot be written is raised if it is a result."""
         self.row |= {"state": state, "reason": reason}
-        result = state in ("finished", "diverged")
+        result = state in RESULTS
         if self.parts is not None and self.trainer is not None:
             self.row |= self._costs(self.parts, self.trainer)
         try:
@@ -150,7 +151,8 @@ class Cell:
         weights = sum(p.numel() * p.element_size() for p in parts.model.parameters())
         state = method.state_bytes()
         if "weights_checksum" not in self.row:  # hashing all weights is not for nothing
-            self.row["weights_checksum"] = checkpoint.checksum(method.slots)
+            moved = parts.settings.total_steps > 0
+            self.row["weights_checksum"] = checkpoint.checksum(method.slots) if moved else trainer.base
         return {
             "steps": method.t,
             "forwards": method.oracle.forwards,

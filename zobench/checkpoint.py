@@ -72,10 +72,10 @@ def load_snapshot(folder: Path, upto: int) -> Snapshot | None:
     """The newest snapshot of a step up to ``upto``, or None."""
     from safetensors.torch import load_file
 
-    found = [path for path in folder.glob("step-*") if int(path.name.removeprefix("step-")) <= upto]
+    found = _snapshots(folder, upto)
     if not found:
         return None
-    path = max(found)
+    path = found[-1]
     scalars = json.loads((path / "method.json").read_text(encoding="utf-8"))
     return Snapshot(load_file(path / "weights.safetensors"), scalars | load_file(path / "method.safetensors"))
 
@@ -103,12 +103,16 @@ def load_best(folder: Path, step: int) -> dict[str, Tensor]:
 
 def prune(folder: Path, step: int, best: int | None) -> None:
     """Remove what a run saved at ``step`` does not need: older snapshots, broken ones, former best weights."""
-    snapshots = sorted(path for path in folder.glob("step-*") if int(path.name.removeprefix("step-")) <= step)
-    for old in (*snapshots[:-1], *folder.glob(".step-*")):
+    for old in (*_snapshots(folder, step)[:-1], *folder.glob(".step-*")):
         shutil.rmtree(old, ignore_errors=True)
     for old in folder.glob("best-*.safetensors") if best is not None else ():
         if old.name != f"best-{best:08d}.safetensors":
             old.unlink(missing_ok=True)
+
+
+def _snapshots(folder: Path, upto: int) -> list[Path]:
+    """Those of steps up to ``upto``, oldest first."""
+    return sorted(path for path in folder.glob("step-*") if int(path.name.removeprefix("step-")) <= upto)
 
 
 def finish(folder: Path, *, keep_weights: bool) -> None:

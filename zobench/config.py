@@ -37,6 +37,9 @@ OUTSIDE = frozenset(
     )
 )
 
+#: the budget of a run that sets none, the MeZO suite's: 20,000 steps of two forward passes
+DEFAULT_FORWARDS = 40_000
+
 _INTS = {  # key: (lowest value, may be null)
     "seed": (0, False), "data_seed": (0, False), "noise_seed": (0, False), "order_seed": (0, False),
     "init_seed": (0, False), "steps": (0, True), "forwards": (0, True), "batch_size": (1, False),

@@ -5,6 +5,7 @@ import os
 import torch
 
 from zobench.errors import ConfigError
+from zobench.zo.team import launched
 
 
 def pick_device(name: str) -> torch.device:
@@ -13,7 +14,7 @@ def pick_device(name: str) -> torch.device:
     Raises:
         ConfigError: if the device is not there.
     """
-    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    several = launched() > 1
     if several and name.startswith("cuda:"):
         raise ConfigError(f"device={name}: several processes would share that GPU; use device=cuda, one for each")
     if name == "auto":

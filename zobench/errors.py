@@ -71,12 +71,16 @@ class MissingExtra(UserError, ImportError):
         super().__init__(f"{missing.name} is not installed; pip install 'zobench[{extra}]'")
 
 
-def complain(text: object) -> None:
-    """Print an error. Of several processes that torchrun started, the first speaks for all."""
+def complain(error: object, program: str = "zobench") -> int:
+    """Print an error; the exit code: 2 if the configuration was wrong, else 1.
+
+    Of several processes that torchrun started, the first speaks for all.
+    """
     if os.environ.get("RANK", "0") == "0":
-        print(f"zobench: {text}", file=sys.stderr)
+        print(f"{program}: {error}", file=sys.stderr)
     else:
         time.sleep(_FIRST_SPEAKS_S)
+    return 2 if isinstance(error, ConfigError) else 1
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:

@@ -16,7 +16,7 @@ def main(arguments: list[str] | None = None) -> int:
     """The exit code: 0, 1 if the model cannot be had or written, 2 for wrong arguments."""
     asked = _parser().parse_args(arguments)
     from zobench.console import Console
-    from zobench.errors import ConfigError, UserError
+    from zobench.errors import UserError, complain
     from zobench.rebuild import rebuild
 
     console = Console()
@@ -27,8 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
             console.say(f"the weights are not bit for bit those of the run: {found.checksum}, not {found.expected}")
         (write_adapter if asked.adapter else write_model)(found, asked.folder)
     except (UserError, OSError) as error:
-        print(f"zobench.export: {error}", file=sys.stderr)
-        return 2 if isinstance(error, ConfigError) else 1
+        return complain(error, "zobench.export")
     console.say(f"written: {asked.folder}, {'the adapter' if asked.adapter else 'the model'} after step {found.step}")
     return 0
 

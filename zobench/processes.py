@@ -1,6 +1,5 @@
 """One run by several processes, started with torchrun: who does what, and what the others have for a record."""
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from zobench.devices import pick_device
 from zobench.errors import ConfigError, RunExists, UserError
 from zobench.record import Record
 from zobench.zo import Method, Slot
-from zobench.zo.team import Shards, Team, TeamError, assembled
+from zobench.zo.team import Shards, Team, TeamError, assembled, launched
 
 #: numbers of a tensor that are summed at a time, as 64-bit integers
 _BLOCK = 1 << 20
@@ -47,7 +46,7 @@ def team_of(cfg: DictConfig) -> Iterator[Team]:
         ConfigError: if there are several processes and no word on what they should do.
         UserError: if they cannot go on together.
     """
-    size = int(os.environ.get("WORLD_SIZE", "1"))
+    size = launched()
     if size == 1:
         yield Team()
         return

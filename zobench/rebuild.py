@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ class Rebuilt:
     def model(self) -> nn.Module:
         return self.loaded.model
 
-    @property
+    @cached_property
     def checksum(self) -> str:
         return checkpoint.checksum(self.method.slots)
 

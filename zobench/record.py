@@ -15,8 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from zobench import trajectory
 from zobench.errors import CannotWrite, RunBusy, RunExists
-
-_FINAL = ("finished", "diverged")
+from zobench.summaries import RESULTS
 
 
 @contextmanager
@@ -69,7 +68,7 @@ class Record:
         except OSError as error:
             raise RunBusy(f"{directory} is being written by another process; wait for it or stop it") from error
         previous = self.read_summary(directory)
-        if previous.get("state") in _FINAL and not cfg.overwrite:
+        if previous.get("state") in RESULTS and not cfg.overwrite:
             raise RunExists(previous, directory)
         if cfg.overwrite and previous:
             self._clear()

@@ -10,13 +10,12 @@ from pathlib import Path
 def main(arguments: list[str] | None = None) -> int:
     """The exit code: 0, 1 if the weights are other ones or cannot be made, 2 for wrong arguments."""
     asked = _parser().parse_args(arguments)
-    from zobench.errors import ConfigError, UserError
+    from zobench.errors import UserError, complain
 
     try:
         return _replay(asked)
     except UserError as error:
-        print(f"zobench.replay: {error}", file=sys.stderr)
-        return 2 if isinstance(error, ConfigError) else 1
+        return complain(error, "zobench.replay")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+#: states of runs that hold a result; the others hold none, or none yet
+RESULTS = ("finished", "diverged")
 _OLD_NAMES = {"lr": "method.lr", "eps": "method.eps"}
 _RECORD_KEYS = frozenset(("state", "method", "task", "model"))
 

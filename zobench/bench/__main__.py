@@ -6,7 +6,7 @@ from pathlib import Path
 
 from zobench.bench.checkout import COMMIT, REPOSITORY
 from zobench.bench.spec import DTYPES, Spec, models, parse_shapes
-from zobench.errors import ConfigError, UserError, nearest
+from zobench.errors import ConfigError, UserError, complain, nearest
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -26,8 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
 
         run(spec, repeats=asked.repeats, memory=asked.memory, json_file=Path(asked.json) if asked.json else None)
     except (UserError, OSError) as error:
-        print(f"zobench.bench: {error}", file=sys.stderr)
-        return 2 if isinstance(error, ConfigError) else 1
+        return complain(error, "zobench.bench")
     except KeyboardInterrupt:
         return 130
     return 0

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import zobench.report as report
-from zobench.errors import ConfigError, MissingExtra, UserError
+from zobench.errors import ConfigError, MissingExtra, UserError, complain
 
 if TYPE_CHECKING:
     import pandas as pd
 
+_PROGRAM = "zobench.report"
 _PICTURES = ("curves", "lens", "pareto", "times", "heatmap")
 
 
@@ -27,15 +28,10 @@ def main(arguments: list[str] | None = None) -> int:
         else:
             _make(asked, _select(_found(asked.runs), asked.where))
     except ModuleNotFoundError as error:
-        return _failed(MissingExtra("report", error))
+        return complain(MissingExtra("report", error), _PROGRAM)
     except (UserError, OSError) as error:
-        return _failed(error)
+        return complain(error, _PROGRAM)
     return 0
-
-
-def _failed(error: Exception) -> int:
-    print(f"zobench.report: {error}", file=sys.stderr)
-    return 2 if isinstance(error, ConfigError) else 1
 
 
 def _parser() -> argparse.ArgumentParser:

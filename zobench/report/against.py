@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from zobench.report.alike import text
-from zobench.report.records import SEEDS, predictions
+from zobench.report.alike import seeds_of
+from zobench.report.records import predictions
 from zobench.report.slices import Slice
 from zobench.report.stats import ALPHA, Paired, over_examples, paired, pairs_needed
 
@@ -35,7 +35,7 @@ class Pairs:
     """The runs of a slice at their chosen rates, paired by all their seeds."""
 
     def __init__(self, slice_: Slice):
-        self._slice = slice_
+        self.slice = slice_
         self._best = slice_.best.assign(key=_keys(slice_.best))
         self.rows: list[str] = list(self._best["row"].unique())
 
@@ -89,8 +89,7 @@ class Pairs:
 
 
 def _keys(runs: pd.DataFrame) -> "pd.Series[Any]":
-    keys = [" ".join(map(text, seeds)) for seeds in runs[list(SEEDS)].itertuples(index=False)]
-    return pd.Series(keys, index=runs.index, dtype=object)
+    return pd.Series(map(" ".join, seeds_of(runs)), index=runs.index, dtype=object)
 
 
 def _shared(a: pd.Series | None, b: pd.Series | None) -> tuple[pd.Series, pd.Series]:

@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from zobench.errors import ConfigError, UserError, nearest
+from zobench.report.records import SEEDS
 
 #: what two runs of a table share, unless rows or columns are made of it
 AGREE = ("task", "model", "protocol", "selection", "data", "dtype")
@@ -23,6 +24,11 @@ def text(value: Any) -> str:
     if isinstance(value, float):
         return "null" if value != value else f"{value:g}"
     return "null" if value is None or value is pd.NA else str(value)
+
+
+def seeds_of(runs: pd.DataFrame) -> list[tuple[str, ...]]:
+    """All seeds of each run, as text: runs with the same are pairs."""
+    return [tuple(map(text, seeds)) for seeds in runs[list(SEEDS)].itertuples(index=False)]
 
 
 def check_key(frame: pd.DataFrame, key: str, said: str) -> None:

@@ -7,11 +7,10 @@ from typing import Any
 import pandas as pd
 
 from zobench.errors import UserError
-from zobench.report.alike import AGREE, AGREE_IF_TRAINED, Mixed, check_key, differences, parts, text
+from zobench.report.alike import AGREE, AGREE_IF_TRAINED, Mixed, check_key, differences, parts, seeds_of, text
 from zobench.report.records import SEEDS
+from zobench.summaries import RESULTS
 
-#: finished and diverged runs are results; the other states are not
-RESULTS = ("finished", "diverged")
 #: columns that are there even if no record holds them
 _NUMBERS = (
     "device", "method.lr", "trains", "steps", "forwards", "backwards", "metric", "rows_hash", "eval_every",
@@ -137,7 +136,7 @@ class _Cell:
         self.lr = runs["method.lr"].iloc[0]
         self.finished = runs[runs["state"].eq("finished")]
         self.diverged = len(runs) - len(self.finished)
-        self._keys = [tuple(map(text, seeds)) for seeds in self.finished[list(SEEDS)].itertuples(index=False)]
+        self._keys = seeds_of(self.finished)
         self.seeds = set(self._keys)
 
     def dev(self, seeds: set[tuple[str, ...]]) -> dict[str, float]:

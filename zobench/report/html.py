@@ -11,7 +11,6 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from zobench.errors import UserError
 from zobench.report.alike import parts, text
-from zobench.report.choose import RESULTS
 from zobench.report.drawing import Picture
 from zobench.report.headline import COLUMNS, ROWS, of_board
 from zobench.report.maps import heatmap_picture, pareto_picture, times_picture
@@ -20,6 +19,7 @@ from zobench.report.measure import REFERENCE, Board, board
 from zobench.report.pictures import curves_picture, lens_picture
 from zobench.report.records import SEEDS, curves
 from zobench.report.slices import Slice
+from zobench.summaries import RESULTS
 
 _TEMPLATE = "page.html.j2"
 _IDENTITY = (

@@ -8,12 +8,12 @@ import pandas as pd
 
 from zobench.errors import ConfigError
 from zobench.report.against import POINTS, Pairs
-from zobench.report.choose import RESULTS
 from zobench.report.markup import Row
 from zobench.report.reach import reached
-from zobench.report.records import curves, predictions
+from zobench.report.records import predictions
 from zobench.report.slices import Slice, slices
 from zobench.report.stats import ALPHA, POWER
+from zobench.summaries import RESULTS
 
 REFERENCE = "mezo"
 _MEANS = ("dev_metric", "test_metric", "test/auc", "test/loss", "train/loss")
@@ -37,7 +37,11 @@ class Board:
 
     @cached_property
     def frame(self) -> pd.DataFrame:
-        return pd.DataFrame([line for slice_ in self.slices for line in _measured(slice_, self.reference)])
+        return pd.DataFrame([line for pairs in self._pairs for line in _measured(pairs, self.reference)])
+
+    @cached_property
+    def _pairs(self) -> list[Pairs]:
+        return [Pairs(slice_) for slice_ in self.slices]
 
     @cached_property
     def on_cpu(self) -> bool:
@@ -55,8 +59,8 @@ class Board:
 
     def power(self) -> list[str]:
         """The power statement, in one line."""
-        known = [(slice_, Pairs(slice_)) for slice_ in self.slices if not slice_.mixed]
-        said = [f"{slice_.title}: {pairs.power()}" for slice_, pairs in known if len(pairs.rows) > 1]
+        known = [pairs for pairs in self._pairs if not pairs.slice.mixed and len(pairs.rows) > 1]
+        said = [f"{pairs.slice.title}: {pairs.power()}" for pairs in known]
         test = f"paired t-test, {100 * ALPHA:.0f} %, power {100 * POWER:.0f} %"
         asked = f"to see {100 * POINTS:.0f} points between two rows ({test})"
         return [f"{asked} at this spread: {'; '.join(said)}"] if said else []
@@ -93,9 +97,13 @@ def board(
     return Board(frame, found, axes, reference)
 
 
-def with_train_losses(found: pd.DataFrame) -> pd.DataFrame:
-    """The runs with a column ``train/loss``: its mean over the last tenth of each run's forward passes."""
-    lines, losses = curves(found), {}
+def with_train_losses(found: pd.DataFrame, lines: pd.DataFrame) -> pd.DataFrame:
+    """The runs with a column ``train/loss``: its mean over the last tenth of each run's forward passes.
+
+    Args:
+        lines: what they logged, from ``curves``.
+    """
+    losses = {}
     if "train/loss" in lines:
         lines = lines[lines["train/loss"].notna()]
         end = lines.groupby("directory")["forwards"].transform("max")
@@ -109,8 +117,9 @@ def means(runs: pd.DataFrame, names: Iterable[str]) -> Row:
             for end, value in (("", runs[name].mean()), ("_std", runs[name].std(ddof=1)))}  # fmt: skip
 
 
-def _measured(slice_: Slice, reference: str) -> list[Row]:
-    best, pairs = with_train_losses(slice_.best), Pairs(slice_)
+def _measured(pairs: Pairs, reference: str) -> list[Row]:
+    slice_ = pairs.slice
+    best = with_train_losses(slice_.best, slice_.lines)
     base = slice_.reference(reference)
     top, supported = pairs.best_row() if not slice_.mixed else (None, False)
     level = _level(slice_)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from zobench.report.markup import Row
+from zobench.report.reach import evaluations, first_at
 from zobench.report.records import SEEDS, curves
 
 Pair = tuple[Row, Row]
@@ -66,17 +67,11 @@ def _change(value: float, reference: float) -> float:
 
 def _reached(pair: Pair) -> list[float]:
     """The step of the first dev evaluation at which each run is as good as the reference at its end."""
-    evaluations = [_dev(run) for run in pair]
-    if any(dev.empty for dev in evaluations):
+    found = [evaluations(curves(pd.DataFrame([run])), run["metric"]) for run in pair]
+    if any(dev.empty for dev in found):
         return [math.nan, math.nan]
-    level = evaluations[1].iloc[-1]
-    return [next((float(step) for step, value in dev.items() if value >= level), math.inf) for dev in evaluations]
-
-
-def _dev(run: Row) -> "pd.Series[float]":
-    """Dev metric by step."""
-    lines, name = curves(pd.DataFrame([run])), f"dev/{run['metric']}"
-    return lines[lines[name].notna()].set_index("step")[name] if name in lines else pd.Series(dtype=float)
+    first = [first_at(dev, found[1]["dev"].iloc[-1]) for dev in found]
+    return [math.inf if line is None else float(line["step"]) for line in first]
 
 
 _UNTIL = "until the reference's last dev metric is reached"

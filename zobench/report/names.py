@@ -5,6 +5,8 @@ from typing import Any
 
 import pandas as pd
 
+from zobench.summaries import RESULTS
+
 #: runs that agree in these can share a cell; the rest of the settings is for ``choose.results`` to judge
 CELL = ("model", "task", "tuning", "protocol", "data", "dtype", "selection")
 _RULES = {"loren": "momentum", "ldsd": "momentum"}  # the rule that makes the paper's method; sgd for all others
@@ -43,7 +45,7 @@ def cells_of(frame: pd.DataFrame) -> Iterator[tuple[dict[str, Any], pd.DataFrame
     """The finished and diverged runs by model, task, tuning and protocol, with a column ``known_as``."""
     if frame.empty:
         return
-    runs = frame[frame["state"].isin(["finished", "diverged"])]
+    runs = frame[frame["state"].isin(RESULTS)]
     runs = runs.reindex(columns=list(dict.fromkeys([*runs.columns, *CELL])))
     if len(runs):
         runs = runs.assign(known_as=[known_as(run) for run in runs.to_dict("records")])

@@ -7,6 +7,7 @@ import pandas as pd
 from zobench.report.alike import text
 from zobench.report.markup import Bold, Row, Table, number, spread
 from zobench.report.measure import REFERENCE, Board, board, means, with_train_losses
+from zobench.report.records import curves
 from zobench.report.slices import Slice, slices
 
 #: when the best result is printed bold
@@ -83,7 +84,7 @@ def grid(frame: pd.DataFrame) -> Table:
     The training loss is the mean over the last tenth of the forward passes. Raises as ``comparison``.
     """
     (slice_,) = slices(frame)
-    found, rows = with_train_losses(slice_.found), []
+    found, rows = with_train_losses(slice_.found, curves(slice_.found)), []
     for cell in slice_.tried.to_dict("records"):
         rate = found["method.lr"].isna() if pd.isna(cell["method.lr"]) else found["method.lr"].eq(cell["method.lr"])
         runs = found[found["row"].eq(cell["row"]) & rate & found["state"].eq("finished")]

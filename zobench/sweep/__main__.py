@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from zobench.conf_dir import conf_dir
-from zobench.errors import ConfigError, UserError
+from zobench.errors import UserError, complain
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -18,8 +18,7 @@ def main(arguments: list[str] | None = None) -> int:
         if asked.dry_run or asked.status or asked.watch:
             return _look(asked)
     except UserError as error:
-        print(f"zobench.sweep: {error}", file=sys.stderr)
-        return 2 if isinstance(error, ConfigError) else 1
+        return complain(error, "zobench.sweep")
     except KeyboardInterrupt:
         return 130
     return _run(asked)

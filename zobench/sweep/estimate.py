@@ -8,12 +8,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from zobench import summaries
+from zobench import config, summaries
 from zobench.frontdoor import describe
 from zobench.sweep.plan import Cell
 
-#: budget of a run that sets none; ``zobench.build`` has the same
-DEFAULT_FORWARDS = 40_000
 #: mean length of an example, prompt and answer
 TOKENS = {"sst2": 25, "rte": 100, "wsc": 55, "multirc": 475, "squad": 250}
 OTHER_TOKENS = 150
@@ -75,7 +73,7 @@ class Costs:
         """From runs of the same settings, else of any method, else by rule of thumb."""
         key = tuple(cell.choice(n) if n in ("model", "tuning", "task", "method") else cell.get(n) for n in _LIKE)
         for length in (len(_LIKE), len(_LIKE) - 1):
-            if key[:length] in self._known and cell.choice("method") != "zeroshot":
+            if key[:length] in self._known and _trains(cell):
                 per_forward, gib, gpu = self._of(key[:length])
                 return Cost(per_forward * forwards(cell), gib, gpu, rough=False)
         return self._rough(cell)
@@ -95,7 +93,7 @@ class Costs:
             return Cost(None, None, gpu, rough=True)
         speed = (GPU_16BIT if _BYTES[dtype] == 2 else GPU_FLOAT32) if gpu else CPU
         tokens = TOKENS.get(cell.choice("task"), OTHER_TOKENS) * cell.get("batch_size")
-        first_order = cell.choice("method") == "adamw"
+        first_order = _trains(cell) and not _zeroth_order(cell)
         each = max(LEAST_SECONDS, 2 * size * tokens * (3 if first_order else 1) / speed)
         # Where frozen layers are computed once, what is left of a forward pass is not known from the size.
         seconds = forwards(cell) * each if cell.get("tuning.layers") is None else None
@@ -117,18 +115,28 @@ def budget(cell: Cell) -> dict[str, int | None]:
     """The two ways in which a run's end is set; it ends at whichever is reached first."""
     steps, forwards = cell.get("steps"), cell.get("forwards")
     if steps is None and forwards is None:
-        forwards = DEFAULT_FORWARDS
+        forwards = config.DEFAULT_FORWARDS
     return {"steps": steps, "forwards": forwards}
 
 
 def forwards(cell: Cell) -> float:
-    """Forward passes of a cell's budget; a step counts as one for each probe, at least two."""
-    method, limits = cell.choice("method"), budget(cell)
-    if method == "zeroshot":
+    """Forward passes of a cell's budget; a zeroth-order step counts as one for each probe, at least two."""
+    if not _trains(cell):
         return 0
-    per_step = 1 if method == "adamw" else max(2, cell.get("method.probes") or 0)
+    limits = budget(cell)
+    per_step = max(2, cell.get("method.probes") or 0) if _zeroth_order(cell) else 1
     found = (limits["forwards"], None if limits["steps"] is None else limits["steps"] * per_step)
     return min(limit for limit in found if limit is not None)
+
+
+def _trains(cell: Cell) -> bool:
+    """Methods that train have a learning rate. Their classes would say so too, but importing them takes seconds."""
+    return cell.get("method.lr") is not None
+
+
+def _zeroth_order(cell: Cell) -> bool:
+    """Methods that evaluate at offsets say in which mode."""
+    return cell.get("method.mode") is not None
 
 
 def _finished(folders: Iterable[Path]) -> Iterator[dict[str, Any]]:

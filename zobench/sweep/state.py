@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from zobench.record import Record
+from zobench.summaries import RESULTS
 
 #: states of a cell, in the order in which tables show them
-STATES = ("finished", "diverged", "running", "interrupted", "waiting", "failed")
-#: those that hold a result
-DONE = ("finished", "diverged")
+STATES = (*RESULTS, "running", "interrupted", "waiting", "failed")
 _TAIL_BYTES = 16384
 
 

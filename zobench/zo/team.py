@@ -5,6 +5,7 @@ the default everywhere, and nothing crosses.
 """
 
 import json
+import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -24,6 +25,11 @@ PATIENCE = timedelta(minutes=30)
 #: how long it waits for them at the end, before it hangs up
 _GRACE = timedelta(seconds=5)
 _teams = count()
+
+
+def launched() -> int:
+    """How many processes torchrun has started; 1 without it."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 class TeamError(RuntimeError):
