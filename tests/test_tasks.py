@@ -1,4 +1,4 @@
-"""Contract of every task in conf/task, and the five tasks' prompts, sizes and rows as the protocol fixes them."""
+"""Contract of every task in conf/task, and the tasks' prompts, sizes and rows as the protocol fixes them."""
 
 import copy
 import string
@@ -28,6 +28,12 @@ TEMPLATES = {
         'It rained in Lyon.\nDoes this mean that "Lyon was dry." is true? Yes or No?\n',
         ("Yes", "No"),
         1,
+    ),
+    "cb": (
+        {"premise": "B: I think it rained.", "hypothesis": "it rained", "label": 2, "idx": 0},
+        'Suppose B: I think it rained. Can we infer that "it rained"? Yes, No, or Maybe?\n',
+        ("Yes", "No", "Maybe"),
+        2,
     ),
     "wsc": (
         {
@@ -66,6 +72,7 @@ TEMPLATES = {
 SIZES = {  # protocol.md 1.1 and 1.6: train, dev, test under each protocol
     "sst2": ((1000, 500, 872), (1000, 500, 872)),
     "rte": ((1000, 500, 277), (1000, 500, 277)),
+    "cb": ((150, 100, 56), (150, 100, 56)),
     "wsc": ((454, 100, 104), (54, 500, 104)),
     "multirc": ((1000, 500, 1000), (1000, 500, 1000)),
     "squad": ((1000, 500, 1000), (1000, 500, 1000)),
@@ -189,7 +196,7 @@ def test_templates_are_exact(name, compose_task):
 
 
 @pytest.mark.parametrize("name", [n for n in TEMPLATES if n != "squad"])
-@pytest.mark.parametrize("label", [-1, 2, None, "1", 1.0])
+@pytest.mark.parametrize("label", [-1, 3, None, "1", 1.0])
 def test_a_bad_label_is_a_problem(name, label, compose_task):
     assert "label" in compose_task(name).problem({**TEMPLATES[name][0], "label": label})
 
@@ -203,7 +210,7 @@ def test_real_split_sizes(name, protocol, compose_task, shared_data):
     assert not {e.index for e in splits.train} & {e.index for e in splits.dev}
 
 
-@pytest.mark.parametrize("name", ["sst2", "rte", "wsc", "multirc"])
+@pytest.mark.parametrize("name", ["sst2", "rte", "cb", "wsc", "multirc"])
 def test_real_row_counts(name, compose_task, shared_data):
     rows = {
         split: pyarrow.parquet.read_metadata(shared_data / name / f"{split}.parquet").num_rows for split in data.FILES

@@ -13,7 +13,7 @@ from zobench.frontdoor import describe
 from zobench.sweep.plan import Cell
 
 #: mean length of an example, prompt and answer
-TOKENS = {"sst2": 25, "rte": 100, "wsc": 55, "multirc": 475, "squad": 250}
+TOKENS = {"sst2": 25, "rte": 100, "cb": 95, "wsc": 55, "multirc": 475, "squad": 250}
 OTHER_TOKENS = 150
 #: floating-point operations per second that a forward pass reaches: about 40 % of an A100's, and two CPU cores'
 GPU_16BIT, GPU_FLOAT32, CPU = 125e12, 8e12, 0.1e12
