@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -242,3 +243,25 @@ def test_costs_come_from_runs_like_the_cell_else_from_the_models_size(tmp_path):
     assert forwards(cell(tmp_path, steps=10, forwards=12)) == 12
     other.settings["choices"]["model"] = "of-unknown-size"
     assert costs.of(other).seconds is None
+
+
+WATCHED = """
+import weakref
+import zobench.build as build
+held, made = [], build.build_subject
+def watched(*arguments):
+    print("held:", sum(model() is not None for model in held))
+    subject = made(*arguments)
+    held.append(weakref.ref(subject.loaded.model))
+    return subject
+build.build_subject = watched
+from zobench.__main__ import main
+main()
+"""
+
+
+def test_a_cell_does_not_load_its_model_beside_that_of_the_cell_before(tmp_path):
+    command = [sys.executable, "-c", WATCHED, "-m", "data=mini", "method=mezo", "seed=0,1", *TINY]
+    ended = subprocess.run(command, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    assert re.findall("held: (.)", ended.stdout) == ["0", "0"]

@@ -1,6 +1,8 @@
 """What a run costs: clocks, memory, and the environment they were measured in."""
 
 import contextlib
+import ctypes
+import gc
 import platform
 import subprocess
 import time
@@ -69,8 +71,15 @@ class Clocks:
 
 
 def reset_peak(device: torch.device) -> None:
-    """Start measuring peak memory anew: a process may run several cells."""
+    """Start measuring peak memory anew: a process may run several cells, and what one left must not burden the next.
+
+    Its model is part of a cycle, which lives until the collector comes; and glibc keeps what is freed.
+    """
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
     if device.type == "cuda":
+        torch.cuda.empty_cache()
         for each in range(torch.cuda.device_count()):
             torch.cuda.reset_peak_memory_stats(each)
     elif (clear := Path("/proc/self/clear_refs")).is_file():

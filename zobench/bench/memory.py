@@ -12,7 +12,6 @@ adds. It may be slightly negative, since each row is another process and its pea
 
 import contextlib
 import ctypes
-import gc
 import multiprocessing
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -79,11 +78,9 @@ def measure(spec: Spec, shape: Shape, name: str) -> dict[str, Any]:
     # Inference loads all of the noise engine too: compiled code must not count as the step's.
     for other in ("mezo", "mezo:mode=exact", name):
         _work(spec, other, models.load("tiny-llama", spec.dtype, device), Shape(2, 8))
-    _tidy()
     before = _peak(device)
     model = models.load(spec.model, spec.dtype, device)
     weights = sum(p.numel() * p.element_size() for p in model.parameters())
-    _tidy()
     meter.reset_peak(device)
     state = _work(spec, name, model, shape)
     peak = _peak(device, reset=False) - before
@@ -108,13 +105,6 @@ def _give_back() -> None:
     """Have malloc return large blocks as they are freed; by its own rule glibc keeps more the longer a process runs."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 1 << 20)
-
-
-def _tidy() -> None:
-    """Give freed memory back to the system, so that it hides nothing; glibc alone keeps it."""
-    gc.collect()
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _peak(device: torch.device, reset: bool = True) -> int:

@@ -46,6 +46,9 @@ class Table:
         title = [f"**{_markdown(self.title)}**", ""] if self.title else []
         return "\n".join([*title, table, "", *(f"- {_markdown(note)}" for note in self.notes), ""])
 
+    def _repr_markdown_(self) -> str:
+        return self.markdown()  # what a notebook shows
+
     def csv(self) -> str:
         """The numbers, unrounded, without the notes."""
         return self.frame.to_csv(index=False)

@@ -155,6 +155,7 @@ def _delta(pairs: Pairs, name: str, base: str | None) -> Row:
     seeds = found.seeds if found else None
     return {
         "delta": seeds.mean if seeds else None,
+        "delta_std": seeds.std if seeds else None,
         "delta_low": seeds.low if seeds else None,
         "delta_high": seeds.high if seeds else None,
         "delta_p": seeds.p if seeds else None,
