@@ -56,6 +56,20 @@ def test_known_estimators(name, settings, gain, efficiency):
         assert found["cosine"] == pytest.approx(math.sqrt(2 / math.pi / 40), rel=0.15)
 
 
+def test_sampling_few_blocks_costs_efficiency():
+    """Σd Σ|g|² / Σ P(b, c) d_c |g_b|² / π_c²: three equal blocks at π = 0.4, the first in place of an empty sample."""
+    blocks = {name: torch.zeros(10, 10, dtype=torch.float64, requires_grad=True) for name in "abc"}
+    slope = torch.randn(3, 10, 10, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    slope /= slope.norm(dim=(1, 2), keepdim=True)
+    method = build("curvzo", blocks, score_power=0, adapt_every=0)
+    found = look(method, lambda: (torch.stack(list(blocks.values())) * slope).sum(), draws=240)
+    pi = (0.4 + 0.6**3, 0.4, 0.4)
+    both = 0.4**2
+    expected = 9 / sum((pi[c] + 2 * both) / pi[c] ** 2 for c in range(3))
+    assert abs(found["efficiency"] - expected) < 4 * found["efficiency_stderr"]
+    assert found["efficiency_stderr"] < 0.1
+
+
 def test_numbers_from_estimates_with_a_known_bias():
     """Estimates 2g + b + noise with b across g: gain 2, bias |b| / 2|g|, variance that of the noise."""
     generator = torch.Generator().manual_seed(0)

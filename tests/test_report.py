@@ -229,7 +229,7 @@ def test_settings_make_rows_and_repetitions_are_refused(copied):
     runs, directories = copied
     edit(directories["kerzoo", 1e-3, 0], **{"method.probes": 3})
     names = list(report.comparison(report.load(runs)).frame["row"])
-    assert names == ["mezo", "kerzoo (probes=3)", "kerzoo (probes=null)"]
+    assert names == ["mezo", "kerzoo", "kerzoo (probes=3)"]
     edit(
         directories["kerzoo", 1e-3, 0],
         **{"method.probes": None, "seed": 1, "noise_seed": 1, "order_seed": 1, "init_seed": 1},

@@ -70,7 +70,8 @@ def test_the_plan_is_hydras(planner, line, count):
 
 @pytest.mark.parametrize("name", grids.named())
 def test_the_grids_that_ship_are_planned_as_hydra_does(planner, name):
-    extra = {"tiny": ["data.dir=/d", "model.dir=/m"], "small": ["data.dir=/d"], "ablations": ["data.dir=/d"]}
+    data = ["data.dir=/d"]
+    extra = {"small": data, "ablations": data, "lens": data, "tiny": [*data, "model.dir=/m"]}
     cells = planner.cells(grids.find(name).arguments(extra.get(name, [])))
     assert len(cells) > 5
     for cell in cells[:: max(1, len(cells) // 4)]:

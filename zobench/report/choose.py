@@ -2,10 +2,13 @@
 
 import math
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import pandas as pd
+import yaml
 
+from zobench.conf_dir import conf_dir
 from zobench.errors import UserError
 from zobench.report.alike import AGREE, AGREE_IF_TRAINED, Mixed, check_key, differences, parts, seeds_of, text
 from zobench.report.records import SEEDS
@@ -93,10 +96,19 @@ def _row_names(found: pd.DataFrame, labels: Sequence[str]) -> pd.Series:
             varying.append("eval_every")
         for index, run in runs.iterrows() if varying or labels else ():
             mine = [name for name in labels if _says(run, name)]
-            shown = [f"{name.removeprefix('method.')}={text(run[name])}" for name in [*varying, *mine]]
-            shown = [setting for setting in shown if setting != "variant=paper"]
+            told = [name for name in [*varying, *mine] if text(run[name]) != _defaults(method).get(name)]
+            shown = [f"{name.removeprefix('method.')}={text(run[name])}" for name in told]
             names[index] = f"{method} ({', '.join(shown)})" if shown else method
     return names
+
+
+@cache
+def _defaults(method: str) -> dict[str, str]:
+    """The settings in which a method ships, as texts by their name in the record; none for one of the user's own."""
+    path = conf_dir() / "method" / f"{method}.yaml"
+    given = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    given |= {name: option for part in given.pop("defaults", []) for name, option in part.items()}
+    return {f"method.{name}": text(value) for name, value in given.items()}
 
 
 def _says(run: Any, name: str) -> bool:

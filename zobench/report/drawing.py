@@ -28,6 +28,7 @@ _STYLE: dict[Any, Any] = {
     "axes.axisbelow": True, "hatch.linewidth": 0.6,
 }  # fmt: skip
 _ALONE = (4.2, 3.1)  # inches of a panel that stands alone, at least
+_KEY_WIDTH = 5.0  # inches of a legend that stands alone, at most
 _DECADES = 1.5  # a logarithmic axis from this span on
 _SPANS = ((3600.0, "h"), (60.0, "min"), (1.0, "s"))
 
@@ -76,19 +77,18 @@ class Picture:
                 figure.savefig(file, dpi=200, metadata={"Date": None} if file.suffix == ".svg" else None)
         return files
 
-    def svgs(self, name: str) -> list[str]:
-        """Each panel as an SVG element of its own, to stand in a page; ``name`` keeps their ids apart."""
-        found = []
-        for i, draw in enumerate(self.panels):
-            with rc_context(_STYLE | {"font.size": 9}):
+    def svgs(self, name: str) -> tuple[str, list[str]]:
+        """The legend, empty without one, and each panel: SVG elements to stand in a page. ``name`` keeps ids apart."""
+        found: list[str] = []
+        entries: dict[str, Any] = {}
+        with rc_context(_STYLE | {"font.size": 9}):
+            for i, draw in enumerate(self.panels):
                 width, height = (max(wanted, least) for wanted, least in zip(self.size, _ALONE, strict=True))
                 figure = Figure(figsize=(width, height), layout="constrained")
                 draw(figure.subplots())
-                _legend(figure, 2)
-                text = io.StringIO()
-                figure.savefig(text, format="svg", metadata={"Date": None})
-            found.append(_embedded(text.getvalue(), f"{name}-{i}", width))
-        return found
+                entries |= _entries(figure)
+                found.append(_svg(figure, f"{name}-{i}"))
+            return _key(entries, f"{name}-key") if entries else "", found
 
 
 def colour(i: int) -> str:
@@ -139,15 +139,35 @@ def unit_of(seconds: float) -> tuple[float, str]:
     return next(((size, name) for size, name in _SPANS if seconds >= 2 * size), _SPANS[-1])
 
 
-def _legend(figure: Figure, columns: int) -> None:
+def _entries(figure: Figure) -> dict[str, Any]:
+    """Label -> handle; reference lines after the rows, whose lines and bars are containers."""
     entries = {
-        label: handle for axes in figure.axes for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+        str(label): handle
+        for axes in figure.axes
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
     }
-    # Reference lines after the rows, whose lines and bars are containers.
-    entries = dict(sorted(entries.items(), key=lambda entry: not isinstance(entry[1], Container)))
-    if entries:
-        handles, labels = list(entries.values()), list(map(str, entries))
+    return dict(sorted(entries.items(), key=lambda entry: not isinstance(entry[1], Container)))
+
+
+def _legend(figure: Figure, columns: int) -> None:
+    if entries := _entries(figure):
+        handles, labels = list(entries.values()), list(entries)
         figure.legend(handles, labels, loc="outside upper center", ncols=columns, handlelength=3.2)
+
+
+def _key(entries: dict[str, Any], name: str) -> str:
+    """A legend by itself, with as many columns as fit a panel's width."""
+    each = 0.7 + 0.075 * max(map(len, entries))  # inches
+    columns = min(len(entries), max(1, int(_KEY_WIDTH / each)))
+    figure = Figure(figsize=(columns * each, 0.1 + 0.19 * math.ceil(len(entries) / columns)))
+    figure.legend(list(entries.values()), list(entries), loc="center", ncols=columns, handlelength=3.2, borderaxespad=0)
+    return _svg(figure, name)
+
+
+def _svg(figure: Figure, name: str) -> str:
+    text = io.StringIO()
+    figure.savefig(text, format="svg", metadata={"Date": None})
+    return _embedded(text.getvalue(), name, figure.get_figwidth())
 
 
 def _embedded(svg: str, name: str, width: float) -> str:

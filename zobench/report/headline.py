@@ -21,7 +21,7 @@ def tables(
     reference: str = REFERENCE,
     allow_mixed: bool = False,
 ) -> list[Table]:
-    """The headline table, the differences to the reference, and the detailed table.
+    """The headline table, the differences to the reference (if it and others are there), and the detailed table.
 
     Args:
         frame: from ``load``.

@@ -91,8 +91,9 @@ def _figure(name: str, make: Callable[[], Picture], title: str = "") -> Row:
     try:
         picture = make()
     except UserError:
-        return {"title": title, "svgs": [], "caption": "", "alt": ""}
-    return {"title": title, "svgs": picture.svgs(name), "caption": picture.caption, "alt": picture.alt}
+        return {"title": title, "key": "", "svgs": [], "caption": "", "alt": ""}
+    key, svgs = picture.svgs(name)
+    return {"title": title, "key": key, "svgs": svgs, "caption": picture.caption, "alt": picture.alt}
 
 
 def _values(frame: pd.DataFrame, name: str) -> str:

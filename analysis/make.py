@@ -1,0 +1,76 @@
+"""Make every table, picture and notebook of this folder, and README's table, from the records in runs/.
+
+    python analysis/make.py
+
+Needs the extra ``dev``. The pages are written again, the records are only read.
+"""
+
+import os
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+from nbclient import NotebookClient
+
+from zobench import report
+
+HERE = Path(__file__).parent
+README = HERE.parent / "README.md"
+MARKS = "<!-- the table of analysis/, by analysis/make.py -->\n", "<!-- end of the table -->\n"
+
+
+def main() -> None:
+    os.chdir(HERE)
+    methods, everything = report.load("runs/methods"), report.load("runs")
+    _tables(methods, "tables/methods")
+    _tables(everything, "tables/with-ablations")
+    _pictures(methods)
+    report.draw_heatmap(everything, "figures/heatmap")
+    README.write_text(with_table(README.read_text(encoding="utf-8"), methods), encoding="utf-8")
+    for path in sorted(HERE.glob("*.ipynb")):
+        nbformat.write(executed(path, HERE), path)
+        print(f"written: {path.name}")
+
+
+def with_table(text: str, methods: pd.DataFrame) -> str:
+    """README's text with the headline table of the runs between its marks."""
+    before, rest = text.split(MARKS[0])
+    after = rest.split(MARKS[1])[1]
+    return f"{before}{MARKS[0]}\n{report.tables(methods)[0].markdown()}\n{MARKS[1]}{after}"
+
+
+def executed(path: Path, folder: Path) -> nbformat.NotebookNode:
+    """A notebook with the outputs that it has when it is run from top to bottom in a folder.
+
+    Raises:
+        CellExecutionError: if a cell fails.
+    """
+    notebook = nbformat.read(path, as_version=4)
+    for cell in notebook.cells:
+        cell.metadata.clear()
+    resources = {"metadata": {"path": str(folder)}}
+    NotebookClient(notebook, timeout=300, resources=resources, record_timing=False).execute()
+    notebook.metadata = {name: notebook.metadata[name] for name in ("kernelspec",)}
+    return notebook
+
+
+def _tables(frame: pd.DataFrame, path: str) -> None:
+    tables = report.tables(frame)
+    for suffix in (".md", ".tex", ".csv"):
+        print(f"written: {report.write(tables, path + suffix)}")
+    for task, runs in frame.groupby("task"):
+        print(f"written: {report.write([report.grid(runs)], f'{path}-rates-{task}.md')}")
+
+
+def _pictures(frame: pd.DataFrame) -> None:
+    for task, runs in frame.groupby("task"):
+        for name, draw in (
+            ("curves", report.draw_curves),
+            ("pareto", report.draw_pareto),
+            ("times", report.draw_times),
+        ):
+            print("written:", *draw(runs, f"figures/{task}-{name}"))
+
+
+if __name__ == "__main__":
+    main()
