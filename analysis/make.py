@@ -50,7 +50,7 @@ def executed(path: Path, folder: Path) -> nbformat.NotebookNode:
         cell.metadata.clear()
     resources = {"metadata": {"path": str(folder)}}
     NotebookClient(notebook, timeout=300, resources=resources, record_timing=False).execute()
-    notebook.metadata = {name: notebook.metadata[name] for name in ("kernelspec",)}
+    notebook.metadata = {"kernelspec": notebook.metadata["kernelspec"]}  # not the versions of whoever ran it
     return notebook
 
 

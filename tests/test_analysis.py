@@ -53,11 +53,11 @@ def test_a_notebook_runs_from_top_to_bottom_and_says_what_is_stored(name, make, 
     assert any(output for cell in shown(stored) for output in cell)
 
 
-def test_the_readme_and_the_tables_are_those_of_the_records(make, methods):
+def test_the_readme_and_the_tables_are_those_of_the_records(make, methods, tmp_path):
     text = make.README.read_text(encoding="utf-8")
     assert make.with_table(text, methods) == text
-    tables = report.tables(methods)
-    assert (ANALYSIS / "tables" / "methods.md").read_text() == "\n".join(table.markdown() for table in tables)
+    again = report.write(report.tables(methods), tmp_path / "methods.md")
+    assert (ANALYSIS / "tables" / "methods.md").read_text() == again.read_text()
 
 
 def test_the_sweep_is_whole_and_fair(methods):

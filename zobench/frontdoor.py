@@ -113,7 +113,7 @@ class FrontDoor:
 
     def _chosen(self, arguments: list[str]) -> dict[str, list[str]]:
         """Group → options: the defaults, what an experiment overrides, what the arguments say."""
-        chosen = _defaults(self.folders[0] / "config.yaml")
+        chosen = defaults(self.folders[0] / "config.yaml")
         given: dict[str, list[str]] = {}
         for argument in _overrides(arguments):
             match = _OVERRIDE.match(argument)
@@ -122,7 +122,7 @@ class FrontDoor:
         for group in _PRESETS:
             for option in given.get(group, []):
                 path = self.file(group, option)
-                chosen |= _defaults(path) if path else {}
+                chosen |= defaults(path) if path else {}
         return chosen | given
 
     def check_plugins(self, arguments: list[str]) -> None:
@@ -222,7 +222,8 @@ def _overrides(arguments: list[str]) -> list[str]:
     return [a for before, a in pairs if not a.startswith("-") and before not in _WITH_VALUE]
 
 
-def _defaults(config: Path) -> dict[str, list[str]]:
+def defaults(config: Path) -> dict[str, list[str]]:
+    """Group → options that a YAML file's list of defaults names."""
     found = {}
     for entry in load_yaml(config).get("defaults", []):
         for group, option in entry.items() if isinstance(entry, dict) else ():

@@ -6,10 +6,10 @@ from functools import cache
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from zobench.conf_dir import conf_dir
 from zobench.errors import UserError
+from zobench.frontdoor import defaults, load_yaml
 from zobench.report.alike import AGREE, AGREE_IF_TRAINED, Mixed, check_key, differences, parts, seeds_of, text
 from zobench.report.records import SEEDS
 from zobench.summaries import RESULTS
@@ -106,8 +106,9 @@ def _row_names(found: pd.DataFrame, labels: Sequence[str]) -> pd.Series:
 def _defaults(method: str) -> dict[str, str]:
     """The settings in which a method ships, as texts by their name in the record; none for one of the user's own."""
     path = conf_dir() / "method" / f"{method}.yaml"
-    given = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    given |= {name: option for part in given.pop("defaults", []) for name, option in part.items()}
+    if not path.is_file():
+        return {}
+    given = load_yaml(path) | {group: ",".join(options) for group, options in defaults(path).items()}
     return {f"method.{name}": text(value) for name, value in given.items()}
 
 

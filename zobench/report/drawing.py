@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 from matplotlib import rc_context
@@ -68,7 +68,8 @@ class Picture:
                 spare.remove()
             for draw, panel in zip(self.panels, axes, strict=False):
                 draw(panel)
-            _legend(figure, 4)
+            if entries := _entries(figure):
+                _legend(figure, entries, 4, "outside upper center")
             characters = int(figure.get_figwidth() * 17)
             wrapped = "\n".join(textwrap.fill(line, characters) for line in self.caption.splitlines())
             figure.supxlabel(wrapped, fontsize=7, color=GREY)
@@ -149,10 +150,10 @@ def _entries(figure: Figure) -> dict[str, Any]:
     return dict(sorted(entries.items(), key=lambda entry: not isinstance(entry[1], Container)))
 
 
-def _legend(figure: Figure, columns: int) -> None:
-    if entries := _entries(figure):
-        handles, labels = list(entries.values()), list(entries)
-        figure.legend(handles, labels, loc="outside upper center", ncols=columns, handlelength=3.2)
+def _legend(
+    figure: Figure, entries: dict[str, Any], columns: int, place: Literal["center", "outside upper center"]
+) -> None:
+    figure.legend(list(entries.values()), list(entries), loc=place, ncols=columns, handlelength=3.2)
 
 
 def _key(entries: dict[str, Any], name: str) -> str:
@@ -160,7 +161,7 @@ def _key(entries: dict[str, Any], name: str) -> str:
     each = 0.7 + 0.075 * max(map(len, entries))  # inches
     columns = min(len(entries), max(1, int(_KEY_WIDTH / each)))
     figure = Figure(figsize=(columns * each, 0.1 + 0.19 * math.ceil(len(entries) / columns)))
-    figure.legend(list(entries.values()), list(entries), loc="center", ncols=columns, handlelength=3.2, borderaxespad=0)
+    _legend(figure, entries, columns, "center")
     return _svg(figure, name)
 
 
