@@ -15,7 +15,7 @@ class Bold(str):
     """The text of a cell that stands out; each format does it in its own way."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Table:
     """Numbers, the columns that show them, and what a reader must know.
 
@@ -46,8 +46,10 @@ class Table:
         title = [f"**{_markdown(self.title)}**", ""] if self.title else []
         return "\n".join([*title, table, "", *(f"- {_markdown(note)}" for note in self.notes), ""])
 
-    def _repr_markdown_(self) -> str:
-        return self.markdown()  # what a notebook shows
+    def __repr__(self) -> str:
+        return self.markdown()
+
+    _repr_markdown_ = __repr__  # what a notebook shows
 
     def csv(self) -> str:
         """The numbers, unrounded, without the notes."""
