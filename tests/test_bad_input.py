@@ -178,6 +178,13 @@ def test_long_prompts_lose_their_left_end_and_are_counted(tmp_path, capsys):
         encoder.encode(task, [Example(0, "short", (" no", " " + "yes " * 60), 0)])
 
 
+def test_only_files_that_ship_are_offered(tmp_path):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hf")}
+    command = [sys.executable, "-m", "zobench", "task=cb", "model=tiny-opt", "wandb=disabled", "runs_dir=runs"]
+    ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert ended.stderr.rstrip().endswith("columns premise, hypothesis, label")
+
+
 @pytest.mark.parametrize(
     ("arguments", "parts"),
     [

@@ -170,10 +170,11 @@ def _from_hub(task: Task, name: str) -> dict[str, pa.Table]:
         try:
             data = datasets.load_dataset(task.hub, task.subset, revision=task.revision, split=split)
         except Exception as error:
+            ships = "mini" in task.splits
             reason = "the hub cannot be reached" if not online else f"{type(error).__name__}: {error}".splitlines()[0]
             raise DataError(
                 f"task={name}: {task.hub} ({task.subset}) is not in the cache and cannot be downloaded: {reason}.\n"
-                f"Offline: {_layout(task, name)}; or try the files that ship with zobench: data=mini"
+                f"Offline: {_layout(task, name)}{'; or try the files that ship with zobench: data=mini' * ships}"
             ) from error
         if len(data) != task.rows[split]:
             raise DataError(
