@@ -6,7 +6,7 @@ from pathlib import Path
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 root = Path(__file__).parent.parent / "zobench"
-rows = [json.loads(line) for path in sorted(root.glob("minidata/*/*.jsonl")) for line in path.open(encoding="utf-8")]
+rows = [json.loads(line) for path in sorted(root.glob("data/mini/*/*.jsonl")) for line in path.open(encoding="utf-8")]
 texts = [value for row in rows for value in row.values() if isinstance(value, str)]
 tokenizer = Tokenizer(models.BPE())
 tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)

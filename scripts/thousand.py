@@ -17,8 +17,8 @@ from pathlib import Path
 import yaml
 from hydra import compose, initialize_config_dir
 
-from zobench import config
-from zobench.conf_dir import conf_dir
+from zobench.config.folders import conf_dir
+from zobench.config.signature import register
 from zobench.report import curves, load
 from zobench.sweep.plan import Cell, Planner
 
@@ -33,7 +33,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as scratch:
         runs, grid = Path(scratch) / "runs", Path(scratch) / "thousand.yaml"
         grid.write_text(f"# A thousand cells\nlines:\n  - {LINE}\n", encoding="utf-8")
-        config.register()
+        register()
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):
             planner = Planner(
                 lambda overrides: compose("config", overrides=overrides, return_hydra_config=True), [conf_dir()]

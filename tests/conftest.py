@@ -10,10 +10,12 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from zobench import config, data
-from zobench.conf_dir import conf_dir
+from zobench.config import instantiate
+from zobench.config.folders import conf_dir
+from zobench.config.signature import compose
+from zobench.data import rows
 from zobench.objective import Encoder
-from zobench.run import run
+from zobench.run.runner import run
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -30,7 +32,7 @@ class Tiny:
 
 @cache
 def _spec(name):
-    return config.build(OmegaConf.to_container(config.compose(f"model={name}").model), "model")
+    return instantiate.build(OmegaConf.to_container(compose(f"model={name}").model), "model")
 
 
 @cache
@@ -69,7 +71,7 @@ def tiny(request):
 
 @cache
 def _task(name):
-    return config.build(OmegaConf.to_container(config.compose(f"task={name}").task), "task")
+    return instantiate.build(OmegaConf.to_container(compose(f"task={name}").task), "task")
 
 
 @pytest.fixture(scope="session")
@@ -80,7 +82,7 @@ def compose_task():
 
 def _mini(name, data_seed=0):
     task = _task(name)
-    return task, data.load(task, name, directory="mini", splits="mini", data_seed=data_seed, test_seed=0, strict=True)
+    return task, rows.load(task, name, directory="mini", splits="mini", data_seed=data_seed, test_seed=0, strict=True)
 
 
 @pytest.fixture(scope="session")
@@ -102,7 +104,7 @@ def tiny_record(tmp_path_factory):
     """The record of a real run, which tests edit into those they need."""
     overrides = ("model=tiny-llama", "task=sst2", "data=mini", "wandb=disabled", "threads=1", "batch_size=4", "steps=4")
     sizes = [f"task.splits.mini.{split}=4" for split in ("train", "dev", "test")]
-    cfg = config.compose(*overrides, *sizes, f"runs_dir={tmp_path_factory.mktemp('tiny')}")
+    cfg = compose(*overrides, *sizes, f"runs_dir={tmp_path_factory.mktemp('tiny')}")
     return Path(run(cfg)["directory"])
 
 

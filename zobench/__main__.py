@@ -3,10 +3,11 @@
 import os
 import sys
 
-from zobench.conf_dir import conf_dir
+from zobench.config.folders import conf_dir
+from zobench.config.options import config_dirs
+from zobench.config.overrides import FrontDoor
+from zobench.config.plugins import with_search
 from zobench.errors import ConfigError, UserError, complain
-from zobench.frontdoor import FrontDoor, config_dirs
-from zobench.plugins import with_search
 
 
 def main() -> None:
@@ -23,12 +24,12 @@ def main() -> None:
     except ConfigError as error:
         sys.exit(complain(error))
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # exceptions come here instead of being printed by Hydra
-    from zobench.requeue import hand_over
-    from zobench.workers import stopped_first
+    from zobench.system.requeue import hand_over
+    from zobench.system.workers import stopped_first
 
     try:
         with stopped_first():
-            from zobench.app import main as run
+            from zobench.run.app import main as run
 
             run()
     except UserError as error:

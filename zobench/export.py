@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from zobench.rebuild import Rebuilt
+    from zobench.run.rebuild import Rebuilt
 
 
 def main(arguments: list[str] | None = None) -> int:
     """The exit code: 0, 1 if the model cannot be had or written, 2 for wrong arguments."""
     asked = _parser().parse_args(arguments)
-    from zobench.console import Console
     from zobench.errors import UserError, complain
-    from zobench.rebuild import rebuild
+    from zobench.run.rebuild import rebuild
+    from zobench.system.console import Console
 
     console = Console()
     try:

@@ -31,9 +31,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _replay(asked: argparse.Namespace) -> int:
-    from zobench import checkpoint, trajectory
-    from zobench.console import Console
-    from zobench.rebuild import rebuild
+    from zobench.record import checkpoint, trajectory
+    from zobench.run.rebuild import rebuild
+    from zobench.system.console import Console
 
     console = Console()
     start = time.perf_counter()

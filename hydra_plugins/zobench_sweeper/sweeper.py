@@ -63,7 +63,7 @@ class ZobenchSweeper(Sweeper):
         )
 
     def sweep(self, arguments: list[str]) -> Any:
-        from zobench.conf_dir import conf_dir
+        from zobench.config.folders import conf_dir
         from zobench.sweep import launch
         from zobench.sweep.estimate import Costs
         from zobench.sweep.plan import Planner, select

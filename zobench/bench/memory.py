@@ -20,12 +20,12 @@ from typing import Any
 
 import torch
 
-from zobench import meter
 from zobench.bench import models, subjects
 from zobench.bench.spec import Shape, Spec
 from zobench.bench.timing import measure as once
-from zobench.devices import pick_device
 from zobench.errors import UserError
+from zobench.system import costs
+from zobench.system.devices import pick_device
 
 _STEPS = 2
 _M_MMAP_THRESHOLD = -3  # of glibc's malloc.h
@@ -81,7 +81,7 @@ def measure(spec: Spec, shape: Shape, name: str) -> dict[str, Any]:
     before = _peak(device)
     model = models.load(spec.model, spec.dtype, device)
     weights = sum(p.numel() * p.element_size() for p in model.parameters())
-    meter.reset_peak(device)
+    costs.reset_peak(device)
     state = _work(spec, name, model, shape)
     peak = _peak(device, reset=False) - before
     return {
@@ -110,5 +110,5 @@ def _give_back() -> None:
 def _peak(device: torch.device, reset: bool = True) -> int:
     """Bytes at the peak since the last reset; right after one, those held now."""
     if reset:
-        meter.reset_peak(device)
-    return round(meter.memory(device, 0, 0, 0)["peak_gib"] * 2**30)
+        costs.reset_peak(device)
+    return round(costs.memory(device, 0, 0, 0)["peak_gib"] * 2**30)

@@ -5,8 +5,9 @@ from typing import Any
 import torch
 from omegaconf import OmegaConf
 
-from zobench import config
 from zobench.bench.spec import RANDOM_MODELS, Shape
+from zobench.config import instantiate
+from zobench.config.signature import compose
 from zobench.errors import ConfigError
 from zobench.models.base import quiet
 from zobench.objective import Encoded
@@ -24,7 +25,7 @@ def load(name: str, dtype: str, device: torch.device) -> Any:
     """
     kind = getattr(torch, dtype)
     if name not in RANDOM_MODELS:
-        spec = config.build(_node("model", name), "model")
+        spec = instantiate.build(_node("model", name), "model")
         return spec.load(dtype=kind, device=device, attention="sdpa").model
     from transformers import AutoModelForCausalLM
 
@@ -36,7 +37,7 @@ def load(name: str, dtype: str, device: torch.device) -> Any:
 
 
 def _node(group: str, name: str) -> Any:
-    return OmegaConf.to_container(config.compose(f"{group}={name}")[group], resolve=True)
+    return OmegaConf.to_container(compose(f"{group}={name}")[group], resolve=True)
 
 
 def random_config(name: str) -> Any:
@@ -67,7 +68,7 @@ def random_config(name: str) -> Any:
 
 def task() -> Any:
     """A task whose loss is the classification loss; nothing else of it is used."""
-    return config.build(_node("task", "sst2"), "task")
+    return instantiate.build(_node("task", "sst2"), "task")
 
 
 def random_batch(model: Any, shape: Shape) -> list[Encoded]:

@@ -19,7 +19,7 @@ from torch import Tensor
 from zobench.bench.checkout import TRAINER, UTILS, functions
 from zobench.errors import ConfigError
 from zobench.objective import Encoded
-from zobench.objective.official import IGNORED, pad_left
+from zobench.protocols.mezo_exact.objective import IGNORED, pad_left
 
 Loss = Callable[[], Tensor]
 _METHODS = ("zo_perturb_parameters", "zo_forward", "zo_step", "zo_update")

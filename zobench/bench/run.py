@@ -7,13 +7,13 @@ from typing import Any
 
 import torch
 
-from zobench import meter
 from zobench.bench import checkout, models, subjects, table, timing
 from zobench.bench import memory as peaks
 from zobench.bench.spec import Shape, Spec
-from zobench.console import Console
-from zobench.devices import pick_device
-from zobench.record import clean, write_atomically
+from zobench.record.atomic import clean, write_atomically
+from zobench.system import costs
+from zobench.system.console import Console
+from zobench.system.devices import pick_device
 
 Rows = list[dict[str, Any]]
 
@@ -36,7 +36,7 @@ def run(spec: Spec, *, repeats: int, memory: bool, json_file: Path | None) -> di
         subjects.build_method(method, [("weight", torch.zeros(8, 8))])
     console = Console()
     asked = asdict(spec) | {"shapes": [str(shape) for shape in spec.shapes], "repeats": None if memory else repeats}
-    found: dict[str, Any] = {"asked": asked, "environment": meter.environment(device), "results": []}
+    found: dict[str, Any] = {"asked": asked, "environment": costs.environment(device), "results": []}
     if spec.official:
         found["official"] = {"repository": checkout.REPOSITORY, "commit": checkout.COMMIT}
     model: Any = None if memory else models.load(spec.model, spec.dtype, device)

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from zobench.bench import checkout
-from zobench.conf_dir import conf_dir
+from zobench.config.folders import conf_dir
+from zobench.config.overrides import FrontDoor
 from zobench.errors import ConfigError, nearest
-from zobench.frontdoor import FrontDoor
 
 #: shapes of published models with random weights: no download, the same cost
 RANDOM_MODELS = ("opt-125m-random", "llama-135m-random")

@@ -10,11 +10,12 @@ import torch.nn.functional as F
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from zobench import config
 from zobench.bench import models
 from zobench.bench.official import OfficialStep
 from zobench.bench.plain import PlainStep
 from zobench.bench.spec import Shape, Spec, overrides
+from zobench.config import instantiate
+from zobench.config.signature import compose
 from zobench.errors import ConfigError
 from zobench.objective import Objective
 from zobench.objective.cuts import pad_right
@@ -103,12 +104,12 @@ def build_method(text: str, named_parameters: Any) -> Method:
         ConfigError: for a setting it refuses, or a method that takes no steps.
     """
     asked = overrides(text)
-    node: Any = OmegaConf.to_container(config.compose(*asked).method, resolve=True)
-    if not config.locate(node["_target_"], "method").trains:
+    node: Any = OmegaConf.to_container(compose(*asked).method, resolve=True)
+    if not instantiate.locate(node["_target_"], "method").trains:
         raise ConfigError(f"--methods {text}: it takes no steps; there is nothing to measure")
     if not any(part.startswith("method.lr=") for part in asked):
         node["lr"] = _LR
-    return config.build(node, "method", named_parameters, seed=0, total_steps=1000)
+    return instantiate.build(node, "method", named_parameters, seed=0, total_steps=1000)
 
 
 def _two_forwards(loss: Loss) -> None:

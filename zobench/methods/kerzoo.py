@@ -31,10 +31,10 @@ from typing import Any
 from torch import Tensor
 
 from zobench.zo import ZERO, Direction, Method, Oracle
-from zobench.zo.averaging import ClipNorm, PrimalAveraging
-from zobench.zo.kernels import Kernel, KernelSchedule
+from zobench.zo.perturbations.smoothing import Kernel, KernelSchedule
 from zobench.zo.perturbations.stored import Stored
 from zobench.zo.perturbations.tensor_radii import TensorRadii
+from zobench.zo.rules import ClipNorm, PrimalAveraging
 
 SWITCHES = {  # name: (paper, official)
     "probes": (1, 3), "kernel_scale": (1.0, 4.0), "r_scope": ("step", "tensor"), "tau_start": (1.0, 1.0),

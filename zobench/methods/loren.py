@@ -34,10 +34,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from zobench.methods.variants import resolve
 from zobench.zo import ZERO, Direction, Gaussian, Method, Momentum, Oracle, Slot, UpdateRule
 from zobench.zo.perturbations.rank_one import RankOnePrecision
 from zobench.zo.rules import State
-from zobench.zo.switches import resolve
 
 PAPER = {
     "block": "rowwise", "root": "principal", "a_scale": "score", "a_update": "after", "update_per": "step",

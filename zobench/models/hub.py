@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
-from zobench import hub
 from zobench.errors import ModelError
 from zobench.models.base import Loaded, ModelSpec, quiet
+from zobench.system import network
 
 DeviceMap = str | dict[str, Any] | None
 
@@ -40,7 +40,7 @@ class HubModel(ModelSpec):
         if self.dir is not None:
             folder = Path(self.dir).expanduser()
             return load_folder(folder, dtype=dtype, device=device, attention=attention, device_map=self.device_map)
-        online = hub.prepare()
+        online = network.prepare()
         try:
             return _load(self.id, self.revision, dtype, device, attention, self.device_map)
         except (OSError, SafetensorError) as error:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from zobench.cache import cache_dir
+from zobench.config.folders import cache_dir
 from zobench.errors import ModelError
 from zobench.models.base import Loaded, ModelSpec, quiet
 from zobench.models.hub import load_folder

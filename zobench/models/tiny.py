@@ -74,7 +74,7 @@ class TinyLlama(_Tiny):
 
 
 def tiny_tokenizer() -> Any:
-    """A byte-level BPE of 1,024 tokens, trained on the texts in ``minidata``; <s> 0, <pad> 1, </s> 2, <unk> 3."""
+    """A byte-level BPE of 1,024 tokens, trained on the texts in ``data/mini``; <s> 0, <pad> 1, </s> 2, <unk> 3."""
     from transformers import PreTrainedTokenizerFast
 
     return PreTrainedTokenizerFast(

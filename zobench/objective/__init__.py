@@ -2,6 +2,5 @@
 
 from zobench.objective.clean import Objective
 from zobench.objective.encode import Encoded, Encoder, Row
-from zobench.objective.official import OfficialObjective
 
-__all__ = ["Encoded", "Encoder", "Objective", "OfficialObjective", "Row"]
+__all__ = ["Encoded", "Encoder", "Objective", "Row"]

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from zobench.cache import cache_dir
+from zobench.config.folders import cache_dir
 from zobench.objective import Objective
 from zobench.objective.shelf import Shelf
 from zobench.tasks.base import Task

@@ -12,20 +12,20 @@ from typing import TYPE_CHECKING, Any
 from zobench.errors import MissingExtra
 
 if TYPE_CHECKING:
-    from zobench.report.claims import registry
-    from zobench.report.differences import beside
-    from zobench.report.files import write
-    from zobench.report.headline import tables
-    from zobench.report.html import page
-    from zobench.report.judge import verdicts
-    from zobench.report.literature import published
-    from zobench.report.maps import draw_heatmap, draw_pareto, draw_times
-    from zobench.report.markup import Table
+    from zobench.report.load.runs import curves, load, predictions
     from zobench.report.mirror import to_wandb
-    from zobench.report.pictures import draw_curves, draw_lens
-    from zobench.report.records import curves, load, predictions
-    from zobench.report.sheet import claims_sheet
-    from zobench.report.table import comparison, grid
+    from zobench.report.page import page
+    from zobench.report.papers.beside import beside
+    from zobench.report.papers.claims import registry
+    from zobench.report.papers.claims_sheet import claims_sheet
+    from zobench.report.papers.published import published
+    from zobench.report.papers.verdicts import verdicts
+    from zobench.report.pictures.comparison import draw_heatmap, draw_pareto, draw_times
+    from zobench.report.pictures.curves import draw_curves, draw_lens
+    from zobench.report.tables.details import comparison, grid
+    from zobench.report.tables.headline import tables
+    from zobench.report.tables.table import Table
+    from zobench.report.tables.write import write
 
 __all__ = [
     "Table", "beside", "claims_sheet", "comparison", "curves", "draw_curves", "draw_heatmap", "draw_lens",
@@ -33,20 +33,20 @@ __all__ = [
     "to_wandb", "verdicts", "write",
 ]  # fmt: skip
 _HOMES = {
-    "records": ("load", "curves", "predictions"),
-    "headline": ("tables",),
-    "table": ("comparison", "grid"),
-    "markup": ("Table",),
-    "pictures": ("draw_curves", "draw_lens"),
-    "maps": ("draw_heatmap", "draw_pareto", "draw_times"),
-    "html": ("page",),
-    "files": ("write",),
+    "load.runs": ("load", "curves", "predictions"),
+    "tables.headline": ("tables",),
+    "tables.details": ("comparison", "grid"),
+    "tables.table": ("Table",),
+    "tables.write": ("write",),
+    "pictures.curves": ("draw_curves", "draw_lens"),
+    "pictures.comparison": ("draw_heatmap", "draw_pareto", "draw_times"),
+    "page": ("page",),
     "mirror": ("to_wandb",),
-    "claims": ("registry",),
-    "differences": ("beside",),
-    "judge": ("verdicts",),
-    "literature": ("published",),
-    "sheet": ("claims_sheet",),
+    "papers.claims": ("registry",),
+    "papers.beside": ("beside",),
+    "papers.verdicts": ("verdicts",),
+    "papers.published": ("published",),
+    "papers.claims_sheet": ("claims_sheet",),
 }
 
 

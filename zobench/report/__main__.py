@@ -72,13 +72,14 @@ def _parser() -> argparse.ArgumentParser:
 
 def _check(asked: argparse.Namespace) -> None:
     """Files that cannot be written are told before anything is read. Raises ConfigError."""
-    from zobench.report import files
+    from zobench.report.pictures.files import picture_files
+    from zobench.report.tables.write import table_file
 
     for name in [*asked.table, *filter(None, [asked.grid])]:
-        files.table_file(name)
+        table_file(name)
     for name in _PICTURES:
         if path := getattr(asked, name):
-            files.picture_files(path)
+            picture_files(path)
     if asked.wandb_group and not asked.wandb:
         raise ConfigError(f"--wandb-group {asked.wandb_group}: has no effect without --wandb")
 
@@ -94,7 +95,7 @@ def _found(folders: list[str]) -> "pd.DataFrame":
 
 def _select(frame: "pd.DataFrame", conditions: list[str]) -> "pd.DataFrame":
     """Raises ConfigError for a condition that is malformed, of an unknown key, or that no run meets."""
-    from zobench.report.alike import check_key, text
+    from zobench.report.compare.comparable import check_key, text
 
     for condition in conditions:
         key, equals, wanted = condition.partition("=")
@@ -120,7 +121,7 @@ def _as_text(word: str, text: Callable[[Any], str]) -> str:
 def _make(asked: argparse.Namespace, frame: "pd.DataFrame") -> None:
     from rich.console import Console
 
-    from zobench.report.files import show, write_text
+    from zobench.report.tables.write import show, write_text
 
     axes: dict[str, Any] = {"rows": _keys(asked.rows, "method"), "columns": _keys(asked.columns, "task")}
     options: dict[str, Any] = {"reference": asked.reference, "allow_mixed": asked.allow_mixed}

@@ -8,11 +8,11 @@ from typing import Any
 import pandas as pd
 
 from zobench.errors import UserError
-from zobench.report.alike import parts
-from zobench.report.headline import COLUMNS, ROWS, of_board
-from zobench.report.measure import REFERENCE, Board, board
-from zobench.report.pictures import AGAINST, means_by_row
-from zobench.tracking import why_offline
+from zobench.report.compare.board import REFERENCE, Board, board
+from zobench.report.compare.comparable import parts
+from zobench.report.pictures.curves import AGAINST, means_by_row
+from zobench.report.tables.headline import COLUMNS, ROWS, of_board
+from zobench.system.network import why_offline
 
 _PROJECT = "zobench"
 

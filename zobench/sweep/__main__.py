@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from zobench.conf_dir import conf_dir
+from zobench.config.folders import conf_dir
 from zobench.errors import UserError, complain
 
 
@@ -64,7 +64,7 @@ def _look(asked: argparse.Namespace) -> int:
     from hydra.core.global_hydra import GlobalHydra
     from rich.console import Console
 
-    from zobench import config
+    from zobench.config.signature import register
     from zobench.sweep import dry, grids
     from zobench.sweep.estimate import Costs
     from zobench.sweep.overview import Overview, watch
@@ -73,7 +73,7 @@ def _look(asked: argparse.Namespace) -> int:
     own = [Path(asked.config_dir)] if asked.config_dir else []
     grid = grids.find(asked.grid, own)
     search = [f"hydra.searchpath=[file://{folder.resolve()}]" for folder in own]
-    config.register()
+    register()
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         planner = Planner(
             lambda overrides: compose("config", overrides=[*search, *overrides], return_hydra_config=True),

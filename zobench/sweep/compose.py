@@ -13,7 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from zobench import config
+from zobench.config.signature import digest
 
 #: gives the configuration of a list of overrides, the node ``hydra`` included
 Load = Callable[[list[str]], DictConfig]
@@ -57,7 +57,7 @@ class Composed:
     def settled(self) -> tuple[str, dict[str, Any]]:
         """The run's signature, and its settings with all interpolations resolved."""
         settings = {key: self._resolve(value) for key, value in self.raw.items() if key != "out"}
-        signature = config.digest(settings)
+        signature = digest(settings)
         settings["out"] = self._resolve(self.raw["out"], signature)
         return signature, settings
 
@@ -170,7 +170,7 @@ def composed_by_hydra(load: Load, overrides: Sequence[str]) -> tuple[str, dict[s
         settings = _plain(cfg, resolve=True)
     finally:
         HydraConfig.instance().cfg = before
-    return config.digest(settings), settings
+    return digest(settings), settings
 
 
 def _plain(cfg: DictConfig, *, resolve: bool) -> dict[str, Any]:

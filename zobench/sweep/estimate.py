@@ -8,8 +8,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from zobench import config, summaries
-from zobench.frontdoor import describe
+from zobench.config.options import describe
+from zobench.config.settings import DEFAULT_FORWARDS
+from zobench.record import summaries
 from zobench.sweep.plan import Cell
 
 #: mean length of an example, prompt and answer
@@ -115,7 +116,7 @@ def budget(cell: Cell) -> dict[str, int | None]:
     """The two ways in which a run's end is set; it ends at whichever is reached first."""
     steps, forwards = cell.get("steps"), cell.get("forwards")
     if steps is None and forwards is None:
-        forwards = config.DEFAULT_FORWARDS
+        forwards = DEFAULT_FORWARDS
     return {"steps": steps, "forwards": forwards}
 
 

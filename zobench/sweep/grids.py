@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from zobench.conf_dir import conf_dir
+from zobench.config.folders import conf_dir
+from zobench.config.options import describe
 from zobench.errors import ConfigError, nearest
-from zobench.frontdoor import describe
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from zobench import config
+from zobench.config.overrides import FrontDoor
+from zobench.config.settings import check_settings
 from zobench.errors import ConfigError, UserError
-from zobench.frontdoor import FrontDoor
 from zobench.sweep.compose import Family, Load, single_values
 
 
@@ -127,7 +127,7 @@ class Planner:
         for cell in cells:
             if not seen.issuperset(cell.overrides):
                 seen.update(cell.overrides)
-                config.check_settings(OmegaConf.create(cell.settings), self._folders)
+                check_settings(OmegaConf.create(cell.settings), self._folders)
 
 
 def _texts(override: Override) -> list[str]:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zobench.record import Record
-from zobench.summaries import RESULTS
+from zobench.record.directory import Record
+from zobench.record.summaries import RESULTS
 
 #: states of a cell, in the order in which tables show them
 STATES = (*RESULTS, "running", "interrupted", "waiting", "failed")

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from zobench.zo.direction import ZERO, Direction
 from zobench.zo.perturbation import Perturbation
+from zobench.zo.placement import Mode, Ways
 from zobench.zo.slot import Slot
 from zobench.zo.team import Team
-from zobench.zo.ways import Mode, Ways
 
 Closure = Callable[[], Tensor | float]
 

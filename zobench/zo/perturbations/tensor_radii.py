@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 from torch import Tensor
 
 from zobench.zo.direction import ZERO, Direction
-from zobench.zo.kernels import Kernel
 from zobench.zo.perturbation import Perturbation
+from zobench.zo.perturbations.smoothing import Kernel
 from zobench.zo.perturbations.wrapper import Wrapper
 from zobench.zo.slot import Slot, wide
 

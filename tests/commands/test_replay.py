@@ -1,0 +1,172 @@
+"""Weights from the trajectory, and models for other programs: the two command lines, on real runs."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from zobench import export, replay
+from zobench.config.signature import compose
+from zobench.record import checkpoint
+from zobench.run.runner import run
+from zobench.zo.slot import make_slots
+
+TINY = ("model=tiny-opt", "task=sst2", "data=mini", "wandb=disabled", "batch_size=4", "steps=8", "eval_every=2")
+SIZES = tuple(f"task.splits.mini.{part}=8" for part in ("train", "dev", "test"))
+LR = "method.lr=1e-3"
+
+
+def cell(folder, *overrides):
+    return Path(run(compose(*TINY, *SIZES, *overrides, f"runs_dir={folder}"))["directory"])
+
+
+def row_of(directory):
+    return json.loads((directory / "summary.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def mezo(tmp_path_factory):
+    """A finished run without weights."""
+    return cell(tmp_path_factory.mktemp("mezo"), LR)
+
+
+@pytest.fixture(scope="module")
+def lora(tmp_path_factory):
+    return cell(tmp_path_factory.mktemp("lora"), "tuning=lora", "method.lr=1e-2", "keep_weights=true")
+
+
+RUNS = [
+    ("method=mezo", LR, "dtype=bfloat16"),
+    ("method=mezo", LR, "method/rule=adam", "method.mode=exact"),
+    ("method=loren", LR, "tuning=lora"),
+    ("method=ldsd", LR, "model=tiny-llama", "method.mode=exact"),
+    ("method=pgap", LR, "method.rank=4", "method.refresh=3"),
+    ("method=kerzoo", "method.variant=official", LR),
+    ("method=curvzo", LR, "tuning=last_layers", "tuning.layers=1"),
+    ("protocol=mezo_exact", LR),
+]
+
+
+@pytest.mark.parametrize("overrides", RUNS, ids=lambda overrides: "-".join(o.split("=")[1] for o in overrides))
+def test_the_trajectory_gives_the_weights_bit_for_bit(tmp_path, capsys, overrides):
+    directory = cell(tmp_path, *overrides)
+    row = row_of(directory)
+    assert not (directory / "checkpoint").exists()
+    for step, key in (("last", "weights_checksum"), ("best", "best_weights_checksum")):
+        capsys.readouterr()
+        assert replay.main([str(directory), "--step", step]) == 0
+        assert f"weights {row[key]}: bit for bit those of the run" in capsys.readouterr().out
+    assert row["weights_checksum"] != row["base_checksum"]
+
+
+def test_bytes_a_step(mezo):
+    *_, last = (mezo / "trajectory.jsonl").read_text().splitlines(keepends=True)
+    assert len(last) < 64
+
+
+def test_any_step_to_a_file(mezo, tmp_path, capsys):
+    files = [tmp_path / f"{step}.safetensors" for step in (0, 3)]
+    for step, file in zip(("0", "3"), files, strict=True):
+        assert replay.main([str(mezo), "--step", step, "--out", str(file)]) == 0
+    assert "the record has no checksum of this step" in capsys.readouterr().out
+    first, third = (load_file(file) for file in files)
+    assert checkpoint.checksum(make_slots(first.items())) == row_of(mezo)["base_checksum"]
+    assert any(not torch.equal(first[name], third[name]) for name in first)
+
+
+def changed(mezo, folder, change):
+    """A copy of a run whose trajectory lines went through ``change``."""
+    copy = folder / "copy"
+    shutil.copytree(mezo, copy)
+    lines = (copy / "trajectory.jsonl").read_text().splitlines(keepends=True)
+    (copy / "trajectory.jsonl").write_text("".join(change(lines)))
+    return copy
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda lines: [*lines[:4], re.sub(r",.*,", ",0.7,", lines[4]), *lines[5:]], "but the run had"),
+        (lambda lines: [*lines[:4], *lines[5:]], "step 4 is missing"),
+        (lambda lines: lines[:-1], "step 8 is missing"),
+        (lambda lines: [*lines[:4], "[4,0.5]\n", *lines[5:]], "asks for more losses"),
+        (lambda lines: [*lines[:4], "[4,0.5,0.5,0.5]\n", *lines[5:]], "takes 2 losses, not 3"),
+        (lambda lines: lines[1:], "an older version wrote it"),
+    ],
+    ids=["loss", "hole", "end", "few", "many", "head"],
+)
+def test_a_damaged_trajectory_is_found_out(mezo, tmp_path, capsys, change, said):
+    assert replay.main([str(changed(mezo, tmp_path, change))]) == 1
+    out, err = capsys.readouterr()
+    assert said in out + err
+
+
+def test_another_base_model_is_found_out(mezo, tmp_path, capsys):
+    copy = changed(mezo, tmp_path, list)
+    (copy / "summary.json").write_text(json.dumps(row_of(mezo) | {"base_checksum": "0" * 16}))
+    assert replay.main([str(copy)]) == 1
+    assert "started from a base model" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["nowhere"], 1, "no config.yaml there"),
+        (["--step", "worst"], 2, "expected best, last or a number"),
+        (["--step", "9"], 2, "the run has 8 steps"),
+    ],
+)
+def test_wrong_arguments(mezo, capsys, arguments, code, said):
+    assert replay.main(arguments if code == 1 else [str(mezo), *arguments]) == code
+    assert said in capsys.readouterr().err
+
+
+def test_a_first_order_run_keeps_its_weights(tmp_path, capsys):
+    directory = cell(tmp_path, "method=adamw")
+    assert replay.main([str(directory)]) == 1
+    assert "steps by gradients" in capsys.readouterr().err
+    assert export.main([str(directory), str(tmp_path / "model")]) == 0
+
+
+def logits(model):
+    with torch.inference_mode():
+        return model(torch.arange(2, 12)[None]).logits
+
+
+def test_export_is_a_hugging_face_folder(mezo, tmp_path, capsys):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder = tmp_path / "model"
+    assert export.main([str(mezo), str(folder)]) == 0
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    named = dict(model.named_parameters()).items()
+    assert checkpoint.checksum(make_slots(named)) == row_of(mezo)["best_weights_checksum"]
+    assert AutoTokenizer.from_pretrained(folder)("great")["input_ids"]
+    assert json.loads((folder / "zobench.json").read_text())["run"]["config_hash"] == row_of(mezo)["config_hash"]
+    assert export.main([str(mezo), str(folder)]) == 2
+    assert "give a new or empty folder" in capsys.readouterr().err
+
+
+def test_lora_is_merged_or_written_for_peft(lora, tmp_path):
+    peft = pytest.importorskip("peft", reason="pip install peft")
+    from transformers import AutoModelForCausalLM
+
+    whole, alone, base = (tmp_path / name for name in ("whole", "alone", "base"))
+    assert export.main([str(lora), str(whole)]) == 0
+    assert export.main([str(lora), str(alone), "--adapter"]) == 0
+    assert export.main([str(cell(tmp_path, "method=adamw", "method.lr=0")), str(base)]) == 0
+    bare = logits(AutoModelForCausalLM.from_pretrained(base))
+    merged = logits(AutoModelForCausalLM.from_pretrained(whole))
+    model = peft.PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), alone)
+    adapted = logits(model.eval())
+    torch.testing.assert_close(adapted, merged, rtol=1e-5, atol=1e-5)
+    assert (merged - bare).abs().max() > 1e-3
+
+
+def test_an_adapter_of_a_run_without_one(mezo, tmp_path, capsys):
+    assert export.main([str(mezo), str(tmp_path / "x"), "--adapter"]) == 2
+    assert "tuning=full, not lora" in capsys.readouterr().err

@@ -1,0 +1,60 @@
+"""CONTRIBUTING.md followed to the letter: its files are written, its commands run, in a copy of the checkout."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+_FILE = re.compile(r"^`(?P<path>[\w/.]+)`:\n\n```\w+\n(?P<text>.*?)^```$", re.S | re.M)
+_COMMANDS = re.compile(r"^```bash\n(?P<text>.*?)^```$", re.S | re.M)
+
+
+def sections():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    parts = re.split(r"^## ", text, flags=re.M)[1:]
+    return {part.split("\n", 1)[0]: part for part in parts}
+
+
+@pytest.mark.parametrize("title", ["Add a method", "Add a task"])
+def test_walkthrough(title, tmp_path):
+    for name in ("zobench", "hydra_plugins", "conf", "tests"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    section = sections()[title]
+    files = {m["path"]: m["text"] for m in _FILE.finditer(section)}
+    assert sorted(Path(path).suffix for path in files) == [".py", ".yaml"]
+    for path, text in files.items():
+        assert not (tmp_path / path).exists()
+        (tmp_path / path).write_text(text, encoding="utf-8")
+    commands = "\n".join(m["text"] for m in _COMMANDS.finditer(section))
+    assert "python -m zobench" in commands
+    assert "pytest" in commands
+    binaries = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    env = {**os.environ, "PATH": binaries, "PYTHONPATH": str(tmp_path)}
+    found = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", commands], cwd=tmp_path, env=env, capture_output=True, text=True
+    )
+    assert found.returncode == 0, found.stdout + found.stderr
+    assert "finished" in found.stdout
+    new = next(Path(path).stem for path in files if path.endswith(".py"))
+    linted = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "ruff",
+            "check",
+            "--isolated",
+            "--line-length=120",
+            *(p for p in files if p.endswith(".py")),
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert linted.returncode == 0, linted.stdout
+    assert any((tmp_path / "runs").rglob(f"*{new}*/**/summary.json"))

@@ -1,0 +1,34 @@
+"""Runs of one process and of several, for the tests that compare them."""
+
+from pathlib import Path
+
+from helpers.tiny_runs import TINY, lines_of
+from zobench.config.signature import compose
+from zobench.run.runner import run
+
+RUN = (*TINY, "batch_size=5", "eval_batch_size=2", "log_every=1")
+LOREN = (*RUN, "method=loren", "method.mode=exact", "method.probes=5", "method.lr=1e-3")
+
+
+def alone(runs, *overrides):
+    """A run as this process, or its team, does it."""
+    return run(compose(*overrides, f"runs_dir={runs}"))
+
+
+def directory_of(runs):
+    (path,) = runs.glob("*/*/*/*/config.yaml")
+    return path.parent
+
+
+def _measured(directory):
+    """metrics.jsonl without the clocks."""
+    return [{k: v for k, v in line.items() if k != "train_seconds"} for line in lines_of(directory)]
+
+
+def assert_same_bits(row, reference):
+    counted = ("state", "steps", "forwards", "examples_seen", "tokens_seen", "best_step", "config_hash")
+    for key in (*counted, *(k for k in reference if "/" in k), "weights_checksum", "best_weights_checksum"):
+        assert row[key] == reference[key], key
+    here, there = Path(row["directory"]), Path(reference["directory"])
+    assert _measured(here) == _measured(there)
+    assert lines_of(here, "trajectory.jsonl") == lines_of(there, "trajectory.jsonl")

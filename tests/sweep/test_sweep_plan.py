@@ -1,0 +1,162 @@
+"""A plan of cells is what Hydra's own composition gives, for every kind of override."""
+
+from pathlib import Path
+
+import pytest
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import OmegaConf
+
+from zobench.config.folders import conf_dir
+from zobench.config.signature import compose, register
+from zobench.errors import ConfigError
+from zobench.sweep import grids
+from zobench.sweep.plan import Planner, select
+
+
+@pytest.fixture
+def planner():
+    """A planner over conf/, and how often it had Hydra compose: ``planner.loads``."""
+    register()
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+
+        def load(overrides):
+            found.loads += 1
+            return hydra_compose("config", overrides=overrides, return_hydra_config=True)
+
+        found = Planner(load, [conf_dir()], config_loader=GlobalHydra.instance().config_loader())
+        found.loads = 0
+        yield found
+
+
+def by_hydra(cell):
+    """Where a run with the cell's overrides would write."""
+    GlobalHydra.instance().clear()
+    cfg = compose(*cell.overrides)
+    return Path(cfg.runs_dir) / cfg.out
+
+
+LINES = {
+    "groups": ["method=mezo,loren task=rte,sst2 model=tiny-opt,opt-1.3b", 8],
+    "nested keys": ["method=ldsd method.lr=1e-8,2e-8 method.lr_mu=0,1e-3 task.splits.mini.train=4,8", 8],
+    "a group below a group": ["method=mezo method/rule=sgd,adam method.lr=1e-6,1e-7", 4],
+    "a preset": ["experiment=compare_smollm2 data.dir=/d method=mezo,pgap seed=0,1", 4],
+    "presets with sweeps of their own": ["experiment=grid_mezo,grid_kerzoo seed=0,1", 10],
+    "a preset whose sweep is overridden": ["experiment=grid_mezo method.lr=3e-6,4e-6", 2],
+    "lists": ["tuning=lora tuning.targets=[q_proj],[q_proj,k_proj],null tags=[a,b]", 3],
+    "null": ["forwards=null,100 steps=null,5", 4],
+    "seeds that follow another": ["seed=0,1 noise_seed=7,${order_seed} order_seed=3", 4],
+    "a seed that does not": ["seed=0,1 data_seed=0,1 init_seed=5", 4],
+    "ranges and quotes": ["seed=range(0,3) out='a/${signature:}','b/${seed}'", 6],
+    "a whole node": ["lens={every:5},{every:6,draws:4} lens.gradient=false,true", 4],
+    "added keys": ["+method.note=a,b seed=0", 2],
+    "a key taken away": ["~method.warmup method=mezo,kerzoo", 2],
+    "settings outside the signature": ["runs_dir=r1,r2 threads=1", 2],
+    "one number in three ways": ["method.lr=1e-6,0.000001,1E-6,2e-6 wandb.project='1'", 2],
+}
+
+
+@pytest.mark.parametrize(("line", "count"), LINES.values(), ids=LINES)
+def test_the_plan_is_hydras(planner, line, count):
+    words = line.split()
+    try:
+        cells = planner.cells([words])
+    except ConfigError as error:
+        pytest.fail(str(error))
+    assert len({cell.directory for cell in cells}) == len(cells) == count
+    for cell in cells if count < 5 else cells[:: count // 4]:
+        assert cell.directory == by_hydra(cell), cell.overrides
+
+
+@pytest.mark.parametrize("name", grids.named())
+def test_the_grids_that_ship_are_planned_as_hydra_does(planner, name):
+    data = ["data.dir=/d"]
+    extra = {"small": data, "ablations": data, "lens": data, "tiny": [*data, "model.dir=/m"]}
+    cells = planner.cells(grids.find(name).arguments(extra.get(name, [])))
+    assert len(cells) > 5
+    for cell in cells[:: max(1, len(cells) // 4)]:
+        assert cell.directory == by_hydra(cell), cell.overrides
+
+
+def test_hydra_composes_once_for_each_option_not_for_each_cell(planner):
+    line = "method=mezo,loren,kerzoo task=rte,sst2 model=tiny-opt,opt-1.3b method.lr=1e-6,1e-7 seed=0,1,2,3,4"
+    assert len(planner.cells([line.split()])) == 120
+    assert planner.loads <= 3 + 2 + 2 + 2
+
+
+def test_an_option_that_reaches_into_another_node_is_left_to_hydra(tmp_path):
+    (tmp_path / "task").mkdir()
+    text = (conf_dir() / "task" / "rte.yaml").read_text()
+    (tmp_path / "task" / "reaching.yaml").write_text(f"# RTE\ndefaults:\n  - /tuning@_global_.lens: full\n{text}")
+    register()
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        search = f"hydra.searchpath=[file://{tmp_path}]"
+        load = lambda cell: hydra_compose("config", overrides=[search, *cell], return_hydra_config=True)  # noqa: E731
+        cells = Planner(load, [conf_dir(), tmp_path]).cells([["task=rte,reaching", "seed=0,1"]])
+        for cell in cells:
+            cfg = load(list(cell.overrides))
+            assert cell.settings["lens"] == dict(cfg.lens), cell.overrides
+    assert len(cells) == 4
+    assert "_target_" in cells[-1].settings["lens"]
+
+
+def test_a_cell_in_two_lines_is_one_cell(planner):
+    cells = planner.cells([["method=mezo", "seed=0,1"], ["method=mezo,kerzoo", "seed=1,2"]])
+    assert [(cell.choice("method"), cell.get("seed")) for cell in cells] == [
+        ("mezo", 0), ("mezo", 1), ("mezo", 2), ("kerzoo", 1), ("kerzoo", 2),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("method=mezoo seed=0,1", "did you mean method=mezo?"),
+        ("method=mezo,loren method.epss=1", "did you mean method.eps?"),
+        ("method=mezo,loren method.rho=1", "method.rho"),
+        ("seed=0,-1", "seed=-1: expected an integer of at least 0"),
+        ("method.lr=1e-6,fast", "method.lr=fast: expected a number"),
+        ("seed=[0", "seed=[0"),
+        ("data=local", "data.dir=DIR"),
+    ],
+)
+def test_an_error_names_the_line(planner, line, said):
+    with pytest.raises(ConfigError) as error:
+        planner.cells([["method=mezo"], line.split()])
+    assert f"line 2, {line}:\n" in str(error.value)
+    assert said in str(error.value)
+
+
+def test_select_keeps_cells_by_group_and_by_setting(planner):
+    cells = planner.cells([["method=mezo,loren", "method.lr=1e-6,1e-7", "seed=0,1"]])
+    assert len(select(cells, ["method=loren", "method.lr=1e-6"])) == 2
+    assert len(select(cells, ["seed=0,1"])) == 8
+    for wrong in ("method=pgap", "sed=0", "method"):
+        with pytest.raises(ConfigError):
+            select(cells, [wrong])
+
+
+def test_a_grid_is_found_by_name_or_path_and_a_wrong_one_is_answered(tmp_path):
+    own = tmp_path / "mine.yaml"
+    own.write_text("# My table\ncommon: steps=3\nlines:\n  - method=mezo seed=0,1\n")
+    grid = grids.find(str(own))
+    assert (grid.description, grid.arguments(["seed=5"])) == (
+        "My table", [["steps=3", "method=mezo", "seed=0,1", "seed=5"]],
+    )  # fmt: skip
+    with pytest.raises(ConfigError, match="did you mean smoke"):
+        grids.find("smok")
+    for text, said in (("a: [", "not YAML"), ("common: x", "needs lines"), ("lines: [3]", "expected text")):
+        own.write_text(text)
+        with pytest.raises(ConfigError, match=said):
+            grids.find(str(own))
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (conf_dir() / "search").glob("*.yaml")))
+def test_a_search_space_names_settings_of_its_method(name):
+    cfg = compose(f"search={name}")
+    assert cfg.choices.method == name
+    text = (conf_dir() / "search" / f"{name}.yaml").read_text()
+    keys = OmegaConf.create(text).hydra.sweeper.params
+    assert keys
+    for key in keys:
+        assert OmegaConf.select(cfg, key) is not None, key

@@ -1,0 +1,1 @@
+"""What is typed and what conf/ holds: read, checked, named, made into objects."""

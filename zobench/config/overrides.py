@@ -1,0 +1,203 @@
+"""The front door: ``--help`` and misspelt overrides, answered before Hydra and torch are imported.
+
+Standard library and PyYAML only. It reads conf/ as files: a group is a folder, an option a YAML file whose first
+comment line describes it.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from zobench.config.options import GRIDS, defaults, describe, groups, load_yaml
+from zobench.config.plugins import check_plugin
+from zobench.errors import ConfigError, nearest
+
+_OVERRIDE = re.compile(r"^(?P<mark>\+\+|\+|~)?(?P<key>[A-Za-z_][\w./@:-]*)(=(?P<value>.*))?$", re.S)
+_OUTSIDE = ("hydra",)
+LAUNCHERS = "hydra/launcher"
+_PRESETS = ("experiment", "search")  # settings of the whole run, and optional
+
+
+def _flatten(node: Any, prefix: str) -> Iterator[str]:
+    if prefix:
+        yield prefix
+    if isinstance(node, dict):
+        for key, child in node.items():
+            if key not in ("defaults", "_target_"):
+                yield from _flatten(child, f"{prefix}.{key}" if prefix else str(key))
+
+
+class FrontDoor:
+    """What conf/ offers, and what of an argument list it does not."""
+
+    def __init__(self, folders: Iterable[Path]):
+        self.folders = list(folders)
+        self.groups: dict[str, list[str]] = {}
+        for folder in self.folders:
+            for group, options in groups(folder).items():
+                self.groups.setdefault(group, []).extend(o for o in options if o not in self.groups.get(group, []))
+
+    def file(self, group: str, option: str) -> Path | None:
+        for folder in self.folders:
+            path = folder / group / f"{option}.yaml"
+            if path.is_file():
+                return path
+        return None
+
+    def keys(self) -> set[str]:
+        """Every key that some choice of options accepts."""
+        found = set(_flatten(load_yaml(self.folders[0] / "config.yaml"), ""))
+        for group, options in self.groups.items():
+            for option in options:
+                found |= self._option_keys(group, option)
+        return found
+
+    def _option_keys(self, group: str, option: str) -> set[str]:
+        path = self.file(group, option)
+        return set(_flatten(load_yaml(path), group.replace("/", "."))) if path and group not in _PRESETS else set()
+
+    def check(self, arguments: list[str]) -> None:
+        """Refuse the first override that names no group, option or key.
+
+        Raises:
+            ConfigError: with the nearest right name.
+        """
+        self.check_plugins(arguments)
+        chosen = self._chosen(arguments)
+        for argument in _overrides(arguments):
+            match = _OVERRIDE.match(argument)
+            if match is None or (match["value"] is None and match["mark"] != "~"):
+                raise ConfigError(f"{argument}: expected key=value; see python -m zobench --help")
+            self._check_emptied(argument, match)
+            mark, key, value = match["mark"], match["key"].split("@")[0], match["value"]
+            if key.split("/")[0].split(".")[0] in _OUTSIDE or mark in ("+", "++"):
+                continue
+            if key.replace(".", "/") in self.groups and "." in key:
+                group = key.replace(".", "/")
+                raise ConfigError(f"{argument}: {group} is a group; did you mean {group}={value}?")
+            if key in self.groups:
+                self._check_options(key, value)
+            else:
+                self._check_key(key, value, chosen)
+
+    def _chosen(self, arguments: list[str]) -> dict[str, list[str]]:
+        """Group → options: the defaults, what an experiment overrides, what the arguments say."""
+        chosen = defaults(self.folders[0] / "config.yaml")
+        given: dict[str, list[str]] = {}
+        for argument in _overrides(arguments):
+            match = _OVERRIDE.match(argument)
+            if match and match["key"] in self.groups and match["value"]:
+                given[match["key"]] = _split(match["value"])
+        for group in _PRESETS:
+            for option in given.get(group, []):
+                path = self.file(group, option)
+                chosen |= defaults(path) if path else {}
+        return chosen | given
+
+    def check_plugins(self, arguments: list[str]) -> None:
+        """Refuse launchers and sweepers, of an experiment or of the arguments, that are misspelt or not installed."""
+        chosen = self._chosen(arguments)
+        matches = [match for argument in _overrides(arguments) if (match := _OVERRIDE.match(argument))]
+        given = {match["key"]: _split(match["value"]) for match in matches if match["value"]}
+        for group, options in (chosen | given).items():
+            for option in options if group.startswith("hydra/") else ():
+                check_plugin(group, option, self.folders)
+        launcher = ",".join(given.get("hydra/launcher", []))
+        if launcher and "hydra.mode" not in given and not {"-m", "--multirun", "--cfg", "-c"} & set(arguments):
+            raise ConfigError(f"hydra/launcher={launcher}: launchers start the cells of a sweep; add -m")
+
+    def _check_emptied(self, argument: str, match: re.Match[str]) -> None:
+        group = match["key"]
+        optional = group in _PRESETS or "/" in group or group not in self.groups
+        if not optional and (match["mark"] == "~" or match["value"] in ("", "null")):
+            raise ConfigError(f"{argument}: a run needs a {group}, one of {', '.join(self.groups[group])}")
+
+    def _check_options(self, group: str, value: str | None) -> None:
+        for option in _split(value or ""):
+            if option in self.groups[group] or option in ("null", ""):
+                continue
+            near = nearest(option, self.groups[group])
+            hint = f"; did you mean {group}={near}?" if near else ""
+            known = ", ".join(self.groups[group])
+            raise ConfigError(f"{group}={option}: no such {group}{hint}\n{group} is one of: {known}")
+
+    def _check_key(self, key: str, value: str | None, chosen: dict[str, list[str]]) -> None:
+        head = key.split(".")[0]
+        if head in chosen and "." in key:
+            known = self._own_keys(head, chosen[head])
+            where = f" for {head}={','.join(chosen[head])}"
+        else:
+            known, where = self.keys() | set(self.groups), ""
+        if key in known:
+            return
+        near = nearest(key, known)
+        shown = f"{key}={value}" if value is not None else key
+        hint = f"; did you mean {near}?" if near else "; see python -m zobench --help"
+        raise ConfigError(f"{shown}: no such key{where}{hint}")
+
+    def _own_keys(self, head: str, options: list[str]) -> set[str]:
+        """Keys of a group's chosen options, of its subgroups, and of the group in config.yaml."""
+        found = {key for option in options for key in self._option_keys(head, option)}
+        for group in self.groups:
+            if group.startswith(f"{head}/"):
+                found |= {key for option in self.groups[group] for key in self._option_keys(group, option)}
+        return found
+
+    def help(self) -> str:
+        """The text of ``--help``."""
+        lines = [
+            "zobench: compare zeroth-order fine-tuning methods for language models",
+            "",
+            "  python -m zobench experiment=quickstart               a first run: no account, no GPU, no downloads",
+            "  python -m zobench method=mezo task=rte model=opt-1.3b     one cell of a table",
+            "  python -m zobench -m method=mezo,adamw seed=0,1,2         a product of cells (Hydra multirun)",
+            "  python -m zobench -m hydra/launcher=slurm ...             the same on a cluster; launchers are below",
+            "  python -m zobench.sweep smoke                             a table of cells; see --help there",
+            "",
+            "Groups (group=option):",
+        ]
+        for group, options in self.groups.items():
+            lines += self._described(group, options)
+        grids = {path.stem: None for folder in self.folders for path in sorted((folder / GRIDS).glob("*.yaml"))}
+        lines += ["", f"Grids (python -m zobench.{GRIDS} GRID):", *self._described(GRIDS, list(grids))]
+        launchers = sorted({path.stem for folder in self.folders for path in (folder / LAUNCHERS).glob("*.yaml")})
+        lines += ["", f"Launchers of a sweep (-m {LAUNCHERS}=option):", *self._described(LAUNCHERS, launchers)]
+        lines += ["", "Run settings (key=value):", ""]
+        lines += [f"  {line}" for line in _settings(self.folders[0] / "config.yaml")]
+        lines += [
+            "",
+            "Options of a choice are set with group.key=value, e.g. method.lr=1e-6; its YAML file lists them all.",
+            f"Configuration: {', '.join(str(folder) for folder in self.folders)}",
+            "Hydra's own help: --hydra-help; print the composed configuration: --cfg job",
+        ]
+        return "\n".join(lines)
+
+    def _described(self, group: str, options: list[str]) -> list[str]:
+        """A group's name, and its options with their first comment lines."""
+        width = max(len(option) for option in options) + 2
+        lines = [f"\n  {group}"]
+        for option in options:
+            path = self.file(group, option)
+            lines.append(f"    {option:<{width}}{describe(path) if path else ''}".rstrip())
+        return lines
+
+
+_WITH_VALUE = ("--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--cfg", "-c", "--package", "-p")
+
+
+def _overrides(arguments: list[str]) -> list[str]:
+    """The arguments that are neither flags nor values of flags."""
+    pairs = zip(["", *arguments], arguments, strict=False)
+    return [a for before, a in pairs if not a.startswith("-") and before not in _WITH_VALUE]
+
+
+def _split(value: str) -> list[str]:
+    return [part.strip().strip("'\"[]") for part in value.split(",")]
+
+
+def _settings(config: Path) -> Iterator[str]:
+    for line in config.read_text(encoding="utf-8").splitlines():
+        match = re.match(r"^(\w+): *([^#]*?) *# *(.*)$", line)
+        if match:
+            yield f"{match[1] + '=' + match[2]:<28}{match[3]}"

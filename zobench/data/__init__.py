@@ -1,0 +1,1 @@
+"""Rows, read from the hub or from files and drawn into splits."""

@@ -1,0 +1,185 @@
+"""Rows: read from the hub or from local files, checked, and drawn as the MeZO suite draws them."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from zobench.errors import ConfigError, DataError
+from zobench.system import network
+from zobench.tasks.base import Example, Task
+
+FILES = ("train", "validation")
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Examples of a run. ``rows_hash`` names the drawn rows: equal hashes mean equal data in equal order."""
+
+    train: list[Example]
+    dev: list[Example]
+    test: list[Example]
+    rows_hash: str
+
+
+def load(
+    task: Task,
+    name: str,
+    *,
+    directory: str | None,
+    splits: str,
+    data_seed: int,
+    test_seed: int,
+    strict: bool,
+) -> Splits:
+    """Read and draw the splits of a task.
+
+    Train and dev come from the train file: ``permutation(n)[:train+dev]`` of numpy's legacy generator under
+    ``data_seed``, the last ``dev`` of it being dev. Test comes from the validation file under ``test_seed``.
+
+    Args:
+        name: the task's option name, also its folder in a local directory.
+        directory: a local folder; ``mini`` for the files that ship with zobench; None for the hub.
+        splits: name of the task's split sizes; test may exceed the file, which then is taken whole.
+        strict: refuse when train + dev exceed the file; else train gets what dev leaves, as in the 2023 code.
+
+    Raises:
+        ConfigError: no such split sizes, or a size below 1.
+        DataError: missing or unreadable files, missing columns, bad labels, too few rows.
+    """
+    sizes = _sizes(task, splits)
+    tables = _from_directory(task, name, directory) if directory else _from_hub(task, name)
+    for split, table in tables.items():
+        _check_columns(task, name, split, table)
+    pool = _draw(len(tables["train"]), sizes["train"] + sizes["dev"], data_seed)
+    n_train = len(pool) - sizes["dev"]
+    if n_train < 1 or (strict and n_train < sizes["train"]):
+        raise DataError(
+            f"task={name}: train={sizes['train']} and dev={sizes['dev']} rows are wanted, the train file has "
+            f"{len(tables['train'])}; set smaller sizes: task.splits.{splits}.train and task.splits.{splits}.dev"
+        )
+    test = _draw(len(tables["validation"]), sizes["test"], test_seed)
+    chosen = {"train": pool[:n_train], "dev": pool[n_train:], "test": test}
+    examples = {
+        key: _examples(task, name, "validation" if key == "test" else "train", tables, index)
+        for key, index in chosen.items()
+    }
+    return Splits(**examples, rows_hash=_hash(examples))
+
+
+def _sizes(task: Task, splits: str) -> Mapping[str, int]:
+    if splits not in task.splits:
+        raise ConfigError(f"data.splits={splits}: the task has split sizes named {', '.join(task.splits)}")
+    for part, size in task.splits[splits].items():
+        if size < 1:
+            raise ConfigError(f"task.splits.{splits}.{part}={size}: expected an integer of at least 1")
+    return task.splits[splits]
+
+
+def _draw(n: int, k: int, seed: int) -> list[int]:
+    return [int(i) for i in np.random.RandomState(seed).permutation(n)[:k]]
+
+
+def _hash(examples: Mapping[str, Sequence[Example]]) -> str:
+    digest = hashlib.sha256()
+    for key in sorted(examples):
+        for e in examples[key]:
+            digest.update(json.dumps([key, e.prompt, e.options, e.gold, e.answers], ensure_ascii=False).encode())
+    return digest.hexdigest()[:16]
+
+
+def _examples(task: Task, name: str, split: str, tables: Mapping[str, pa.Table], index: list[int]) -> list[Example]:
+    rows = tables[split].select(list(task.columns)).take(pa.array(index, pa.int64())).to_pylist()
+    examples = []
+    for i, row in zip(index, rows, strict=True):
+        problem = _bad_text(task, row) or task.problem(row)
+        if problem:
+            raise DataError(f"task={name}: {split}, row {i}: {problem}")
+        examples.append(task.example(i, row))
+    return examples
+
+
+def _bad_text(task: Task, row: Mapping[str, Any]) -> str | None:
+    missing = [column for column in task.columns if row[column] is None]
+    if missing:
+        return f"{missing[0]} is missing"
+    wrong = [c for c in task.columns if c not in ("label", "answers") and not isinstance(row[c], str)]
+    return f"{wrong[0]} is {row[wrong[0]]!r}, expected text" if wrong else None
+
+
+def _check_columns(task: Task, name: str, split: str, table: pa.Table) -> None:
+    missing = [c for c in task.columns if c not in table.column_names]
+    if missing:
+        raise DataError(
+            f"task={name}: {split} has no column {', '.join(missing)}; found {', '.join(table.column_names)}, "
+            f"expected {', '.join(task.columns)}"
+        )
+    if len(table) == 0:
+        raise DataError(f"task={name}: {split} has no rows")
+
+
+def _layout(task: Task, name: str) -> str:
+    return (
+        f"data.dir=DIR with DIR/{name}/train.parquet and DIR/{name}/validation.parquet (or .jsonl), "
+        f"columns {', '.join(task.columns)}"
+    )
+
+
+def _from_directory(task: Task, name: str, directory: str) -> dict[str, pa.Table]:
+    root = Path(__file__).parent / "mini" if directory == "mini" else Path(directory).expanduser()
+    folder = root / name
+    tables = {}
+    for split in FILES:
+        found = [p for p in (folder / f"{split}.parquet", folder / f"{split}.jsonl") if p.is_file()]
+        if not found:
+            raise DataError(
+                f"task={name}: {folder} has no {split}.parquet or {split}.jsonl; give {_layout(task, name)}"
+            )
+        tables[split] = read(found[0])
+    return tables
+
+
+def read(path: Path) -> pa.Table:
+    """A parquet or JSON-lines file as an Arrow table.
+
+    Raises:
+        DataError: if it cannot be read.
+    """
+    import pyarrow.json
+    import pyarrow.parquet
+
+    try:
+        return pyarrow.parquet.read_table(path) if path.suffix == ".parquet" else pyarrow.json.read_json(path)
+    except (pa.ArrowException, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise DataError(f"{path} cannot be read as {path.suffix[1:]} (truncated?): {reason}") from error
+
+
+def _from_hub(task: Task, name: str) -> dict[str, pa.Table]:
+    online = network.prepare()
+    import datasets
+
+    datasets.disable_progress_bars()
+    tables = {}
+    for split in FILES:
+        try:
+            data = datasets.load_dataset(task.hub, task.subset, revision=task.revision, split=split)
+        except Exception as error:
+            ships = "mini" in task.splits
+            reason = "the hub cannot be reached" if not online else f"{type(error).__name__}: {error}".splitlines()[0]
+            raise DataError(
+                f"task={name}: {task.hub} ({task.subset}) is not in the cache and cannot be downloaded: {reason}.\n"
+                f"Offline: {_layout(task, name)}{'; or try the files that ship with zobench: data=mini' * ships}"
+            ) from error
+        if len(data) != task.rows[split]:
+            raise DataError(
+                f"task={name}: {task.hub} {split} has {len(data)} rows, expected {task.rows[split]}; the data set "
+                f"at revision {task.revision} is not the one this protocol pins"
+            )
+        tables[split] = data.with_format("arrow")[:]
+    return tables

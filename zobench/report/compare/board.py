@@ -1,0 +1,181 @@
+"""What a table says of each row of each slice: the tidy numbers behind every table and picture."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import pandas as pd
+
+from zobench.errors import ConfigError
+from zobench.record.summaries import RESULTS
+from zobench.report.compare.pairs import POINTS, Pairs
+from zobench.report.compare.slices import Slice, slices
+from zobench.report.compare.stats import ALPHA, POWER
+from zobench.report.compare.time_to_target import reached
+from zobench.report.load.runs import predictions
+from zobench.report.tables.table import Row
+
+REFERENCE = "mezo"
+_MEANS = ("dev_metric", "test_metric", "test/auc", "test/loss", "train/loss")
+_TAIL = 0.1  # the share of a run over which its final training loss is averaged
+
+
+@dataclass(frozen=True)
+class Board:
+    """The slices of a table, and their numbers: one line per row and slice.
+
+    Args:
+        loaded: all runs that were found, for what is left out.
+        axes: what rows and columns are made of.
+        reference: the row, or method, against which the others are set.
+    """
+
+    loaded: pd.DataFrame
+    slices: list[Slice]
+    axes: Sequence[str]
+    reference: str
+
+    @cached_property
+    def frame(self) -> pd.DataFrame:
+        return pd.DataFrame([line for pairs in self._pairs for line in _measured(pairs, self.reference)])
+
+    @cached_property
+    def _pairs(self) -> list[Pairs]:
+        return [Pairs(slice_) for slice_ in self.slices]
+
+    @cached_property
+    def on_cpu(self) -> bool:
+        return all(slice_.found["device"].eq("cpu").all() for slice_ in self.slices)
+
+    @property
+    def within(self) -> list[str]:
+        """The axes beside the method."""
+        return [axis for axis in self.axes if axis != "method"]
+
+    def mixed(self) -> list[str]:
+        """The label of a mixed table, as its first note."""
+        mixed = self.slices[0].mixed
+        return [f"MIXED, not a comparison: the runs differ in {'; '.join(mixed)}. Nothing is tested"] if mixed else []
+
+    def power(self) -> list[str]:
+        """The power statement, in one line."""
+        known = [pairs for pairs in self._pairs if not pairs.slice.mixed and len(pairs.rows) > 1]
+        said = [f"{pairs.slice.title}: {pairs.power()}" for pairs in known]
+        test = f"paired t-test, {100 * ALPHA:.0f} %, power {100 * POWER:.0f} %"
+        asked = f"to see {100 * POINTS:.0f} points between two rows ({test})"
+        return [f"{asked} at this spread: {'; '.join(said)}"] if said else []
+
+    def unpaired(self) -> list[str]:
+        """The slices in which nothing can be set against the reference."""
+        alone = [slice_ for slice_ in self.slices if not slice_.mixed and slice_.reference(self.reference) is None]
+        names = ", ".join(slice_.title for slice_ in alone)
+        return [f"no single row {self.reference} to set others against in {names}; --reference names one"] * bool(alone)
+
+    def left_out(self) -> list[str]:
+        """How many runs are in no table, and why."""
+        frame = self.loaded
+        counts = frame.loc[~frame["state"].isin(RESULTS), "state"].value_counts()
+        shown = [f"{n} {state}" for state, n in counts.items()]
+        shown += [f"{len(found)} unreadable"] if (found := frame.attrs.get("left_out")) else []
+        return [f"left out: {', '.join(shown)}"] if shown else []
+
+
+def board(
+    frame: pd.DataFrame, axes: Sequence[str] = ("method",), reference: str = REFERENCE, allow_mixed: bool = False
+) -> Board:
+    """Measure the runs of a table.
+
+    Raises:
+        ConfigError: if there is no such reference.
+        Mixed, UserError: as ``results``.
+    """
+    found = slices(frame, axes, allow_mixed)
+    rows = sorted({row for slice_ in found for row in slice_.best["row"]})
+    known = {slice_.reference(reference) for slice_ in found} - {None}
+    if reference != REFERENCE and not known and not found[0].mixed:
+        raise ConfigError(f"reference={reference}: no such row, or several of that method; rows are {', '.join(rows)}")
+    return Board(frame, found, axes, reference)
+
+
+def with_train_losses(found: pd.DataFrame, lines: pd.DataFrame) -> pd.DataFrame:
+    """The runs with a column ``train/loss``: its mean over the last tenth of each run's forward passes.
+
+    Args:
+        lines: what they logged, from ``curves``.
+    """
+    losses = {}
+    if "train/loss" in lines:
+        lines = lines[lines["train/loss"].notna()]
+        end = lines.groupby("directory")["forwards"].transform("max")
+        losses = dict(lines[lines["forwards"] > (1 - _TAIL) * end].groupby("directory")["train/loss"].mean())
+    return found.assign(**{"train/loss": found["directory"].map(losses)})
+
+
+def means(runs: pd.DataFrame, names: Iterable[str]) -> Row:
+    """Mean and sample standard deviation of each column."""
+    return {f"{name}{end}": value for name in names
+            for end, value in (("", runs[name].mean()), ("_std", runs[name].std(ddof=1)))}  # fmt: skip
+
+
+def _measured(pairs: Pairs, reference: str) -> list[Row]:
+    slice_ = pairs.slice
+    best = with_train_losses(slice_.best, slice_.lines)
+    base = slice_.reference(reference)
+    top, supported = pairs.best_row() if not slice_.mixed else (None, False)
+    level = _level(slice_)
+    rows: list[Row] = []
+    for name, rates in slice_.tried.groupby("row", sort=False):
+        chosen, runs = rates[rates["chosen"]], best[best["row"].eq(name)]
+        row: Row = slice_.key | {
+            "row": name,
+            "metric": slice_.metric,
+            "method.lr": chosen["method.lr"].iloc[0] if len(chosen) else None,
+            "rates_tried": len(rates),
+            "runs": int(chosen["runs"].sum()),
+            "diverged": int((chosen if len(chosen) else rates)["diverged"].sum()),
+            "trains": not runs["trains"].eq(False).all() if len(runs) else True,
+        }
+        row |= means(runs, _MEANS) | _costs(runs) | level
+        row |= {"best": name == top, "supported": name == top and supported}
+        rows.append(row | _delta(pairs, name, base) | reached(slice_, name, base))
+    return rows
+
+
+def _costs(runs: pd.DataFrame) -> Row:
+    return {
+        "test_metric_stderr": runs["test_metric_stderr"].mean(),
+        **{name: runs[name].mean() for name in ("steps", "forwards", "backwards", "cpu_hours", "gpu_hours")},
+        "peak_mib": 1024 * runs["peak_gib"].max(),
+        "state_bytes": runs["state_bytes"].max(),
+    }
+
+
+def _delta(pairs: Pairs, name: str, base: str | None) -> Row:
+    found = pairs.versus(name, base) if base is not None and name != base else None
+    seeds = found.seeds if found else None
+    return {
+        "delta": seeds.mean if seeds else None,
+        "delta_std": seeds.std if seeds else None,
+        "delta_low": seeds.low if seeds else None,
+        "delta_high": seeds.high if seeds else None,
+        "delta_p": seeds.p if seeds else None,
+        "delta_seeds": seeds.n if seeds else None,
+        "delta_examples_p": found.examples_p if found else None,
+    }
+
+
+def _level(slice_: Slice) -> Row:
+    """What is reached without learning: zero-shot, always the most frequent class, and guessing."""
+    found, metric = slice_.found, slice_.metric
+    names = {"zero_shot": f"zero_shot/test/{metric}", "majority": "zero_shot/test/majority"}
+    level: Row = {title: found[name].mean() if name in found else None for title, name in names.items()}
+    return level | {"chance": _chance(slice_)}
+
+
+def _chance(slice_: Slice) -> float | None:
+    if slice_.metric != "accuracy":
+        return None
+    if "zero_shot/test/auc" in slice_.found and slice_.found["zero_shot/test/auc"].notna().any():
+        return 0.5  # an area under the curve is that of two options
+    options = predictions(slice_.best.head(1)).get("scores", pd.Series(dtype=object)).map(len)
+    return float((1 / options).mean()) if len(options) else None

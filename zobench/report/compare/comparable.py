@@ -1,0 +1,86 @@
+"""What must agree before runs may share a table."""
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import pandas as pd
+
+from zobench.errors import ConfigError, UserError, nearest
+from zobench.report.load.runs import SEEDS
+
+#: what two runs of a table share, unless rows or columns are made of it
+AGREE = ("task", "model", "protocol", "selection", "data", "dtype")
+AGREE_IF_TRAINED = ("batch_size", "tuning")
+#: differ in no table, whatever its rows and columns are
+_STRICT = ("protocol", "selection", "forwards")
+
+
+class Mixed(UserError):
+    """Runs that cannot share a table; the message names what differs."""
+
+
+def text(value: Any) -> str:
+    """A setting as people write it: 0.001, mlp, null."""
+    if isinstance(value, float):
+        return "null" if value != value else f"{value:g}"
+    return "null" if value is None or value is pd.NA else str(value)
+
+
+def seeds_of(runs: pd.DataFrame) -> list[tuple[str, ...]]:
+    """All seeds of each run, as text: runs with the same are pairs."""
+    return [tuple(map(text, seeds)) for seeds in runs[list(SEEDS)].itertuples(index=False)]
+
+
+def check_key(frame: pd.DataFrame, key: str, said: str) -> None:
+    """Raises ConfigError if no run has the key; ``said`` is the option as it was given."""
+    if key not in frame:
+        guess = nearest(key, frame.columns)
+        raise ConfigError(f"{said}: no run has {key}" + (f"; did you mean {guess}?" if guess else ""))
+
+
+def parts(found: pd.DataFrame, names: Sequence[str]) -> list[tuple[dict[str, str], pd.DataFrame]]:
+    """The runs of each combination of values, with these values as text; all in one part where no name is given."""
+    if not names:
+        return [({}, found)]
+    groups = found.groupby([found[name].map(text) for name in names])
+    return [(dict(zip(names, key, strict=True)), runs) for key, runs in groups]
+
+
+def differences(found: pd.DataFrame, within: Collection[str]) -> dict[str, str]:
+    """Setting -> what the runs have of it, for all in which they should agree and do not.
+
+    Args:
+        within: settings that rows or columns are made of. The rest must agree over the whole table, and the rows of the
+            data set for each of their combinations.
+    """
+    trained = found[found["trains"].ne(False)]
+    tuning = [name for name in found.columns if name.startswith("tuning.")]
+    shown = {name: _values(found, name) for name in AGREE}
+    shown |= {name: _values(trained, name) for name in AGREE_IF_TRAINED}
+    shown = {name: said for name, said in shown.items() if name in _STRICT or name not in within}
+    for _, runs in parts(trained, ["tuning"] if "tuning" in within else []):
+        for name in tuning:
+            if name not in within:
+                shown[name] = shown.get(name) or _values(runs, name)
+    for _, rows in parts(found, [name for name in within if name != "data_seed"]):
+        for seed, runs in rows.groupby("data_seed"):
+            shown["rows_hash"] = shown.get("rows_hash") or _values(runs, "rows_hash", f"rows of data_seed={seed}")
+    shown["forwards"] = _budgets(trained)
+    return {name: said for name, said in shown.items() if said}
+
+
+def _values(runs: pd.DataFrame, name: str, title: str | None = None) -> str | None:
+    counts = runs[name].map(text).value_counts()
+    shown = ", ".join(f"{value} in {n} run{'s' * (n > 1)}" for value, n in counts.items())
+    return f"{title or name} ({shown})" if len(counts) > 1 else None
+
+
+def _budgets(trained: pd.DataFrame) -> str | None:
+    """Budgets are equal up to one step of the costliest method, which need not divide them."""
+    finished = trained[trained["state"].eq("finished") & trained["steps"].gt(0)]
+    if (
+        finished.empty
+        or finished["forwards"].max() - finished["forwards"].min() < (finished["forwards"] / finished["steps"]).max()
+    ):
+        return None
+    return _values(finished, "forwards")

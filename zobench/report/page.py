@@ -1,0 +1,137 @@
+"""One self-contained page about a sweep: tables, pictures, runs, settings. It loads nothing and runs no script."""
+
+import json
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+
+from zobench.errors import UserError
+from zobench.record.summaries import RESULTS
+from zobench.report.compare.board import REFERENCE, Board, board
+from zobench.report.compare.comparable import parts, text
+from zobench.report.compare.slices import Slice
+from zobench.report.load.runs import SEEDS, curves
+from zobench.report.pictures.comparison import heatmap_picture, pareto_picture, times_picture
+from zobench.report.pictures.curves import curves_picture, lens_picture
+from zobench.report.pictures.picture import Picture
+from zobench.report.tables.headline import COLUMNS, ROWS, of_board
+from zobench.report.tables.html import render
+from zobench.report.tables.table import Row, Table, number
+
+_IDENTITY = (
+    "method", "variant", "model", "task", "tuning", "protocol", "selection", "data", "experiment", *SEEDS,
+    "batch_size", "micro_batch_size", "dtype", "device", "steps", "forwards", "eval_every", "rows_hash", "git_commit",
+)  # fmt: skip
+
+
+def page(
+    frame: pd.DataFrame,
+    rows: Sequence[str] = ROWS,
+    columns: Sequence[str] = COLUMNS,
+    reference: str = REFERENCE,
+    allow_mixed: bool = False,
+) -> str:
+    """The report of a sweep as HTML. Arguments and errors as for ``tables``; runs in every state are listed."""
+    found = board(frame, [*rows, *columns], reference, allow_mixed)
+    title = " · ".join(_values(frame, name) for name in ("task", "model"))
+    tables = of_board(found, rows, columns)
+    several = len({slice_.title for slice_ in found.slices}) > 1
+    overall = [_figure("map", lambda: heatmap_picture(found, rows, columns))] if several else []
+    sections = [
+        {"title": slice_.title, "figures": _figures(f"s{i}", found, slice_)} for i, slice_ in enumerate(found.slices)
+    ]
+    differ, shared = _settings(frame)
+    facts = {"Left out": _left_out(frame), "Settings that differ": differ, "Settings of all runs": shared}
+    facts["Environment"] = _environment(frame)
+    return render(
+        title=title, tables=tables, overall=overall, sections=sections, counts=_counts(frame), runs=_runs(frame),
+        facts=facts,
+    )  # fmt: skip
+
+
+def _figures(name: str, found: Board, slice_: Slice) -> list[Row]:
+    makers: dict[str, Callable[[], Picture]] = {
+        "Against forward passes": lambda: curves_picture(slice_),
+        "Accuracy, time and memory": lambda: pareto_picture(found, slice_),
+        "Where the time went": lambda: times_picture(slice_),
+        "Against steps": lambda: curves_picture(slice_, ("step",)),
+        "Against training seconds": lambda: curves_picture(slice_, ("seconds",)),
+        "How good the estimates are": lambda: lens_picture(slice_),
+    }
+    figures = [_figure(f"{name}f{i}", make, title) for i, (title, make) in enumerate(makers.items())]
+    return [figure for figure in figures if figure["svgs"]]
+
+
+def _figure(name: str, make: Callable[[], Picture], title: str = "") -> Row:
+    """What the template shows of a picture; nothing where the runs have no data for it."""
+    try:
+        picture = make()
+    except UserError:
+        return {"title": title, "key": "", "svgs": [], "caption": "", "alt": ""}
+    key, svgs = picture.svgs(name)
+    return {"title": title, "key": key, "svgs": svgs, "caption": picture.caption, "alt": picture.alt}
+
+
+def _values(frame: pd.DataFrame, name: str) -> str:
+    return ", ".join(_listed(frame, name))
+
+
+def _listed(frame: pd.DataFrame, name: str) -> list[str]:
+    return [part[name] for part, _ in parts(frame, [name])]
+
+
+def _counts(frame: pd.DataFrame) -> str:
+    states = [f"{n} {state}" for state, n in frame["state"].value_counts().items()]
+    return f"{len(frame)} runs: {', '.join(states)}"
+
+
+def _runs(frame: pd.DataFrame) -> Table:
+    """Every run: those without a result first, then by their settings."""
+    order = [name for name in ("task", "model", "method", "method.lr", "seed") if name in frame]
+    rows = frame.assign(done=frame["state"].isin(RESULTS)).sort_values(["done", *order], key=_sortable)
+    shown = ("state", "method", "task", "model", "method.lr", "seed")
+    columns: dict[str, Callable[[Row], str]] = {name: partial(_said, name=name) for name in shown}
+    columns |= {
+        "steps": lambda r: number(r.get("steps"), ",.0f"),
+        "test metric": lambda r: number(r.get("test_metric"), ".3f"),
+        "reason": lambda r: text(r.get("reason")).replace("null", ""),
+        "record": lambda r: r["directory"],
+    }
+    return Table(rows, columns, [])
+
+
+def _said(run: Row, name: str) -> str:
+    return text(run.get(name))
+
+
+def _sortable(column: pd.Series) -> pd.Series:
+    return column.map(text) if column.dtype == object else column
+
+
+def _settings(frame: pd.DataFrame) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """What differs between the runs and what they share: settings with their values, those that no run has left out."""
+    names = [*_IDENTITY, *sorted(name for name in frame.columns if name.startswith(("method.", "tuning.")))]
+    values = {name: [value for value in _listed(frame, name) if value != "null"] for name in names if name in frame}
+    differ = [(name, ", ".join(found)) for name, found in values.items() if len(found) > 1]
+    return differ, [(name, found[0]) for name, found in values.items() if len(found) == 1]
+
+
+def _environment(frame: pd.DataFrame) -> list[tuple[str, str]]:
+    """What the records say of the machines, with all values that occur."""
+    found: dict[str, dict[str, None]] = {}
+    for directory in frame["directory"]:
+        try:
+            stored = json.loads((Path(directory) / "environment.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):  # a run that ended before it knew, an old record, or one of wandb's
+            continue
+        versions = stored.pop("versions", None) or {}
+        for name, value in (stored | versions).items():
+            found.setdefault(name, {})[text(value)] = None
+    return [(name, ", ".join(values)) for name, values in found.items()]
+
+
+def _left_out(frame: pd.DataFrame) -> list[tuple[str, str]]:
+    """What could not be read, of summaries and of curves."""
+    return [*frame.attrs.get("left_out", ()), *curves(frame).attrs["left_out"]]

@@ -1,0 +1,1 @@
+"""The papers' numbers and claims, beside our runs."""

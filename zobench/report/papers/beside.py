@@ -1,0 +1,150 @@
+"""Ours beside the published numbers, with what differs between the two."""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import pandas as pd
+
+from zobench.errors import UserError
+from zobench.report.compare.comparable import text
+from zobench.report.compare.selection import results, tuned
+from zobench.report.papers.names import cells_of, known_as
+from zobench.report.papers.published import published, split_protocol, where
+from zobench.report.tables.table import Row, Table, number
+
+_GB_PER_GIB = 2**30 / 1e9
+_GIB = {"GB": _GB_PER_GIB, "GiB": 1.0}
+_COLUMNS = (
+    "method", "known_as", "model", "task", "tuning", "metric", "unit", "ours", "ours_std", "runs", "published",
+    "deviation", "n_seeds", "difference", "where", "source", "via", "differs",
+)  # fmt: skip
+
+
+def beside(frame: pd.DataFrame) -> Table:
+    """Ours, theirs and the difference: one row for each published number of the same method, model, task and tuning.
+
+    Ours is the mean over seeds at the learning rate with the best mean dev value, in the published unit: percent, GB or
+    GiB. Every pair has a note with all that is known to differ. A run without an equal in the literature is a row with
+    the reason: another model, task or tuning is never set beside it.
+
+    Args:
+        frame: runs from ``load``.
+
+    Raises:
+        Mixed: if runs of one model, task and protocol are not comparable; the message names what differs.
+        UserError: if no run is finished.
+    """
+    lines = [line for cell, runs in cells_of(frame) for line in _lines(cell, runs)]
+    if not lines:
+        results(frame)  # says which states there are
+        raise UserError("every run diverged; there is nothing to set beside the published numbers")
+    found = pd.DataFrame(lines, columns=list(_COLUMNS))
+    differs = list(dict.fromkeys(line["differs"] for line in lines if line["differs"]))
+    columns: dict[str, Callable[[Row], str]] = {
+        "method": lambda r: r["method"],
+        "model": lambda r: r["model"],
+        "task": lambda r: r["task"],
+        "tuning": lambda r: r["tuning"],
+        "metric": lambda r: f"{r['metric']}, {r['unit']}",
+        "runs": lambda r: str(r["runs"]),
+        "ours": lambda r: _with_deviation(r["ours"], r["ours_std"]),
+        "published": lambda r: _with_deviation(r["published"], r["deviation"]),
+        "difference": lambda r: number(r["difference"], "+.1f"),
+        "where": lambda r: r["where"] + (" (second hand)" if r["source"] == "second hand" else "") or "-",
+        "note": lambda r: str(1 + differs.index(r["differs"])) if r["differs"] else "-",
+    }
+    notes = [
+        "difference: ours less published. A difference is of whole set-ups, not of methods: the notes say what differs"
+    ]
+    return Table(found, columns, [*notes, *(f"({n}) {note}" for n, note in enumerate(differs, start=1))])
+
+
+def _lines(cell: dict[str, Any], runs: pd.DataFrame) -> Iterator[Row]:
+    numbers = published()
+    numbers = numbers[numbers["value"].notna()]
+    best = tuned(results(runs))
+    for name, ours in best.groupby("row", sort=False):
+        run: Row = {**ours.iloc[0].to_dict(), "n_seeds": len(ours)}
+        line = {**cell, "method": name, "known_as": known_as(run), "runs": len(ours)}
+        metric = run["metric"]
+        score = _measured(line, metric, "%", 100 * ours["test_metric"])
+        equal = numbers[_equal(numbers, run)]
+        scores = equal[equal["metric"].eq(metric) & equal["task"].eq(run["task"]) & equal["unit"].eq("%")]
+        if data := _other_data(run):
+            yield {**score, "differs": data}
+            continue
+        yield from (_pair(score, theirs, run) for theirs in scores.to_dict("records"))
+        if scores.empty:
+            yield {**score, "differs": _why_none(numbers, run)}
+        memory = equal[equal["metric"].eq("peak_memory") & equal["task"].isin([run["task"], ""])]
+        for theirs in memory[memory["unit"].isin(list(_GIB))].to_dict("records"):
+            peak = ours["peak_gib"] * _GIB[theirs["unit"]]
+            yield _pair(_measured(line, "peak_memory", theirs["unit"], peak), theirs, run)
+
+
+def _equal(numbers: pd.DataFrame, run: Row) -> "pd.Series[bool]":
+    same = numbers["method"].eq(known_as(run)) & numbers["model"].eq(run["model"])
+    return same & numbers["tuning"].eq(run["tuning"] if run["trains"] else "")
+
+
+def _measured(line: Row, metric: str, unit: str, values: "pd.Series[float]") -> Row:
+    none = {"where": "", "source": "", "via": ""}
+    return {**line, **none, "metric": metric, "unit": unit, "ours": values.mean(), "ours_std": values.std(ddof=1)}
+
+
+def _pair(measured: Row, theirs: Row, run: Row) -> Row:
+    differs = "; ".join(_differing(theirs, run)) or "nothing else is known of the published run's protocol"
+    found = {name: theirs[name] for name in ("deviation", "n_seeds", "source", "via")}
+    value = theirs["value"]
+    found |= {"published": value, "difference": measured["ours"] - value, "where": where(theirs), "differs": differs}
+    return {**measured, **found}
+
+
+def _differing(theirs: Row, run: Row) -> Iterator[str]:
+    """Settings that are known on both sides and differ, then what is known of theirs alone."""
+    settings, notes = split_protocol(theirs["protocol"])
+    if theirs["task"] == "":
+        notes.append("task not said")
+    if pd.notna(theirs["n_seeds"]):
+        settings["n_seeds"] = text(theirs["n_seeds"])
+    for key, value in settings.items():
+        ours = run.get(key)
+        if ours is None or pd.isna(ours):
+            notes.append(f"{key}={value}")
+        elif not _same(value, ours):
+            yield f"{key}: {value} there, {text(ours)} here"
+    if notes:
+        yield f"there: {', '.join(notes)}"
+
+
+def _same(value: str, ours: Any) -> bool:
+    try:
+        return float(value) == float(ours)
+    except ValueError:
+        return value == text(ours)
+
+
+def _other_data(run: Row) -> str | None:
+    return None if run["data"] in ("hub", "local") else f"data={run['data']} is not the data of the papers"
+
+
+def _why_none(numbers: pd.DataFrame, run: Row) -> str:
+    """Which part of (method, task, model, tuning) has no published number, and what there is instead."""
+    left = numbers[numbers["method"].eq(known_as(run)) & numbers["metric"].eq(run["metric"]) & numbers["unit"].eq("%")]
+    if left.empty:
+        return f"no published {run['metric']} of {known_as(run)}"
+    for key in ("task", "model", "tuning"):
+        kept = left[left[key].eq(run[key])]
+        if kept.empty:
+            there = _listed(value for value in left[key] if value)
+            return f"no published number of {known_as(run)} for {key} {run[key]}; there are some for {there or 'none'}"
+        left = kept
+    return f"no published number of {known_as(run)} for these together"
+
+
+def _listed(values: Iterable[str]) -> str:
+    return ", ".join(sorted(set(values)))
+
+
+def _with_deviation(value: float, deviation: float) -> str:
+    return number(value, ".4g") + ("" if pd.isna(deviation) else f" ± {deviation:.2g}")

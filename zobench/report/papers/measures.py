@@ -1,0 +1,83 @@
+"""What decides a claim: one number for each pair of runs with the same seeds, from records alone."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pandas as pd
+
+from zobench.report.compare.time_to_target import evaluations, first_at
+from zobench.report.load.runs import SEEDS, curves
+from zobench.report.tables.table import Row
+
+Pair = tuple[Row, Row]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """``of(pair)`` compares a run with the reference's run of the same seeds.
+
+    Args:
+        says: the sentence that defines it, for readers.
+        unit: of its values.
+        better: 1 if more is better, -1 if less is.
+        seeds: pairs that a verdict needs at least.
+        of: NaN where the records do not tell, infinite where the run never got there.
+    """
+
+    says: str
+    unit: str
+    better: int
+    seeds: int
+    of: Callable[[Pair], float]
+
+
+def pairs(runs: pd.DataFrame, reference: pd.DataFrame) -> list[Pair]:
+    """The finished runs that share all their seeds, in the order of the seeds."""
+    joined = {tuple(run[seed] for seed in SEEDS): run for run in reference.to_dict("records")}
+    ours = {tuple(run[seed] for seed in SEEDS): run for run in runs.to_dict("records")}
+    return [(ours[seeds], joined[seeds]) for seeds in sorted(ours.keys() & joined.keys())]
+
+
+def _score(pair: Pair) -> float:
+    run, reference = pair
+    return 100 * float(run["test_metric"] - reference["test_metric"])
+
+
+def _peak_memory(pair: Pair) -> float:
+    return _change(*(float(run["peak_gib"]) for run in pair))
+
+
+def _steps(pair: Pair) -> float:
+    return _change(*_reached(pair))
+
+
+def _hours(pair: Pair) -> float:
+    """From the hours of the whole training: steps of a method cost the same, but for rare refreshes."""
+    if len({str(run["device"]).split(":")[0] for run in pair}) > 1:
+        return math.nan
+    name = "cpu_hours" if str(pair[0]["device"]) == "cpu" else "gpu_hours"
+    per_step = [float(run[name]) / run["steps"] for run in pair]
+    return _change(*(cost * steps for cost, steps in zip(per_step, _reached(pair), strict=True)))
+
+
+def _change(value: float, reference: float) -> float:
+    return 100 * (value / reference - 1) if reference else math.nan
+
+
+def _reached(pair: Pair) -> list[float]:
+    """The step of the first dev evaluation at which each run is as good as the reference at its end."""
+    found = [evaluations(curves(pd.DataFrame([run])), run["metric"]) for run in pair]
+    if any(dev.empty for dev in found):
+        return [math.nan, math.nan]
+    first = [first_at(dev, found[1]["dev"].iloc[-1]) for dev in found]
+    return [math.inf if line is None else float(line["step"]) for line in first]
+
+
+_UNTIL = "until the reference's last dev metric is reached"
+MEASURES = {
+    "score": Measure("the task's metric on the test rows, in points", "points", 1, 3, _score),
+    "peak_memory": Measure("the change of the run's peak memory", "%", -1, 1, _peak_memory),
+    "steps": Measure(f"the change of the steps {_UNTIL}", "%", -1, 3, _steps),
+    "hours": Measure(f"the change of the training hours (of the GPU, or CPU) {_UNTIL}", "%", -1, 3, _hours),
+}

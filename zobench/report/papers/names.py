@@ -1,0 +1,53 @@
+"""What the literature calls the method of a run, and which runs can be set against each other."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pandas as pd
+
+from zobench.record.summaries import RESULTS
+
+#: runs that agree in these can share a cell; the rest of the settings is for ``choose.results`` to judge
+CELL = ("model", "task", "tuning", "protocol", "data", "dtype", "selection")
+_RULES = {"loren": "momentum", "ldsd": "momentum"}  # the rule that makes the paper's method; sgd for all others
+_NAMES = {
+    ("mezo", "adam"): "mezo_adam",
+    ("mezo", "adamm"): "zo_adamm",
+    ("mezo", "momentum"): "zo_sgd_mmt",
+    ("ldsd", "adamm"): "ldsd_adamm",
+    ("ldsd", "jaguar"): "ldsd_jaguar",
+}
+#: settings that take a method's own idea out: no paper's number is of them
+_ABLATIONS = (
+    ("mezo", "method.distribution", "rademacher", "mezo_rademacher"),
+    ("loren", "method.variant", "iso_rloo", "iso_rloo"),
+    ("ldsd", "method.lr_mu", 0, "ldsd_no_policy"),
+    ("kerzoo", "method.r_scope", "none", "kerzoo_no_kernel"),
+    ("curvzo", "method.score_power", 0, "curvzo_uniform"),
+    ("curvzo", "method.score", "size", "curvzo_by_size"),
+    ("pgap", "method.basis", "random", "pgap_random"),
+)
+
+
+def known_as(run: Mapping[str, Any]) -> str:
+    """The name of a run's method in the published numbers; an ablation has a name that none of them has."""
+    method, rule = str(run["method"]), run.get("method.rule")
+    for ablated, setting, value, name in _ABLATIONS:
+        if method == ablated and run.get(setting) == value:
+            return name
+    usual = _RULES.get(method, "sgd")
+    if pd.isna(rule) or rule == usual:
+        return method
+    return _NAMES.get((method, str(rule)), f"{method} with {rule}")
+
+
+def cells_of(frame: pd.DataFrame) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
+    """The finished and diverged runs by model, task, tuning and protocol, with a column ``known_as``."""
+    if frame.empty:
+        return
+    runs = frame[frame["state"].isin(RESULTS)]
+    runs = runs.reindex(columns=list(dict.fromkeys([*runs.columns, *CELL])))
+    if len(runs):
+        runs = runs.assign(known_as=[known_as(run) for run in runs.to_dict("records")])
+        for values, cell in runs.groupby(list(CELL), dropna=False):
+            yield dict(zip(CELL, values, strict=True)), cell

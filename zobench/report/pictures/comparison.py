@@ -1,0 +1,144 @@
+"""Pictures of a whole table: accuracy against memory and time, where the time went, and methods by tasks."""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from zobench.errors import UserError
+from zobench.report.compare.board import Board, board
+from zobench.report.compare.slices import Slice, slices
+from zobench.report.pictures.files import picture_files
+from zobench.report.pictures.picture import COLOURS, GREY, Picture, colour, finish, marker, unit_of
+from zobench.report.tables.headline import COLUMNS, ROWS, label
+
+#: part of a run's time -> its hatch, which tells it in grey as the colour does
+_PARTS = {
+    "forward_seconds": ("forward passes", ""),
+    "outside_seconds": ("outside them", "////"),
+    "evaluate_seconds": ("evaluation", "...."),
+    "cache_seconds": ("cache", "xxxx"),
+    "lens_seconds": ("lens", "----"),
+}
+_PART_COLOURS = (COLOURS[2], COLOURS[5], COLOURS[6], COLOURS[4], COLOURS[3])
+_INK = 0.45  # white figures on cells darker than this share of the scale
+
+
+def draw_pareto(frame: pd.DataFrame, path: str | Path) -> list[Path]:
+    """The test metric of each method against its training hours and its peak memory, with the Pareto fronts.
+
+    Arguments, result and errors as ``draw_curves``.
+    """
+    picture_files(path)
+    return pareto_picture(board(frame)).save(path)
+
+
+def draw_times(frame: pd.DataFrame, path: str | Path) -> list[Path]:
+    """Where the seconds of a run went. Arguments, result and errors as ``draw_curves``."""
+    picture_files(path)
+    (slice_,) = slices(frame)
+    return times_picture(slice_).save(path)
+
+
+def draw_heatmap(
+    frame: pd.DataFrame, path: str | Path, rows: Sequence[str] = ROWS, columns: Sequence[str] = COLUMNS,
+    allow_mixed: bool = False,
+) -> list[Path]:  # fmt: skip
+    """The headline table as a picture. Rows and columns as for ``tables``; the rest as ``draw_curves``."""
+    picture_files(path)
+    return heatmap_picture(board(frame, [*rows, *columns], allow_mixed=allow_mixed), rows, columns).save(path)
+
+
+def pareto_picture(found: Board, slice_: Slice | None = None) -> Picture:
+    """The picture of ``draw_pareto``, of one slice of a board."""
+    slice_ = slice_ or found.slices[0]
+    points = found.frame
+    for name, value in slice_.key.items():
+        points = points[points[name].eq(value)]
+    points = points[points["runs"].gt(0) & points["trains"]].reset_index(drop=True)
+    kind = "cpu" if found.on_cpu else "gpu"
+    seconds, unit = unit_of(float(points[f"{kind}_hours"].max() * 3600))
+    points = points.assign(time=points[f"{kind}_hours"] * 3600 / seconds)
+    axes = {"time": f"training time ({kind.upper()}, {unit})", "peak_mib": "peak memory (MiB)"}
+    known = {x: text for x, text in axes.items() if points[x].notna().any()}
+    if not known:
+        raise UserError(f"{slice_.title}: no finished run has its training hours or peak memory on record")
+    panels = [partial(_front, points=points, x=x, label=text, metric=slice_.metric) for x, text in known.items()]
+    told = "Bars: standard deviation over seeds. Ringed and joined: no other method is better at the same cost or less."
+    shown = ", ".join(f"{p['row']} {p['test_metric']:.3f}" for p in points.to_dict("records"))
+    return Picture(panels, told, f"{slice_.title}: test {slice_.metric} against training time and peak memory: {shown}")
+
+
+def times_picture(slice_: Slice) -> Picture:
+    """The picture of ``draw_times``."""
+    runs = slice_.best.reindex(columns=[*slice_.best.columns.union(_PARTS)])
+    means = runs.groupby("row", sort=False)[list(_PARTS)].mean().fillna(0.0)
+    if not means.to_numpy().any():
+        raise UserError(f"{slice_.title}: no finished run has its seconds on record")
+    size, unit = unit_of(float(means.sum(axis=1).max()))
+    shown = "; ".join(f"{row} {_told(parts / size)}" for row, parts in means.iterrows())
+    height = 1.2 + 0.32 * len(means)
+    told = "Wall-clock time of a run, mean over seeds. Outside them: noise, updates, and what surrounds a forward pass."
+    panels = [partial(_bars, means=means / size, unit=unit)]
+    return Picture(panels, told, f"{slice_.title}: time of a run by purpose, in {unit}: {shown}", size=(5.6, height))
+
+
+def heatmap_picture(found: Board, rows: Sequence[str] = ROWS, columns: Sequence[str] = COLUMNS) -> Picture:
+    """The picture of ``draw_heatmap``."""
+    lines = found.frame.assign(
+        **{"row label": found.frame.apply(label, axis=1, keys=rows),
+           "column label": found.frame.apply(label, axis=1, keys=columns)}
+    )  # fmt: skip
+    names = [lines[name].unique() for name in ("row label", "column label")]
+    values = lines.pivot(index="row label", columns="column label", values="test_metric").reindex(names[0])[names[1]]
+    size = (1.6 + 0.9 * len(names[1]), 0.9 + 0.34 * len(names[0]))
+    cells = lines.dropna(subset=["test_metric"]).to_dict("records")
+    shown = "; ".join(f"{cell['row label']}, {cell['column label']} {cell['test_metric']:.3f}" for cell in cells)
+    told = "Test metric, mean over seeds; lighter is higher. Empty: no finished run."
+    return Picture([partial(_cells, values=values)], told, f"Test metric of methods by tasks: {shown}", size=size)
+
+
+def _told(parts: "pd.Series[float]") -> str:
+    return ", ".join(f"{_PARTS[str(name)][0]} {value:.3g}" for name, value in parts.items() if value)
+
+
+def _front(panel: Axes, *, points: pd.DataFrame, x: str, label: str, metric: str) -> None:
+    for i, point in enumerate(points.to_dict("records")):
+        style = {"marker": marker(i), "color": colour(i), "markersize": 5, "linestyle": "", "label": point["row"]}
+        panel.errorbar(
+            point[x], point["test_metric"], yerr=point["test_metric_std"], capsize=2, elinewidth=0.8, **style
+        )
+    front = points.sort_values([x, "test_metric"], ascending=[True, False])
+    front = front[front["test_metric"].gt(front["test_metric"].cummax().shift(fill_value=float("-inf")))]
+    panel.plot(front[x], front["test_metric"], color=GREY, linestyle=":", linewidth=1, marker="o", markersize=10,
+               markerfacecolor="none", zorder=0)  # fmt: skip
+    finish(panel, label, f"test {metric}")
+    panel.margins(0.15)
+
+
+def _bars(panel: Axes, *, means: pd.DataFrame, unit: str) -> None:
+    left = pd.Series(0.0, index=means.index)
+    for (name, (part, hatch)), shade in zip(_PARTS.items(), _PART_COLOURS, strict=True):
+        if means[name].gt(0).any():
+            panel.barh(means.index, means[name], left=left, label=part, color=shade, hatch=hatch, edgecolor="white",
+                       height=0.7, linewidth=0.4)  # fmt: skip
+            left = left + means[name]
+    panel.invert_yaxis()
+    panel.grid(axis="y", visible=False)
+    panel.set_xlabel(f"wall-clock time ({unit})")
+
+
+def _cells(panel: Axes, *, values: pd.DataFrame) -> None:
+    numbers = values.to_numpy(float)
+    low, high = np.nanmin(numbers), np.nanmax(numbers)
+    panel.imshow(numbers, cmap="cividis", aspect="auto", vmin=low, vmax=high)
+    panel.set_xticks(range(values.shape[1]), values.columns)
+    panel.set_yticks(range(values.shape[0]), values.index)
+    panel.grid(visible=False)
+    panel.spines[:].set_visible(False)
+    for i, j in np.argwhere(~np.isnan(numbers)):
+        ink = "white" if numbers[i, j] - low < _INK * (high - low) else "black"
+        panel.text(j, i, f"{numbers[i, j]:.3f}", ha="center", va="center", color=ink)

@@ -1,0 +1,197 @@
+"""Pictures along a run: loss and dev curves, and the estimator lens."""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from zobench.errors import ConfigError, UserError, nearest
+from zobench.report.compare.comparable import text
+from zobench.report.compare.slices import Slice, slices
+from zobench.report.pictures.files import picture_files
+from zobench.report.pictures.picture import GREY, Picture, finish, line
+
+#: what curves may be drawn against
+AGAINST = {"forwards": "forward passes", "step": "steps", "seconds": "training seconds"}
+_WINDOWS = 40  # points of a smoothed training loss
+_LENS = {
+    "lens/efficiency": "efficiency per forward pass",
+    "lens/cosine": "cosine with the gradient",
+    "lens/gain": "gain along the gradient",
+    "lens/bias": "bias across the gradient",
+    "lens/variance_per_forward": "relative variance × forward passes",
+    "lens/gradient_norm": "norm of the gradient",
+}
+#: panels with a line at 1, and what it means
+_SCALED = ("lens/bias", "lens/variance_per_forward")  # relative to the gain, and so meaningless where that may be 0
+_ONE = {"lens/efficiency": "1: expected of MeZO, unbiased", "lens/gain": "1: expected of MeZO, unbiased"}
+
+
+def draw_curves(frame: pd.DataFrame, path: str | Path, against: Sequence[str] = ("forwards",)) -> list[Path]:
+    """Training loss, dev loss and dev metric of each method at its chosen learning rate.
+
+    Args:
+        frame: from ``load``; as for ``comparison``, the runs must be comparable.
+        path: .png, .svg or .pdf; without a suffix both .png and .svg are written.
+        against: forwards, step or seconds (of training); a row of panels for each.
+
+    Returns:
+        The files written.
+
+    Raises:
+        ConfigError: if the suffix, or a name in ``against``, is unknown.
+        UserError: if runs are not comparable, or none is finished.
+    """
+    picture_files(path)
+    (slice_,) = slices(frame)
+    return curves_picture(slice_, against).save(path)
+
+
+def draw_lens(frame: pd.DataFrame, path: str | Path) -> list[Path]:
+    """How good each method's estimates are along its run: a panel for each quantity of the lens that was measured.
+
+    Error bars are one standard error: of the mean over seeds, from the errors that the lens gives for each.
+    Arguments, result and errors as ``draw_curves``.
+    """
+    picture_files(path)
+    (slice_,) = slices(frame)
+    return lens_picture(slice_).save(path)
+
+
+def curves_picture(slice_: Slice, against: Sequence[str] = ("forwards",)) -> Picture:
+    """The picture of ``draw_curves``."""
+    for name in against:
+        if name not in AGAINST:
+            guess = nearest(name, AGAINST)
+            said = f"; did you mean {guess}?" if guess else f"; expected {', '.join(AGAINST)}"
+            raise ConfigError(f"against={name}: curves are not drawn against that{said}")
+    runs, metric = _trained(slice_), slice_.metric
+    lines = _with_seconds(_of(runs, slice_))
+    if lines.empty:
+        raise UserError(f"{slice_.title}: no metrics.jsonl of these runs can be read: there are no curves to draw")
+    window = math.ceil(lines["forwards"].max() / _WINDOWS)
+    names = [name for name in ("dev/loss", f"dev/{metric}") if f"zero_shot/{name}" in runs]
+    zero = {name: runs[f"zero_shot/{name}"].mean() for name in names}
+    start = [{"row": run["row"], "directory": run["directory"], "forwards": 0, "step": 0, "seconds": 0.0}
+             | {name: run[f"zero_shot/{name}"] for name in zero} for run in runs.to_dict("records")]  # fmt: skip
+    lines = pd.concat([pd.DataFrame(start), lines])
+    titles = {"train/loss": "training loss", "dev/loss": "dev loss", f"dev/{metric}": f"dev {metric}"}
+    panels: list[Callable[[Axes], None]] = [
+        partial(_curve, lines=lines, name=name, label=label, x=x, window=window, zero=zero.get(name))
+        for x in against for name, label in titles.items()
+    ]  # fmt: skip
+    told = f"Mean of {_count(runs)}, band from lowest to highest. Training loss: means over {window} forward passes. "
+    told += f"Zero-shot: the untrained model.\n{_rates(runs)}"
+    against_what = _and(AGAINST[x] for x in against)
+    shown = ", ".join(runs["row"].unique())
+    alt = f"{slice_.title}: training loss, dev loss and dev {metric} of {shown} against {against_what}"
+    return Picture(panels, told, alt)
+
+
+def lens_picture(slice_: Slice) -> Picture:
+    """The picture of ``draw_lens``."""
+    runs = _trained(slice_)
+    lines = _of(runs, slice_)
+    panels = {name: label for name, label in _LENS.items() if name in lines and lines[name].notna().any()}
+    if not panels:
+        raise UserError("no run has lens measurements (lens/cosine and others in metrics.jsonl)")
+    told = (
+        f"Mean of {_count(runs)}; bars are one standard error of it (bias: what one standard error of its square "
+        "comes to; within it bias cannot be told from 0).\nBias and variance only where the gain is two standard "
+        f"errors from 0. {_rates(runs)}"
+    )
+    alt = f"{slice_.title}: {_and(panels.values())} of {', '.join(runs['row'].unique())} along their runs"
+    return Picture([partial(_look, lines=lines, name=name, label=label) for name, label in panels.items()], told, alt)
+
+
+def means_by_row(slice_: Slice, name: str) -> dict[str, "pd.Series[float]"]:
+    """Row -> the mean over seeds of what its runs logged under a name, by forward passes."""
+    return {row: found.groupby("forwards")[name].mean() for _, row, found in _by_row(slice_.lines, name)}
+
+
+def _curve(panel: Axes, *, lines: pd.DataFrame, name: str, label: str, x: str, window: int, zero: float | None) -> None:
+    for i, row, found in _by_row(lines, name):
+        points = _binned(found, name, window) if name == "train/loss" else found
+        over = points.groupby("forwards")
+        line(panel, i, row, over[x].mean() if x != "forwards" else over[name].mean().index.to_series(),
+             over[name].mean(), over[name].min(), over[name].max())  # fmt: skip
+    if zero is not None:
+        panel.axhline(zero, color=GREY, linestyle=":", linewidth=1.2, label="zero-shot")
+    finish(panel, AGAINST[x], label)
+
+
+def _look(panel: Axes, *, lines: pd.DataFrame, name: str, label: str) -> None:
+    for i, row, found in _by_row(lines, name):
+        if name in _SCALED and "lens/gain_stderr" in found:
+            found = found[found["lens/gain"].abs() > 2 * found["lens/gain_stderr"]]
+        mean = found.groupby("forwards")[name].mean()
+        error = "lens/bias_floor" if name == "lens/bias" else f"{name}_stderr"
+        line(panel, i, row, mean.index.to_series(), mean, error=_error(found, error))
+    if name in _ONE:
+        panel.axhline(1.0, color=GREY, linestyle=":", linewidth=1.2, label=_ONE[name])
+    finish(panel, AGAINST["forwards"], label)
+
+
+def _trained(slice_: Slice) -> pd.DataFrame:
+    runs = slice_.best[slice_.best["trains"].ne(False)]
+    if runs.empty:
+        raise UserError("no run that trains is finished: there is nothing to draw")
+    return runs
+
+
+def _of(runs: pd.DataFrame, slice_: Slice) -> pd.DataFrame:
+    return slice_.lines[slice_.lines["directory"].isin(runs["directory"])]
+
+
+def _with_seconds(lines: pd.DataFrame) -> pd.DataFrame:
+    """The seconds of training at each line; those of an evaluation lie between the training lines around it."""
+    if "train_seconds" not in lines:
+        return lines.assign(seconds=float("nan"))
+    found = []
+    for _, run in lines.groupby("directory"):
+        known = run[run["train_seconds"].notna()]
+        seconds = np.interp(run["forwards"], [0, *known["forwards"]], [0.0, *known["train_seconds"]])
+        found.append(pd.Series(seconds, index=run.index))
+    return lines.assign(seconds=pd.concat(found))
+
+
+def _by_row(lines: pd.DataFrame, name: str) -> Iterable[tuple[int, str, pd.DataFrame]]:
+    """(number, row, lines) of each row that has values; the number gives it the same style in every panel."""
+    for i, row in enumerate(lines["row"].unique()):
+        found = lines[lines["row"].eq(row)]
+        if name in found and found[name].notna().any():
+            yield i, row, found[found[name].notna()]
+
+
+def _binned(found: pd.DataFrame, name: str, window: int) -> pd.DataFrame:
+    """Each run's values averaged over windows of forward passes, placed at their mean forward pass."""
+    bins = (found["forwards"] - 1) // window
+    means = found.groupby(["directory", bins.rename("bin")])[[name, *AGAINST]].mean().reset_index()
+    return means.assign(forwards=means.groupby("bin")["forwards"].transform("mean"))
+
+
+def _error(found: pd.DataFrame, name: str) -> pd.Series | None:
+    if name not in found:
+        return None
+    errors = found[name].pow(2).groupby(found["forwards"])
+    return errors.sum(min_count=1).pow(0.5) / errors.count()
+
+
+def _count(runs: pd.DataFrame) -> str:
+    counts = sorted(set(runs.groupby("row").size()))
+    return f"{' to '.join(map(str, (counts[0], counts[-1])[: len(counts)]))} run{'s' * (counts[-1] > 1)}"
+
+
+def _rates(runs: pd.DataFrame) -> str:
+    rates = runs.dropna(subset=["method.lr"]).drop_duplicates("row")
+    shown = (f"{row} {text(rate)}" for row, rate in zip(rates["row"], rates["method.lr"], strict=True))
+    return f"Learning rates: {', '.join(shown)}."
+
+
+def _and(words: Iterable[str]) -> str:
+    *first, last = words
+    return f"{', '.join(first)} and {last}" if first else last

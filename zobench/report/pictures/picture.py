@@ -1,0 +1,181 @@
+"""Pictures that are readable in grey and by the colour-blind, and how they are saved."""
+
+import io
+import math
+import re
+import textwrap
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.container import Container
+from matplotlib.figure import Figure
+
+from zobench.report.pictures.files import picture_files
+
+#: Okabe and Ito's colours without yellow, which is too light for a line; lines differ in dash and marker as well
+COLOURS = ("#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (4, 1, 1, 1)), (0, (2, 1)), (0, (7, 1, 1, 1, 1, 1)))
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
+GREY = "0.35"
+_STYLE: dict[Any, Any] = {
+    "font.size": 8, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.25,
+    "grid.linewidth": 0.5, "legend.frameon": False, "svg.fonttype": "none", "svg.hashsalt": "zobench",
+    "axes.axisbelow": True, "hatch.linewidth": 0.6,
+}  # fmt: skip
+_ALONE = (4.2, 3.1)  # inches of a panel that stands alone, at least
+_KEY_WIDTH = 5.0  # inches of a legend that stands alone, at most
+_DECADES = 1.5  # a logarithmic axis from this span on
+_SPANS = ((3600.0, "h"), (60.0, "min"), (1.0, "s"))
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Panels that stand together.
+
+    Args:
+        panels: each draws on the axes that it is given.
+        caption: printed below.
+        alt: what a reader who cannot see it is told.
+        columns: panels side by side, at most.
+        size: width and height of a panel in inches.
+    """
+
+    panels: Sequence[Callable[[Axes], None]]
+    caption: str
+    alt: str
+    columns: int = 3
+    size: tuple[float, float] = (2.9, 2.5)
+
+    def save(self, path: str | Path) -> list[Path]:
+        """Write one file, or both .png and .svg where the path has no suffix.
+
+        Raises:
+            ConfigError: if the suffix is unknown.
+        """
+        files = picture_files(path)
+        columns = min(len(self.panels), self.columns)
+        rows = math.ceil(len(self.panels) / columns)
+        width, height = self.size
+        with rc_context(_STYLE):
+            figure = Figure(figsize=(max(width * columns, 4.5), height * rows + 0.6), layout="constrained")
+            axes = list(figure.subplots(rows, columns, squeeze=False).flat)
+            for spare in axes[len(self.panels) :]:
+                spare.remove()
+            for draw, panel in zip(self.panels, axes, strict=False):
+                draw(panel)
+            if entries := _entries(figure):
+                _legend(figure, entries, 4, "outside upper center")
+            characters = int(figure.get_figwidth() * 17)
+            wrapped = "\n".join(textwrap.fill(line, characters) for line in self.caption.splitlines())
+            figure.supxlabel(wrapped, fontsize=7, color=GREY)
+            for file in files:
+                file.parent.mkdir(parents=True, exist_ok=True)
+                figure.savefig(file, dpi=200, metadata={"Date": None} if file.suffix == ".svg" else None)
+        return files
+
+    def svgs(self, name: str) -> tuple[str, list[str]]:
+        """The legend, empty without one, and each panel: SVG elements to stand in a page. ``name`` keeps ids apart."""
+        found: list[str] = []
+        entries: dict[str, Any] = {}
+        with rc_context(_STYLE | {"font.size": 9}):
+            for i, draw in enumerate(self.panels):
+                width, height = (max(wanted, least) for wanted, least in zip(self.size, _ALONE, strict=True))
+                figure = Figure(figsize=(width, height), layout="constrained")
+                draw(figure.subplots())
+                entries |= _entries(figure)
+                found.append(_svg(figure, f"{name}-{i}"))
+            return _key(entries, f"{name}-key") if entries else "", found
+
+
+def colour(i: int) -> str:
+    """The colour of the i-th row."""
+    return COLOURS[i % len(COLOURS)]
+
+
+def marker(i: int) -> str:
+    """The marker of the i-th row."""
+    return MARKERS[i % len(MARKERS)]
+
+
+def line(
+    panel: Axes,
+    i: int,
+    label: str,
+    x: pd.Series,
+    mean: pd.Series,
+    low: pd.Series | None = None,
+    high: pd.Series | None = None,
+    error: pd.Series | None = None,
+) -> None:
+    """A line in the style of the i-th row, with error bars or a band."""
+    n = len(mean)
+    # A few markers a line, at other places for each line.
+    every = max(1, n // 6)
+    style: dict[str, Any] = {"marker": marker(i), "markersize": 3.5, "markevery": (i % every, every)}
+    style |= {"color": colour(i), "linestyle": DASHES[i % len(DASHES)], "linewidth": 1.3, "label": label}
+    panel.errorbar(x, mean, yerr=error, elinewidth=0.8, capsize=2, **style)
+    if low is not None and high is not None:
+        panel.fill_between(x, low, high, color=colour(i), alpha=0.12, linewidth=0)
+
+
+def finish(panel: Axes, x: str, y: str) -> None:
+    """Labels, and a logarithmic axis where values span decades."""
+    drawn = [line for line in panel.get_lines() if line.get_linestyle() != "None"]  # not the caps of error bars
+    values = pd.concat([pd.Series(dtype=float), *(pd.Series(line.get_ydata(), dtype=float) for line in drawn)])
+    if values.min() > 0 and math.log10(values.max() / values.min()) > _DECADES:
+        panel.set_yscale("log")
+    else:
+        panel.ticklabel_format(axis="y", scilimits=(-3, 4), useOffset=False)
+    panel.set_xlabel(x)
+    panel.set_ylabel(y)
+
+
+def unit_of(seconds: float) -> tuple[float, str]:
+    """(seconds, name) of the unit in which a span of time is told: h, min or s."""
+    return next(((size, name) for size, name in _SPANS if seconds >= 2 * size), _SPANS[-1])
+
+
+def _entries(figure: Figure) -> dict[str, Any]:
+    """Label -> handle; reference lines after the rows, whose lines and bars are containers."""
+    entries = {
+        str(label): handle
+        for axes in figure.axes
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    return dict(sorted(entries.items(), key=lambda entry: not isinstance(entry[1], Container)))
+
+
+def _legend(
+    figure: Figure, entries: dict[str, Any], columns: int, place: Literal["center", "outside upper center"]
+) -> None:
+    figure.legend(list(entries.values()), list(entries), loc=place, ncols=columns, handlelength=3.2)
+
+
+def _key(entries: dict[str, Any], name: str) -> str:
+    """A legend by itself, with as many columns as fit a panel's width."""
+    each = 0.7 + 0.075 * max(map(len, entries))  # inches
+    columns = min(len(entries), max(1, int(_KEY_WIDTH / each)))
+    figure = Figure(figsize=(columns * each, 0.1 + 0.19 * math.ceil(len(entries) / columns)))
+    _legend(figure, entries, columns, "center")
+    return _svg(figure, name)
+
+
+def _svg(figure: Figure, name: str) -> str:
+    text = io.StringIO()
+    figure.savefig(text, format="svg", metadata={"Date": None})
+    return _embedded(text.getvalue(), name, figure.get_figwidth())
+
+
+def _embedded(svg: str, name: str, width: float) -> str:
+    """The element alone, scaled to its place, its ids made unique in a page of many."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', svg)
+    svg = re.sub(r'(url\(|href=")#', rf"\1#{name}-", svg)
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    size = f'aria-hidden="true" style="max-width: {width:.1f}in"'
+    return re.sub(r'width="[\d.]+pt" height="[\d.]+pt"', size, svg, count=1)

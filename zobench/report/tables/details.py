@@ -1,0 +1,190 @@
+"""The detailed table, one line per row and slice, and the grid behind its learning rates."""
+
+from collections.abc import Callable, Sequence
+
+import pandas as pd
+
+from zobench.report.compare.board import REFERENCE, Board, board, means, with_train_losses
+from zobench.report.compare.comparable import text
+from zobench.report.compare.slices import Slice, slices
+from zobench.report.load.runs import curves
+from zobench.report.tables.table import Bold, Row, Table, number, spread
+
+#: when the best result is printed bold
+BOLD = (
+    "bold: best, by a paired t-test (p below 0.05) against every other row over three or more shared seeds and, where "
+    "predictions are stored, over test examples"
+)
+_GRID = ("train/loss", "dev_metric", "dev/loss", "test_metric", "test/loss")
+
+
+def comparison(
+    frame: pd.DataFrame, axes: Sequence[str] = ("method",), reference: str = REFERENCE, allow_mixed: bool = False
+) -> Table:
+    """One row a method, at its learning rate of best mean dev value, mean over seeds, with what it cost.
+
+    A method that occurs with several settings has a row for each. Hours are those of training: the process's own on a
+    CPU, whatever else the machine does, and those of the clock on a GPU. Memory is the highest of the runs.
+    Unfinished and failed runs are left out, and a note says so.
+
+    Args:
+        frame: from ``load``.
+        axes: further keys by which rows are split, such as task; within each the methods are compared.
+        reference: the row, or method, against which the others are set.
+        allow_mixed: let runs differ that should agree; rows and a note then tell what of, and nothing is tested.
+
+    Raises:
+        Mixed: if task, model, protocol, data, selection rule, budget or tuning differ; the message names them.
+        ConfigError: if no run has one of the axes.
+        UserError: if no run is finished.
+    """
+    found = board(frame, axes, reference, allow_mixed)
+    shown = details(found)
+    return Table(shown.frame, shown.columns, [*([] if found.mixed() else [BOLD]), *shown.notes, *found.power()])
+
+
+def details(found: Board, title: str = "") -> Table:
+    """The table of ``comparison``."""
+    metrics = found.frame["metric"].unique()
+    metric = metrics[0] if len(metrics) == 1 else "metric"
+    hours = "CPU" if found.on_cpu else "GPU"
+    columns: dict[str, Callable[[Row], str]] = {
+        "method": lambda r: r["row"],
+        **{axis: lambda r, axis=axis: r[axis] for axis in found.within},  # type: ignore[misc]
+        "learning rate": _rate,
+        "runs": runs_of,
+        f"test {metric}": lambda r: Bold(spread(r, "test_metric")) if r["supported"] else spread(r, "test_metric"),
+        "std. error (test rows)": lambda r: number(r["test_metric_stderr"], ".3f"),
+        f"Δ to {found.reference}": delta,
+        "AUC": lambda r: spread(r, "test/auc"),
+        "test loss": lambda r: spread(r, "test/loss"),
+        "train loss": lambda r: spread(r, "train/loss"),
+        "forward passes": _passes,
+        f"{hours}-hours": lambda r: number(r[f"{hours.lower()}_hours"], ".3g"),
+        "steps to reach": lambda r: _reached(r, "steps"),
+        "passes to reach": lambda r: _reached(r, "forwards"),
+        "peak MiB": lambda r: number(r["peak_mib"], ".0f"),
+        "state bytes": lambda r: number(r["state_bytes"], ",.0f"),
+    }
+    if not found.frame["delta"].notna().any():
+        for name in (f"Δ to {found.reference}", "steps to reach", "passes to reach"):
+            columns.pop(name)
+    notes = [*found.mixed(), *_against(found), *(fact for slice_ in found.slices for fact in _facts(slice_))]
+    notes += [
+        *found.unpaired(),
+        *_measured_how(found),
+        *(warning for slice_ in found.slices for warning in _warnings(slice_)),
+    ]
+    return Table(found.frame, columns, [*notes, *found.left_out()], title)
+
+
+def grid(frame: pd.DataFrame) -> Table:
+    """Every learning rate of every method: final training loss, dev and test values, divergence, and the one chosen.
+
+    The training loss is the mean over the last tenth of the forward passes. Raises as ``comparison``.
+    """
+    (slice_,) = slices(frame)
+    found, rows = with_train_losses(slice_.found, curves(slice_.found)), []
+    for cell in slice_.tried.to_dict("records"):
+        rate = found["method.lr"].isna() if pd.isna(cell["method.lr"]) else found["method.lr"].eq(cell["method.lr"])
+        runs = found[found["row"].eq(cell["row"]) & rate & found["state"].eq("finished")]
+        counts = {name: cell[name] for name in ("row", "method.lr", "runs", "diverged")}
+        rows.append(counts | means(runs, _GRID) | {"chosen": cell["chosen"]})
+    columns: dict[str, Callable[[Row], str]] = {
+        "method": lambda r: r["row"],
+        "learning rate": lambda r: Bold(_lr(r)) if r["chosen"] and pd.notna(r["method.lr"]) else _lr(r),
+        "runs": runs_of,
+        "train loss": lambda r: spread(r, "train/loss"),
+        f"dev {slice_.metric}": lambda r: spread(r, "dev_metric"),
+        "dev loss": lambda r: spread(r, "dev/loss"),
+        f"test {slice_.metric}": lambda r: spread(r, "test_metric"),
+        "test loss": lambda r: spread(r, "test/loss"),
+    }
+    board_ = Board(frame, [slice_], ("method",), REFERENCE)
+    notes = ["bold learning rate: chosen for the comparison", *_facts(slice_), *_measured_how(board_)]
+    return Table(pd.DataFrame(rows), columns, [*notes, *board_.left_out()])
+
+
+def delta(row: Row) -> str:
+    """``+0.012 [-0.003, +0.027]``: the mean difference over shared seeds and its 95 % interval."""
+    interval = "" if pd.isna(row["delta_low"]) else f" [{row['delta_low']:+.3f}, {row['delta_high']:+.3f}]"
+    return number(row["delta"], "+.3f") + interval
+
+
+def runs_of(row: Row) -> str:
+    """The number of runs, and of those that diverged."""
+    return f"{row['runs']}" + (f", {row['diverged']} diverged" if row["diverged"] else "")
+
+
+def _rate(row: Row) -> str:
+    tried = f" (of {row['rates_tried']})" if row["rates_tried"] > 1 else ""
+    return _lr(row) + tried
+
+
+def _lr(row: Row) -> str:
+    return "-" if pd.isna(row["method.lr"]) else text(row["method.lr"])
+
+
+def _passes(row: Row) -> str:
+    backwards = f" + {row['backwards']:,.0f} backward" if row["backwards"] > 0 else ""
+    return number(row["forwards"], ",.0f") + backwards
+
+
+def _reached(row: Row, name: str) -> str:
+    if not row["reached_of"]:
+        return "-"
+    got, of = row["reached_runs"], row["reached_of"]
+    return number(row[f"reached_{name}"], ",.0f") + (f" ({got} of {of})" if got < of else "")
+
+
+def _against(found: Board) -> list[str]:
+    if not found.frame["delta"].notna().any():
+        return []
+    return [
+        f"Δ to {found.reference}: mean over shared seeds with its 95 % t interval",
+        f"to reach: until the last dev value of {found.reference}'s run with the same seeds, read at dev evaluations; "
+        "in brackets how many runs got there",
+    ]
+
+
+def _facts(slice_: Slice) -> list[str]:
+    found, one = slice_.found, slice_.found.iloc[0]
+    known = [
+        f"{title} {found[name].mean():.3f}"
+        for title, name in (
+            ("zero-shot", f"zero_shot/test/{slice_.metric}"),
+            ("majority class", "zero_shot/test/majority"),
+        )
+        if name in found
+    ]
+    facts = [] if slice_.mixed else [
+        f"{one['task']}, {one['model']}, tuning {one['tuning']}, protocol {one['protocol']}, data {one['data']}"
+    ]  # fmt: skip
+    return facts + ([f"{one['task']}: test {slice_.metric} without training: {', '.join(known)}"] if known else [])
+
+
+def _measured_how(found: Board) -> list[str]:
+    runs = pd.concat([slice_.found for slice_ in found.slices])
+    selection = " / ".join(runs["selection"].dropna().unique())
+    notes = [
+        "train loss: mean over the last tenth of the forward passes",
+        f"mean ± sample standard deviation over seeds; learning rates by mean dev values ({selection})",
+    ]
+    if len(devices := sorted(set(runs["device"].dropna()))) > 1:
+        notes.append(f"hours and memory from several devices: {', '.join(devices)}")
+    return notes
+
+
+def _warnings(slice_: Slice) -> list[str]:
+    """Rates at the edge of their grid, and rows of fewer runs than others."""
+    found, tried = [], slice_.tried
+    where = ", ".join(slice_.key.values())
+    for name, rates in tried.groupby("row", sort=False):
+        chosen = rates.loc[rates["chosen"], "method.lr"]
+        usable = rates.loc[rates["runs"].gt(0), "method.lr"]
+        edge = len(rates) > 1 and len(chosen) and chosen.iloc[0] in (usable.min(), rates["method.lr"].max())
+        said = f"{name}, {where}" if where else name
+        found += [f"{said}: the chosen learning rate is at the edge of those tried"] if edge else []
+    runs = tried.loc[tried["chosen"] & tried["method.lr"].notna()].set_index("row")["runs"]
+    uneven = ", ".join(f"{name} {n}" for name, n in runs.items())
+    return [*found, f"numbers of runs differ{f' ({where})' * bool(where)}: {uneven}"] if runs.nunique() > 1 else found

@@ -1,0 +1,115 @@
+"""The headline table: methods by tasks, or any other keys of the records."""
+
+from collections.abc import Callable, Sequence
+
+import pandas as pd
+
+from zobench.report.compare.board import REFERENCE, Board, board
+from zobench.report.compare.pairs import ENOUGH
+from zobench.report.tables.details import BOLD, delta, details
+from zobench.report.tables.table import Bold, Row, Table, number, spread
+
+ROWS, COLUMNS = ("method",), ("task",)
+_BASES = {"zero_shot": "zero-shot", "majority": "majority class", "chance": "chance"}
+_ERRORS = 2  # standard errors that a result must be above guessing
+
+
+def tables(
+    frame: pd.DataFrame,
+    rows: Sequence[str] = ROWS,
+    columns: Sequence[str] = COLUMNS,
+    reference: str = REFERENCE,
+    allow_mixed: bool = False,
+) -> list[Table]:
+    """The headline table, the differences to the reference (if it and others are there), and the detailed table.
+
+    Args:
+        frame: from ``load``.
+        rows: keys of the records that rows are made of. ``method`` stands for the method with the settings in which it
+            occurs; methods are compared where all other keys agree.
+        columns: keys that columns are made of.
+        reference: the row, or method, against which the others are set.
+        allow_mixed: let runs differ that should agree; rows and a note then tell what of, and nothing is tested.
+
+    Raises:
+        Mixed: if the runs differ in more than these keys, or in protocol, selection rule or forward budget.
+        ConfigError: if no run has one of the keys.
+        UserError: if no run is finished.
+    """
+    return of_board(board(frame, [*rows, *columns], reference, allow_mixed), rows, columns)
+
+
+def of_board(found: Board, rows: Sequence[str] = ROWS, columns: Sequence[str] = COLUMNS) -> list[Table]:
+    """The tables of ``tables``."""
+    metrics = ", ".join(sorted(found.frame["metric"].unique()))
+    scores = Table(found.frame, {}, _notes(found), f"Test {metrics}, mean ± standard deviation over seeds (runs)")
+    shown = [_pivot(scores, rows, columns, _score, _bases(found.frame, columns))]
+    if found.frame["delta"].notna().any():
+        notes = ["mean over shared seeds with its 95 % t interval; p of the paired t-test in the CSV"]
+        deltas = Table(found.frame, {}, notes, f"Test {metrics} less that of {found.reference}")
+        shown.append(_pivot(deltas, rows, columns, delta, []))
+    return [*shown, details(found, "Details and costs")]
+
+
+def label(line: Row, keys: Sequence[str]) -> str:
+    """The name of a row or column: ``mezo, lora``."""
+    return ", ".join(str(line["row" if key == "method" else key]) for key in keys)
+
+
+def _pivot(
+    table: Table, rows: Sequence[str], columns: Sequence[str], show: Callable[[Row], str], bases: list[Row]
+) -> Table:
+    lines = table.frame.to_dict("records")
+    filled: dict[str, Row] = {}
+    for line in lines:
+        name = label(line, rows)
+        filled.setdefault(name, {"": name})[label(line, columns)] = show(line)
+    headers = list(dict.fromkeys(label(line, columns) for line in lines))
+    texts: dict[str, Callable[[Row], str]] = {", ".join(rows): lambda r: r[""]}
+    texts |= {header: lambda r, header=header: r.get(header, "-") for header in headers}  # type: ignore[misc]
+    return Table(table.frame, texts, table.notes, table.title, [*filled.values(), *bases])
+
+
+def _score(line: Row) -> str:
+    """``0.779 ± 0.015 (3)``, with its marks; bold if it is the best and the tests support that."""
+    shown = spread(line, "test_metric")
+    if shown in ("diverged", "-"):
+        return shown
+    few = "‡" if line["trains"] and line["runs"] < ENOUGH else ""
+    shown = f"{shown} ({line['runs']}){few}" + ("†" if _guesses(line) else "")
+    return Bold(shown) if line["supported"] else shown
+
+
+def _guesses(line: Row) -> bool:
+    """Whether the result cannot be told from guessing, or is below it."""
+    bases = [line[name] for name in ("majority", "chance") if not pd.isna(line[name])]
+    error = 0.0 if pd.isna(line["test_metric_stderr"]) else line["test_metric_stderr"]
+    return bool(bases) and line["test_metric"] - _ERRORS * error <= max(bases)
+
+
+def _bases(frame: pd.DataFrame, columns: Sequence[str]) -> list[Row]:
+    """Rows of what is reached without learning, where each column has one value of it."""
+    found = []
+    for name, title in _BASES.items():
+        if name == "zero_shot" and not frame["trains"].all():  # it has a row of its own
+            continue
+        row: Row = {"": title}
+        for header, lines in frame.groupby(frame.apply(label, axis=1, keys=columns)):
+            values = lines[name].dropna().unique()
+            if len(values) == 1:
+                row[header] = number(values[0], ".3f")
+        found += [row] if len(row) > 1 else []
+    return found
+
+
+def _notes(found: Board) -> list[str]:
+    notes = found.mixed() or [BOLD]
+    passes = found.frame.loc[found.frame["forwards"].gt(0), "forwards"]
+    budgets = [f"{value:,.0f}" for value in sorted({passes.min(), passes.max()})]
+    notes += [f"forward passes: {' to '.join(budgets)}"] if len(passes) else []
+    marks = {
+        "†": f"not {_ERRORS} standard errors (of the test rows) above the majority class and chance",
+        "‡": f"fewer than {ENOUGH} runs",
+    }
+    shown = "".join(_score(line) for line in found.frame.to_dict("records"))
+    return [*notes, *(f"{mark} {said}" for mark, said in marks.items() if mark in shown), *found.power()]

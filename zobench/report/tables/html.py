@@ -1,0 +1,33 @@
+"""Tables as one self-contained page, and the template of all pages."""
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from zobench.report.tables.table import Bold, Table
+
+_TEMPLATE = "page.html.j2"
+
+
+def tables_page(tables: Sequence[Table]) -> str:
+    """Tables alone, as a page."""
+    title = tables[0].title or "Comparison"
+    return render(title=title, tables=tables, overall=(), sections=(), counts="", runs=None, facts={})
+
+
+@cache
+def _environment_of_templates() -> Environment:
+    made = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )  # fmt: skip
+    made.tests["bold"] = lambda cell: isinstance(cell, Bold)
+    return made
+
+
+def render(**values: Any) -> str:
+    """The page; the template names its values."""
+    return _environment_of_templates().get_template(_TEMPLATE).render(**values)

@@ -1,0 +1,54 @@
+"""Tables in LaTeX, with the rules of booktabs."""
+
+import re
+from collections.abc import Sequence
+
+from zobench.report.tables.table import Bold, Table
+
+_WIDE = 7  # columns beyond which a table is scaled to the line
+_SIGNS = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
+    "|": r"\textbar{}", '"': r"\textquotedbl{}", "±": r"$\pm$", "×": r"$\times$", "−": "$-$", "†": r"\textdagger{}",
+    "‡": r"\textdaggerdbl{}", "Δ": r"$\Delta$", "ε": r"$\varepsilon$", "≤": r"$\leq$", "≥": r"$\geq$", "√": r"$\surd$",
+    "[": "{[}", "]": "{]}",
+}  # fmt: skip
+_MINUS = re.compile(r"(?<![\w-])-(?=\d)")
+_HEAD = "% needs \\usepackage[T1]{fontenc}, \\usepackage{booktabs} and \\usepackage{graphicx}\n"
+
+
+def latex(tables: Sequence[Table]) -> str:
+    """A ``table`` environment for each, to be read with ``\\input``; the notes stand below it."""
+    return _HEAD + "\n".join(map(_table, tables))
+
+
+def escape(cell: str) -> str:
+    """Text that pdflatex prints as it is; a character it has none for is named by its code."""
+    return re.sub(r"[^ -~]|[\\&%$#_{}~^<>|\"\[\]]", _sign, _MINUS.sub("−", " ".join(cell.split())))
+
+
+def _sign(found: re.Match[str]) -> str:
+    sign = found[0]
+    if sign in _SIGNS:
+        return _SIGNS[sign]
+    return sign if "À" <= sign <= "ÿ" else f"(U+{ord(sign):04X})"
+
+
+def _cell(cell: str) -> str:
+    return rf"\textbf{{{escape(cell)}}}" if isinstance(cell, Bold) else escape(cell)
+
+
+def _table(table: Table) -> str:
+    header, *rows = table.cells()
+    lines = [rf"\begin{{tabular}}{{l{'r' * (len(header) - 1)}}}", r"\toprule", _line(header), r"\midrule"]
+    lines += [*map(_line, rows), r"\bottomrule", r"\end{tabular}"]
+    if len(header) > _WIDE:
+        lines = [r"\resizebox{\linewidth}{!}{%", *lines[:-1], lines[-1] + "}"]
+    notes = [r"\par\smallskip", r"\begin{minipage}{\linewidth}\footnotesize\raggedright"]
+    notes += [rf"{escape(note)}.\par" for note in table.notes] + [r"\end{minipage}"]
+    caption = [rf"\caption{{{escape(table.title)}}}\smallskip"] if table.title else []
+    return "\n".join([r"\begin{table}[ht]", r"\centering", *caption, *lines, *notes, r"\end{table}", ""])
+
+
+def _line(cells: Sequence[str]) -> str:
+    return " & ".join(map(_cell, cells)) + r" \\"

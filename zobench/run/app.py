@@ -1,0 +1,60 @@
+"""The Hydra application behind ``python -m zobench``; importable, so that launchers can send it to other processes."""
+
+import sys
+import traceback
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from zobench.config.folders import conf_dir
+from zobench.config.settings import check_settings
+from zobench.config.signature import register
+from zobench.errors import UserError, complain
+from zobench.system.requeue import hand_over
+from zobench.system.workers import is_worker
+
+register()
+
+
+@hydra.main(config_path=str(conf_dir()), config_name="config", version_base="1.3")
+def main(cfg: DictConfig) -> float | None:
+    """One run; returns its best dev metric, the objective of a sweeper."""
+    sweeping = HydraConfig.get().mode == RunMode.MULTIRUN
+    try:
+        check_settings(cfg, _config_folders())
+        from zobench.run.runner import run
+
+        return run(cfg).get("dev_metric")
+    except UserError as error:
+        if sweeping:
+            raise _portable(error) from None
+        sys.exit(complain(error))
+    except KeyboardInterrupt as error:
+        if is_worker():
+            raise UserError(f"a cell was interrupted by {error}; the same command goes on") from None
+        again = "the same command without overwrite=true" if cfg.overwrite else "the same command"
+        complain(f"interrupted; {again} goes on from the last checkpoint")
+        hand_over(str(error))
+        sys.exit(130)
+    except OSError as error:  # a full disk, a folder without permission
+        if sweeping:
+            raise _portable(error) from None
+        sys.exit(complain(error))
+    except Exception as error:
+        traceback.print_exc()
+        if sweeping:
+            raise _portable(error) from None
+        sys.exit(1)
+
+
+def _portable(error: Exception) -> UserError:
+    """What a sweep's launcher can send from process to process, which only zobench's own errors are sure to survive."""
+    return error if isinstance(error, UserError) else UserError(f"{type(error).__name__}: {error}")
+
+
+def _config_folders() -> list[Path]:
+    sources = HydraConfig.get().runtime.config_sources
+    return [Path(source.path) for source in sources if source.schema == "file"]

@@ -1,0 +1,208 @@
+"""From a configuration to the parts of a run; what is cheap and can fail comes first."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import accumulate, count, takewhile
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from zobench.config import instantiate
+from zobench.config.settings import DEFAULT_FORWARDS
+from zobench.data import rows
+from zobench.errors import ConfigError
+from zobench.models.base import Loaded, ModelSpec
+from zobench.models.tuning import Tuning
+from zobench.objective import Encoded, Encoder, Objective
+from zobench.protocols import Clean
+from zobench.run import parallel
+from zobench.run.parallel import Division
+from zobench.system import costs
+from zobench.system.console import Console
+from zobench.system.devices import pick_device
+from zobench.tasks.base import Task
+from zobench.zo import Method, Team
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Of the training loop; in steps and examples."""
+
+    total_steps: int
+    batch_size: int
+    micro_batch_size: int | None
+    eval_batch_size: int
+    eval_every: int
+    save_every: int | None
+    snapshot_minutes: float | None
+    log_every: int
+    order_seed: int
+    lens_every: int | None
+    lens_draws: int
+    lens_gradient: bool
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model with what trains in it, and the method that trains it for so many steps."""
+
+    loaded: Loaded
+    method: Method
+    settings: Settings
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Everything a run is made of. ``facts`` go into its row."""
+
+    device: torch.device
+    division: Division
+    protocol: Clean
+    task: Task
+    model: nn.Module
+    method: Method
+    objective: Objective
+    settings: Settings
+    train: list[Encoded]
+    dev: list[Encoded]
+    test: list[Encoded]
+    facts: Mapping[str, Any]
+
+
+def build(cfg: DictConfig, console: Console, team: Team) -> Parts:
+    """Build all parts.
+
+    Raises:
+        UserError: for what the user can mend.
+    """
+    node = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(node, dict)
+    if cfg.threads:
+        torch.set_num_threads(cfg.threads)
+    device = pick_device(str(cfg.device))
+    costs.reset_peak(device)
+    protocol, spec, tuning = specs(cfg)
+    task = instantiate.build(node["task"], "task")
+    if (cfg.micro_batch_size or cfg.length_buckets > 1) and not protocol.micro_batches:
+        raise ConfigError(
+            f"micro_batch_size={cfg.micro_batch_size}, length_buckets={cfg.length_buckets}: "
+            f"protocol={cfg.choices.protocol} runs a batch in one piece; leave them at null and 1"
+        )
+    # On a stand-in parameter: a bad method setting must not wait for data and model.
+    stand_in = instantiate.build(node["method"], "method", [("weight", torch.zeros(8, 8))])
+    if team.size > 1:
+        parallel.check(stand_in, cfg.parallel, cfg.choices.protocol, protocol.micro_batches)
+    protocol.attach(stand_in, cfg.noise_seed)
+    splits = rows.load(
+        task,
+        cfg.choices.task,
+        directory=cfg.data.dir,
+        splits=cfg.data.splits or protocol.splits,
+        data_seed=cfg.data_seed,
+        test_seed=protocol.test_seed(cfg.data_seed),
+        strict=protocol.strict_splits,
+    )
+    console.say(
+        f"{cfg.choices.task}: {len(splits.train)} train, {len(splits.dev)} dev, {len(splits.test)} test; "
+        f"{cfg.choices.model} on {device}"
+    )
+    subject = build_subject(cfg, device, protocol, spec, tuning)
+    loaded, method, settings = subject.loaded, subject.method, subject.settings
+    start = spec.start_id(loaded.tokenizer, protocol.start_token)
+    encoder = Encoder(loaded.tokenizer, start=start, max_length=spec.max_length)
+    train, dev, test = (encoder.encode(task, part) for part in (splits.train, splits.dev, splits.test))
+    truncated = sum(e.truncated for e in (*train, *dev, *test))
+    if truncated:
+        console.say(f"{truncated} examples are longer than {spec.max_length} tokens and were cut on the left")
+    return Parts(
+        device=device,
+        division=parallel.divide(team, cfg.parallel),
+        protocol=protocol,
+        task=task,
+        model=loaded.model,
+        method=method,
+        objective=protocol.objective(loaded.model, loaded.tokenizer, task, tuning.cache_gib, cfg.length_buckets),
+        settings=settings,
+        train=train,
+        dev=dev,
+        test=test,
+        facts={
+            "variant": node["method"].get("variant", protocol.variant),
+            "rows_hash": splits.rows_hash,
+            "truncated_examples": truncated,
+            "train_examples": len(train),
+            "parameters": sum(p.numel() for p in loaded.model.parameters()),
+            "trainable_parameters": sum(slot.param.numel() for slot in method.slots),
+            "selection": protocol.selection,
+            "metric": task.metric,
+            "trains": settings.total_steps > 0,
+            "processes": team.size,
+            "parallel": cfg.parallel if team.size > 1 else None,
+        },
+    )
+
+
+def specs(cfg: DictConfig) -> tuple[Clean, ModelSpec, Tuning]:
+    """What a configuration says of protocol, model and tuning; nothing is loaded."""
+    node = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(node, dict)
+    protocol, spec, tuning = (instantiate.build(node[group], group) for group in ("protocol", "model", "tuning"))
+    return protocol, spec, tuning
+
+
+def build_subject(cfg: DictConfig, device: torch.device, protocol: Clean, spec: ModelSpec, tuning: Tuning) -> Subject:
+    """Load the model, mark what trains, and make the method; no data is needed.
+
+    Raises:
+        UserError: for what the user can mend.
+    """
+    loaded = spec.load(dtype=getattr(torch, cfg.dtype), device=device, attention=protocol.attention)
+    positions = getattr(loaded.model.config, "max_position_embeddings", None)
+    if positions is not None and spec.max_length > positions:
+        raise ConfigError(f"model.max_length={spec.max_length}: the model has {positions} positions; set at most that")
+    trained = tuning.apply(loaded.model, spec, cfg.init_seed)
+    node = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(node, dict)
+    method = instantiate.build(node["method"], "method", trained, seed=cfg.noise_seed)
+    protocol.attach(method, cfg.noise_seed)
+    settings = _settings(cfg, method)
+    method.total_steps = settings.total_steps
+    return Subject(loaded, method, settings)
+
+
+def _total_steps(steps: int | None, forwards: int | None, method: Method) -> int:
+    """The whole steps that the budgets allow.
+
+    Raises:
+        ConfigError: if the forward passes do not pay for one step.
+    """
+    if steps is None and forwards is None:
+        forwards = DEFAULT_FORWARDS
+    if forwards is None:
+        assert steps is not None
+        return steps
+    if 0 < forwards < method.forwards_at(0):
+        raise ConfigError(f"forwards={forwards}: one step of this method takes {method.forwards_at(0)}")
+    spent = accumulate(method.forwards_at(step) for step in (count() if steps is None else range(steps)))
+    return sum(1 for _ in takewhile(lambda total: total <= forwards, spent))
+
+
+def _settings(cfg: DictConfig, method: Method) -> Settings:
+    total = _total_steps(cfg.steps, cfg.forwards, method) if method.trains else 0
+    fifth = max(1, -(-total // 5))
+    return Settings(
+        total_steps=total,
+        batch_size=cfg.batch_size,
+        micro_batch_size=cfg.micro_batch_size,
+        eval_batch_size=cfg.eval_batch_size,
+        eval_every=cfg.eval_every or fifth,
+        save_every=cfg.save_every,
+        snapshot_minutes=cfg.snapshot_minutes,
+        log_every=cfg.log_every,
+        order_seed=cfg.order_seed,
+        lens_every=cfg.lens.every,
+        lens_draws=cfg.lens.draws,
+        lens_gradient=cfg.lens.gradient,
+    )

@@ -1,0 +1,130 @@
+"""Evaluation: a split's metric with its error, loss, and the threshold-free measures that a label bias cannot fake."""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from zobench.objective import Encoded, Objective
+from zobench.run import metrics
+from zobench.tasks.base import Task
+from zobench.zo import Team
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Results on one split. ``values`` maps names such as accuracy, loss, auc to numbers; the rest is per example."""
+
+    values: dict[str, float]
+    threshold: float | None = None
+    predictions: list[dict[str, Any]] = field(default_factory=list)
+
+    def selection(self, metric: str) -> dict[str, float]:
+        """What a protocol compares: the metric and the loss."""
+        return {"metric": self.values[metric], "loss": self.values["loss"]}
+
+
+def evaluate(
+    objective: Objective,
+    task: Task,
+    examples: Sequence[Encoded],
+    batch_size: int,
+    *,
+    threshold: float | None = None,
+    team: Team | None = None,
+) -> Evaluation:
+    """Evaluate a split at the current weights.
+
+    Args:
+        batch_size: examples per forward call.
+        threshold: margin above which ``accuracy_calibrated`` chooses option 1; None matches the label shares here.
+        team: the processes that share out the batches; this one alone if None.
+    """
+    # Neighbours of like length waste little padding; results are put back in the given order.
+    order = sorted(range(len(examples)), key=lambda i: len(examples[i].rows[0].ids))
+    batches = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
+    run = _generation if task.generates else _classification
+    with torch.inference_mode():
+        return run(objective, examples, batches, threshold, team or Team())
+
+
+def _classification(
+    objective: Objective,
+    examples: Sequence[Encoded],
+    batches: list[list[int]],
+    threshold: float | None,
+    team: Team,
+) -> Evaluation:
+    scores: list[list[float]] = [[] for _ in examples]
+    shared = team.results(lambda batch: objective.scores([examples[i] for i in batch]), batches)
+    for batch, found in zip(batches, shared, strict=True):
+        for i, row in zip(batch, found, strict=True):
+            scores[i] = row
+    gold = [e.gold for e in examples]
+    chosen = [s.index(max(s)) for s in scores]
+    right = [float(c == g) for c, g in zip(chosen, gold, strict=True)]
+    values = {
+        "accuracy": sum(right) / len(right),
+        "accuracy_stderr": metrics.stderr(right),
+        "loss": sum(_cross_entropy(s, g) for s, g in zip(scores, gold, strict=True)) / len(gold),
+        "majority": max(Counter(gold).values()) / len(gold),
+        "n": len(gold),
+    }
+    if all(len(s) == 2 for s in scores):
+        margins, positive = [s[1] - s[0] for s in scores], [g == 1 for g in gold]
+        if (area := metrics.auc(margins, positive)) is not None:
+            values["auc"] = area
+            values["auc_stderr"] = metrics.auc_stderr(area, sum(positive), len(gold) - sum(positive))
+        if threshold is None:
+            threshold = metrics.matching_threshold(margins, positive)
+        moved = [float((m > threshold) == p) for m, p in zip(margins, positive, strict=True)]
+        values["accuracy_calibrated"] = sum(moved) / len(moved)
+    rows = [
+        {"index": e.example.index, "gold": str(g), "prediction": str(c), "scores": s, "score": r}
+        for e, g, c, s, r in zip(examples, gold, chosen, scores, right, strict=True)
+    ]
+    return Evaluation(values, threshold, rows)
+
+
+def _cross_entropy(scores: list[float], gold: int) -> float:
+    top = max(scores)
+    return top + math.log(sum(math.exp(s - top) for s in scores)) - scores[gold]
+
+
+def _generation(
+    objective: Objective,
+    examples: Sequence[Encoded],
+    batches: list[list[int]],
+    threshold: float | None,
+    team: Team,
+) -> Evaluation:
+    def answer(batch: list[int]) -> tuple[list[tuple[float, int]], list[str]]:
+        chosen = [examples[i] for i in batch]
+        return objective.answer_losses(chosen), objective.generate(chosen)
+
+    rows: list[dict[str, Any]] = [{} for _ in examples]
+    total, tokens = 0.0, 0
+    for batch, (losses, texts) in zip(batches, team.results(answer, batches), strict=True):
+        for i, text, (loss, n) in zip(batch, texts, losses, strict=True):
+            answers = examples[i].example.answers
+            rows[i] = {
+                "index": examples[i].example.index,
+                "gold": answers[0],
+                "prediction": text,
+                "scores": [-loss / n],
+                "score": metrics.answer_f1(text, answers),
+                "exact_match": metrics.exact_match(text, answers),
+            }
+            total, tokens = total + loss, tokens + n
+    f1 = [row["score"] for row in rows]
+    values = {
+        "f1": sum(f1) / len(f1),
+        "f1_stderr": metrics.stderr(f1),
+        "exact_match": sum(row["exact_match"] for row in rows) / len(rows),
+        "loss": total / tokens,
+        "n": len(rows),
+    }
+    return Evaluation(values, None, rows)

@@ -1,0 +1,115 @@
+"""A run's weights, made again from its record: the base model, the configuration and the trajectory."""
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from zobench.errors import ConfigError, DataError, UserError
+from zobench.models.base import Loaded
+from zobench.models.tuning import Tuning
+from zobench.record import checkpoint, trajectory
+from zobench.record.directory import Record
+from zobench.run.build import build_subject, specs
+from zobench.system.console import Console
+from zobench.system.devices import pick_device
+from zobench.zo import Method
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """A model as it was after a step of a run."""
+
+    loaded: Loaded
+    method: Method
+    tuning: Tuning
+    cfg: DictConfig
+    summary: dict[str, Any]
+    step: int
+    #: the hash of the trainable weights that the record holds for this step, or None
+    expected: str | None
+
+    @property
+    def model(self) -> nn.Module:
+        return self.loaded.model
+
+    @cached_property
+    def checksum(self) -> str:
+        return checkpoint.checksum(self.method.slots)
+
+
+def rebuild(run: Path, step: str, console: Console, *, device: str | None = None, replay: bool = False) -> Rebuilt:
+    """The model after a step of a run.
+
+    Args:
+        run: the run's directory.
+        step: ``best``, ``last`` or a number.
+        device: where to do it; where the run was, if None.
+        replay: go along the trajectory from the base model even where weights were kept.
+
+    Raises:
+        UserError: if the directory holds no run, or not what is asked for; if the base model is another one.
+    """
+    cfg, summary = _read(run)
+    wanted = _step(step, summary)
+    kept = run / "checkpoint" / f"best-{wanted:08d}.safetensors"
+    protocol, spec, tuning = specs(cfg)
+    subject = build_subject(cfg, pick_device(device or str(cfg.device)), protocol, spec, tuning)
+    slots = subject.method.slots
+    if kept.is_file() and not replay:
+        checkpoint.restore(slots, checkpoint.load_best(kept.parent, wanted))
+    elif subject.method.backwards_per_step:
+        raise UserError(
+            f"{run}: method={summary['method']} steps by gradients, which the trajectory does not hold; run it with "
+            "keep_weights=true"
+        )
+    else:
+        _check_base(run, summary, checkpoint.checksum(slots))
+        with console.task("replaying", wanted) as bar:
+            trajectory.replay(subject.method, run, wanted, bar.advance)
+    return Rebuilt(subject.loaded, subject.method, tuning, cfg, summary, wanted, _expected(wanted, summary))
+
+
+def _read(run: Path) -> tuple[DictConfig, dict[str, Any]]:
+    if not (run / "config.yaml").is_file():
+        raise UserError(
+            f"{run}: no config.yaml there; give a run's directory, runs/<task>/<model>/<method>/<signature>"
+        )
+    cfg = OmegaConf.load(run / "config.yaml")
+    assert isinstance(cfg, DictConfig)
+    try:
+        return cfg, Record.read_summary(run)
+    except json.JSONDecodeError as error:
+        raise DataError(f"{run}/summary.json is not JSON: {error}") from error
+
+
+def _step(step: str, summary: dict[str, Any]) -> int:
+    known = {"best": summary.get("best_step"), "last": summary.get("steps")}
+    found = known[step] if step in known else int(step) if step.isdecimal() else None
+    if found is None:
+        state = summary.get("state", "not there")
+        said = "it has none yet" if step in known else "expected best, last or a number"
+        raise ConfigError(f"step={step}: {said}; the run is {state}, best {known['best']}, last {known['last']}")
+    if found > (known["last"] or found):
+        raise ConfigError(f"step={step}: the run has {known['last']} steps")
+    return found
+
+
+def _expected(step: int, summary: dict[str, Any]) -> str | None:
+    """The record's checksum of a step. A step that diverged or failed half-way has left its rounding in the weights."""
+    if step == summary.get("best_step"):
+        return summary.get("best_weights_checksum")
+    ended_after_it = step == summary.get("steps") and summary.get("state") in ("finished", "interrupted")
+    return summary.get("weights_checksum") if ended_after_it else None
+
+
+def _check_base(run: Path, summary: dict[str, Any], found: str) -> None:
+    if summary.get("base_checksum") not in (None, found):
+        raise DataError(
+            f"{run} started from a base model whose trainable weights hash to {summary['base_checksum']}, these to "
+            f"{found}: model files, dtype or library changed since"
+        )

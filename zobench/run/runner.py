@@ -1,0 +1,75 @@
+"""One run, from a configuration to a record."""
+
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from zobench.config.settings import check_settings
+from zobench.errors import RunExists
+from zobench.record.directory import open_record
+from zobench.run.cell import Cell
+from zobench.run.parallel import team_of
+from zobench.run.train import Interrupted
+from zobench.system.console import Console
+from zobench.system.out_of_memory import explained
+from zobench.system.signals import StopRequest
+from zobench.system.workers import at_work
+from zobench.zo import Diverged, Team
+
+
+@at_work()
+def run(cfg: DictConfig) -> dict[str, Any]:
+    """Run one cell of the comparison table; the row that ``summary.json`` holds, in each process of a team.
+
+    A finished run is not repeated but returned; an interrupted one goes on from its checkpoint. A diverged run is a
+    result: its row has state ``diverged``.
+
+    Raises:
+        UserError: for what the user can mend; the record says ``failed`` with the reason.
+        KeyboardInterrupt: after Ctrl-C or SIGTERM; the record says ``interrupted``.
+    """
+    check_settings(cfg)
+    with team_of(cfg) as team:
+        return _run(cfg, team)
+
+
+def _run(cfg: DictConfig, team: Team) -> dict[str, Any]:
+    console = Console(quiet=not team.leads)
+    try:
+        record = open_record(team, Path(cfg.runs_dir) / cfg.out, cfg)
+    except RunExists as found:
+        console.summary(found.summary)
+        console.say(str(found))
+        return found.summary
+    try:
+        cell = Cell(cfg, record, console, team)
+        with StopRequest(patient=team.size > 1) as stop:
+            team.asked = lambda: stop.requested
+            row = _to_its_end(cell, stop)
+            if stop.requested:  # while the record was being closed
+                raise KeyboardInterrupt(stop.requested)
+            return row
+    finally:
+        record.close()
+
+
+def _to_its_end(cell: Cell, stop: StopRequest) -> dict[str, Any]:
+    """Run the cell and close its record, in whatever way it ends; raises what the runs' users must hear of."""
+    raised: BaseException | None = None
+    try:
+        cell.run(stop)
+        state, reason = "finished", None
+    except Diverged as error:
+        state, reason = "diverged", str(error)
+    except (Interrupted, KeyboardInterrupt) as error:
+        state, reason = "interrupted", str(error) or "Ctrl-C"
+        raised = KeyboardInterrupt(stop.requested or reason.partition(" ")[0])  # another process may have the signal
+    except BaseException as error:
+        raised = explained(error, cell.cfg)
+        state, reason = "failed", f"{type(raised).__name__}: {raised}"
+    with stop.deferred():
+        row = cell.end(state, reason)
+    if raised is not None:
+        raise raised from None
+    return row

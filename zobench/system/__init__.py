@@ -1,0 +1,1 @@
+"""The machine and the terminal: devices, costs, signals, processes, what is printed."""

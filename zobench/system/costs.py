@@ -1,0 +1,173 @@
+"""What a run costs: clocks, memory, and the environment they were measured in."""
+
+import contextlib
+import ctypes
+import gc
+import platform
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+_PACKAGES = (
+    "torch", "transformers", "tokenizers", "safetensors", "accelerate", "datasets", "hydra-core", "omegaconf", "numpy",
+    "pyarrow", "wandb",
+)  # fmt: skip
+
+
+class Clocks:
+    """Accumulated wall and CPU seconds by purpose: train, forward (a part of train), evaluate, cache, lens."""
+
+    def __init__(self) -> None:
+        self._before, self._started = 0.0, time.perf_counter()
+        self.wall: dict[str, float] = {}
+        self.cpu: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, purpose: str) -> Iterator[None]:
+        wall, cpu = time.perf_counter(), time.process_time()
+        try:
+            yield
+        finally:
+            self.wall[purpose] = self.wall.get(purpose, 0.0) + time.perf_counter() - wall
+            self.cpu[purpose] = self.cpu.get(purpose, 0.0) + time.process_time() - cpu
+
+    @property
+    def total(self) -> float:
+        """Wall seconds of the run so far, earlier starts up to their last checkpoint included."""
+        return self._before + time.perf_counter() - self._started
+
+    @property
+    def outside(self) -> float:
+        """Wall seconds of training outside forward passes: what it takes to replay."""
+        return self.wall.get("train", 0.0) - self.wall.get("forward", 0.0)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"wall": self.wall, "cpu": self.cpu, "total": self.total}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.wall, self.cpu = dict(state["wall"]), dict(state["cpu"])
+        self._before += state["total"]
+
+    def row(self, device: torch.device, processes: int) -> dict[str, float]:
+        """The columns of the comparison table. GPU- and CPU-hours count training only, in all processes alike."""
+        train, forward = self.wall.get("train", 0.0), self.wall.get("forward", 0.0)
+        return {
+            "wall_seconds": self.total,
+            "train_seconds": train,
+            "forward_seconds": forward,
+            "outside_seconds": self.outside,
+            "evaluate_seconds": self.wall.get("evaluate", 0.0),
+            "cache_seconds": self.wall.get("cache", 0.0),
+            "lens_seconds": self.wall.get("lens", 0.0),
+            "gpu_hours": processes * train / 3600 if device.type == "cuda" else 0.0,
+            "cpu_hours": processes * self.cpu.get("train", 0.0) / 3600,
+        }
+
+
+def reset_peak(device: torch.device) -> None:
+    """Start measuring peak memory anew: a process may run several cells, and what one left must not burden the next.
+
+    Its model is part of a cycle, which lives until the collector comes; and glibc keeps what is freed.
+    """
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        for each in range(torch.cuda.device_count()):
+            torch.cuda.reset_peak_memory_stats(each)
+    elif (clear := Path("/proc/self/clear_refs")).is_file():
+        with contextlib.suppress(OSError):
+            clear.write_text("5")
+
+
+def memory(device: torch.device, weights: int, state: int, cache: int) -> dict[str, Any]:
+    """Peak memory in GiB and its split; ``rest`` is activations, temporaries and, on a CPU, the interpreter."""
+    if device.type == "cuda":
+        peak, how = (
+            sum(torch.cuda.max_memory_allocated(each) for each in range(torch.cuda.device_count())),
+            "torch.cuda.max_memory_allocated, summed over the GPUs of this process, evaluations included",
+        )
+    else:
+        peak, how = (
+            _high_water(),
+            "VmHWM of the process since the run began, libraries and evaluations included",
+        )
+    gib = 2**30
+    return {
+        "peak_gib": peak / gib,
+        "weights_gib": weights / gib,
+        "method_state_gib": state / gib,
+        "cache_gib": cache / gib,
+        "rest_gib": (peak - weights - state - cache) / gib,
+        "memory_measured_by": how,
+    }
+
+
+def _high_water() -> int:
+    status = Path("/proc/self/status")
+    if status.is_file():
+        for line in status.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if platform.system() == "Darwin" else peak * 1024
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """Versions, git commit, device and threads."""
+    return {
+        "zobench": _version("zobench"),
+        "git_commit": _git_commit(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "device": str(device),
+        "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "cuda": torch.version.cuda if device.type == "cuda" else None,
+        "threads": torch.get_num_threads(),
+        "versions": {name: _version(name) for name in _PACKAGES},
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def _git_commit() -> str | None:
+    """The commit of the checkout this package lies in; None for an installed wheel."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return None
+    try:
+        commit = _git(root, "rev-parse", "HEAD")
+        return commit + ("-dirty" if _git(root, "status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _git(root: Path, *arguments: str) -> str:
+    return subprocess.run(
+        ["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True
+    ).stdout.strip()

@@ -1,0 +1,26 @@
+"""The device of a process."""
+
+import os
+
+import torch
+
+from zobench.errors import ConfigError
+from zobench.system.processes import launched
+
+
+def pick_device(name: str) -> torch.device:
+    """The device of a setting; ``auto`` is a GPU, else the CPU. Each process of torchrun takes a GPU of its own.
+
+    Raises:
+        ConfigError: if the device is not there.
+    """
+    several = launched() > 1
+    if several and name.startswith("cuda:"):
+        raise ConfigError(f"device={name}: several processes would share that GPU; use device=cuda, one for each")
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    device = torch.device(f"cuda:{os.environ['LOCAL_RANK']}" if several and name == "cuda" else name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        fewer = "start fewer processes, or " if several else ""
+        raise ConfigError(f"device={device}: torch sees {torch.cuda.device_count()} GPUs here; {fewer}use device=cpu")
+    return device

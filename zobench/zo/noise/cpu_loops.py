@@ -1,0 +1,218 @@
+"""``philox.py`` as compiled loops for the CPU: the same bits, many times faster, no temporary beyond a span.
+
+A span is summed in fp32 (fp64 for fp64 numbers) and written once. Fusing to multiply-adds stays off: it would
+change the bits. Philox runs in 64-bit lanes, whose low halves a vector unit multiplies without shuffling.
+"""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import Any
+
+import numba
+import numpy as np
+import torch
+
+from zobench.zo.noise import philox
+from zobench.zo.noise.cpu_words import as_float, as_int, get, put
+from zobench.zo.noise.philox import BITS, LANES, SPAN
+from zobench.zo.noise.piece import Piece
+
+_f, _u, _i, _w = np.float32, np.uint32, np.int32, np.uint64
+_M0, _M1 = (_w(m) for m in philox.MULTIPLIERS)
+_W0, _W1 = (_w(w) for w in philox.WEYL)
+_LOW = _w(0xFFFFFFFF)
+_HALF, _ONE, _TWO, _SCALE = _f(0.5), _f(1.0), _f(2.0), _f(philox.SCALE)
+_LOG_STEP, _ATANH, _ANGLE = _f(philox.LOG_STEP), _f(philox.ATANH), _f(philox.ANGLE)
+_L9, _L7, _L5, _L3 = (_f(c) for c in philox.LOG_SERIES)
+_S9, _S7, _S5, _S3 = (_f(c) for c in philox.SINE_SERIES)
+_C10, _C8, _C6, _C4, _C2 = (_f(c) for c in philox.COSINE_SERIES)
+_ROOT_HALF, _SHIFT = _i(philox.ROOT_HALF_BITS), _i(philox.ONE_BITS - philox.ROOT_HALF_BITS)
+_ROUNDS, _SIGNS = philox.ROUNDS, philox.SIGNS
+_SIGN, _ODD, _ANGLE_BITS, _EIGHTH = _i(-(2**31)), _i(2**30), _i(2**30 - 1), _i(2**29)
+_ONE_BITS = _i(philox.ONE_BITS)
+#: elements that a thread takes at a time: so many that taking them costs nothing, so few that all end together
+_SHARE = 1 << 18
+
+_jit: Any = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=False)
+
+
+@_jit
+def _philox(low, high, group, stream, x):
+    """The words of a group, one kind after another."""
+    at = _w(group) * _w(LANES)
+    above, at = at >> _w(32), at & _LOW
+    for i in range(LANES):
+        a, b, c, d, p, q = at + _w(i), above, _w(stream), _w(0), _w(low), _w(high)
+        for _ in range(_ROUNDS):
+            m, n = (a & _LOW) * _M0, (c & _LOW) * _M1
+            a, b, c, d = (n >> _w(32)) ^ b ^ p, n, (m >> _w(32)) ^ d ^ q, m
+            p, q = (p + _W0) & _LOW, (q + _W1) & _LOW
+        x[i], x[LANES + i], x[2 * LANES + i], x[3 * LANES + i] = _i(a), _i(b), _i(c), _i(d)
+
+
+@_jit
+def _box_muller(x, y):
+    bits = as_int((_f(_u(x)) + _HALF) * _SCALE) + _SHIFT
+    k = (bits >> _i(23)) - _i(127)
+    m = as_float((bits & _i(0x7FFFFF)) + _ROOT_HALF) - _ONE
+    s = m / (_TWO + m)
+    z = s * s
+    p = (((z * _L9 + _L7) * z + _L5) * z + _L3) * z
+    r = np.sqrt(_f(k) * _LOG_STEP + (s * _ATANH) * (_ONE + p))
+    t = _f((y & _ANGLE_BITS) - _EIGHTH) * _ANGLE
+    z = t * t
+    cosine = _ONE + ((((z * _C10 + _C8) * z + _C6) * z + _C4) * z + _C2) * z
+    sine = (_ONE + (((z * _S9 + _S7) * z + _S5) * z + _S3) * z) * t
+    odd = (y & _ODD) != _i(0)
+    a = as_float(as_int(sine if odd else cosine) ^ ((y ^ (y << _i(1))) & _SIGN))
+    b = as_float(as_int(cosine if odd else sine) ^ (y & _SIGN))
+    return a * r, b * r
+
+
+@_jit
+def _sign(x, shift):
+    return as_float(((x << shift) & _SIGN) | _ONE_BITS)
+
+
+# Where a compiler cannot tell that two arrays are one, it does not vectorise: hence each loop in two forms.
+
+
+@_jit
+def _normals(x, source, keep, weight, out):
+    """``out = keep·source + weight·draw`` for the span of these words."""
+    for h in (0, 2 * LANES):
+        for i in range(h, h + LANES):
+            a, b = _box_muller(x[i], x[LANES + i])
+            put(out, i, get(source, i) * keep + a * weight)
+            put(out, LANES + i, get(source, LANES + i) * keep + b * weight)
+
+
+@_jit
+def _normals_here(x, keep, weight, out):
+    for h in (0, 2 * LANES):
+        for i in range(h, h + LANES):
+            a, b = _box_muller(x[i], x[LANES + i])
+            put(out, i, get(out, i) * keep + a * weight)
+            put(out, LANES + i, get(out, LANES + i) * keep + b * weight)
+
+
+@_jit
+def _signs(x, shift, source, keep, weight, out):
+    for i in range(SPAN):
+        put(out, i, get(source, i) * keep + _sign(x[i], shift) * weight)
+
+
+@_jit
+def _signs_here(x, shift, keep, weight, out):
+    for i in range(SPAN):
+        put(out, i, get(out, i) * keep + _sign(x[i], shift) * weight)
+
+
+@_jit
+def _copy(source, keep, out):
+    for i in range(out.size):
+        put(out, i, get(source, i) * keep)
+
+
+@_jit
+def _add_draw(x, shift, stream, source, keep, weight, out, here):
+    if stream == _SIGNS:
+        if here:
+            _signs_here(x, shift, keep, weight, out)
+        else:
+            _signs(x, shift, source, keep, weight, out)
+    elif here:
+        _normals_here(x, keep, weight, out)
+    else:
+        _normals(x, source, keep, weight, out)
+
+
+@_jit
+def _add(out, source, first, lows, highs, weights, keep, stream, here):
+    """``out = keep·source + Σ weights·draws``, one span after another; in the type of the weights.
+
+    ``here``: out is source.
+    """
+    x = np.empty((max(1, lows.size), SPAN), np.int32)
+    total, one, held = np.zeros(SPAN, weights.dtype), weights.dtype.type(1.0), -1
+    shift = _i(0)
+    done = 0
+    while done < out.size:
+        span, at = divmod(first + done, SPAN)
+        n = min(SPAN - at, out.size - done)
+        group = span
+        if stream == _SIGNS:
+            group, shift = span // BITS, _i(BITS - 1 - span % BITS)
+        if group != held:
+            for j in range(lows.size):
+                _philox(lows[j], highs[j], group, stream, x[j])
+        held = group
+        to, of = out[done : done + n], source[done : done + n]
+        if n == SPAN and lows.size == 1:
+            _add_draw(x[0], shift, stream, of, keep, weights[0], to, here)
+        else:
+            part = total[at : at + n]
+            _copy(of, keep, part)
+            for j in range(lows.size):
+                _add_draw(x[j], shift, stream, total, one, weights[j], total, True)
+            _copy(part, one, to)
+        done += n
+
+
+@_jit
+def _add_rows(out, source, rows, first, lows, highs, weights, keep, stream, here):
+    for i in range(rows.size):
+        _add(out[i], source[i], first + rows[i] * out.shape[1], lows, highs, weights, keep, stream, here)
+
+
+@cache
+def _helpers(count: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(count, thread_name_prefix="zobench-noise")
+
+
+def _numbers(tensor: torch.Tensor) -> np.ndarray:
+    """The memory of a tensor; numpy lacks bf16, and numba fp16 on a CPU."""
+    tensor = tensor.detach()
+    if tensor.dtype == torch.bfloat16:
+        return tensor.view(torch.int16).numpy().view(np.uint16)
+    return tensor.view(torch.int16).numpy() if tensor.dtype == torch.float16 else tensor.numpy()
+
+
+def add_(pieces: Sequence[Piece], stream: int) -> None:
+    """``out ← keep·source + Σ_k weights[k]·draw(keys[k], first, …)`` for each piece; see ``noise.Add``."""
+    work = [task for piece in pieces for task in _tasks(piece, stream)]
+    threads = min(torch.get_num_threads(), len(work))
+    work.reverse()
+    handed = [_helpers(threads - 1).submit(_work_off, work) for _ in range(threads - 1)]
+    try:
+        _work_off(work)
+    finally:
+        for other in handed:
+            other.result()
+
+
+def _tasks(piece: Piece, stream: int) -> Iterator[tuple[Any, ...]]:
+    """Calls that do not touch each other's memory."""
+    out, source, rows, first = _numbers(piece.out), _numbers(piece.source), piece.rows, piece.first
+    kind = np.float64 if piece.out.dtype == torch.float64 else np.float32
+    lows, highs = (np.array([philox.halves(key)[side] for key in piece.keys], np.uint32) for side in (0, 1))
+    common = (lows, highs, np.array(piece.weights, kind), kind(piece.keep), stream, piece.out is piece.source)
+    if rows is None:
+        for a in range(0, out.size, _SHARE):
+            yield (_add, out[a : a + _SHARE], source[a : a + _SHARE], first + a, *common)
+        return
+    size = max(1, _SHARE // max(1, out.shape[1]))
+    for a in range(0, len(out), size):
+        part = slice(a, a + size)
+        yield (_add_rows, out[part], source[part], rows[part].numpy(), first, *common)
+
+
+def _work_off(work: list[tuple[Any, ...]]) -> None:
+    """Take calls from a list that other threads take from too, until it is empty."""
+    while True:
+        try:
+            loop, *arguments = work.pop()
+        except IndexError:
+            return
+        loop(*arguments)
