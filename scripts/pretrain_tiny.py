@@ -44,7 +44,10 @@ PLAIN = 0.2  # share of the sentences without a label
 LABEL_WEIGHT = 20.0  # of a label's token in the loss; 1 taught the features too slowly
 BATCH, BUCKET, LR, WARMUP = 64, 50, 4e-3, 100  # batches are cut from runs of BUCKET batches sorted by length
 
-DATA_SEEDS, DRAWN = range(5), 1500  # conf/task/sst2.yaml: 1,000 train and 500 dev rows, drawn as in zobench/data/rows.py
+DATA_SEEDS, DRAWN = (
+    range(5),
+    1500,
+)  # conf/task/sst2.yaml: 1,000 train, 500 dev, as zobench/data/rows.py draws
 
 
 def unseen(n: int) -> np.ndarray:

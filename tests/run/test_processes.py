@@ -14,7 +14,7 @@ from helpers.tiny_runs import ROOT, summary_of
 from zobench.config.settings import check_settings
 from zobench.config.signature import compose
 from zobench.errors import ConfigError, complain
-from zobench.record.directory import Bystander, Record
+from zobench.record.directory import NullRecord, Record
 from zobench.run.parallel import fingerprint, team_of
 from zobench.zo import make_slots
 
@@ -71,7 +71,7 @@ def test_one_model_over_all_gpus_is_for_one_process(monkeypatch):
 
 def test_a_bystander_writes_nothing():
     public = {name for name in vars(Record) if not name.startswith("_")} - {"read_summary"}
-    assert public <= set(vars(Bystander))
+    assert public <= set(vars(NullRecord))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])

@@ -19,7 +19,7 @@ import zobench
 from zobench.sweep import state
 from zobench.sweep.estimate import Costs, forwards
 from zobench.sweep.overview import Overview
-from zobench.sweep.plan import Cell
+from zobench.sweep.plan import PlannedCell
 
 ROOT = Path(zobench.__file__).resolve().parent.parent
 TINY = (
@@ -200,7 +200,7 @@ def cell(runs, seed=0, **settings):
     found = {"runs_dir": str(runs), "out": f"cell{seed}", "seed": seed, "steps": None, "forwards": None,
              "batch_size": 16, "dtype": "bfloat16", "device": "auto",
              "method": {"lr": 1e-6, "mode": "in_place", "probes": 1}}  # fmt: skip
-    return Cell((f"seed={seed}",), 0, f"cell{seed}", found | settings | {"choices": choices})
+    return PlannedCell((f"seed={seed}",), 0, f"cell{seed}", found | settings | {"choices": choices})
 
 
 def test_states_and_progress_come_from_the_files(tmp_path):
@@ -248,13 +248,13 @@ def test_costs_come_from_runs_like_the_cell_else_from_the_models_size(tmp_path):
 WATCHED = """
 import weakref
 import zobench.build as build
-held, made = [], build.build_subject
+held, made = [], build.build_trained
 def watched(*arguments):
     print("held:", sum(model() is not None for model in held))
     subject = made(*arguments)
     held.append(weakref.ref(subject.loaded.model))
     return subject
-build.build_subject = watched
+build.build_trained = watched
 from zobench.__main__ import main
 main()
 """

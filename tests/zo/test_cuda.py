@@ -64,9 +64,9 @@ def draw_and_add(device, dtype, first=5):
     some, others = flat[:10_000].view(4, 2500).clone(), torch.zeros(4, 2500, dtype=dtype, device=flat.device)
     for distribution in ("normal", "sign"):
         pieces = [
-            noise.piece(elsewhere, 3, {11: 0.37}, keep=0.9, first=first, source=flat),
-            noise.piece(some, 4, {11: 0.37, 12: 2.0}, first=first, rows=rows),
-            noise.piece(others, 5, {13: -1.0}, first=first, source=some.clone(), rows=rows),
+            noise.make_job(elsewhere, 3, {11: 0.37}, keep=0.9, first=first, source=flat),
+            noise.make_job(some, 4, {11: 0.37, 12: 2.0}, first=first, rows=rows),
+            noise.make_job(others, 5, {13: -1.0}, first=first, source=some.clone(), rows=rows),
         ]
         noise.add_all_(pieces, distribution)
         flat = elsewhere.clone()

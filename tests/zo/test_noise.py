@@ -13,7 +13,7 @@ from zobench.zo import Gaussian, Rademacher, make_slots
 from zobench.zo.keys import mix
 from zobench.zo.noise import cpu_loops, philox
 from zobench.zo.noise import draws as noise
-from zobench.zo.noise.piece import Piece
+from zobench.zo.noise.job import NoiseJob
 
 WEIGHTS = [0.37, -1.7, 1e-3]
 
@@ -28,9 +28,9 @@ def pieces_of(dtype, terms=3, keep=0.9):
         source = torch.randn(shape, generator=torch.Generator().manual_seed(shape[0])).to(dtype)
         rows = None if rows is None else torch.tensor(rows)
         out = torch.full_like(source, 7.0)
-        made.append(Piece(out, source, first, KEYS[:terms], WEIGHTS[:terms], keep, rows))
+        made.append(NoiseJob(out, source, first, KEYS[:terms], WEIGHTS[:terms], keep, rows))
         there = source.clone()
-        made.append(Piece(there, there, first, KEYS[:terms], WEIGHTS[:terms], keep, rows))
+        made.append(NoiseJob(there, there, first, KEYS[:terms], WEIGHTS[:terms], keep, rows))
     return made
 
 
@@ -99,7 +99,7 @@ def test_half_precision_is_summed_in_fp32_and_rounded_once(dtype, elsewhere, ter
     if count > 1:
         source[-2:] = torch.tensor([torch.finfo(dtype).max, float("inf")])
     out = torch.zeros_like(source) if elsewhere else source
-    piece = Piece(out, source, first, KEYS[:terms], [2.0**-20, 3e4][:terms], 0.9)
+    piece = NoiseJob(out, source, first, KEYS[:terms], [2.0**-20, 3e4][:terms], 0.9)
     expected = defined(replace(piece, source=source.clone()), philox.NORMALS)
     cpu_loops.add_([piece], philox.NORMALS)
     torch.testing.assert_close(out, expected, rtol=0, atol=0, equal_nan=True)
@@ -109,11 +109,11 @@ def test_half_precision_is_summed_in_fp32_and_rounded_once(dtype, elsewhere, ter
 def test_every_number_of_16_bits_is_read_and_every_rounding_is_torchs(dtype):
     every = torch.arange(-(2**15), 2**15).to(torch.int16).view(dtype)
     out = torch.zeros_like(every)
-    cpu_loops.add_([Piece(out, every, 0, [], [], 1.0)], philox.SIGNS)
+    cpu_loops.add_([NoiseJob(out, every, 0, [], [], 1.0)], philox.SIGNS)
     torch.testing.assert_close(out, every, rtol=0, atol=0, equal_nan=True)
     # A sign is half of the last place, the place itself, or more: ties both ways, and carries.
     for weight in (2.0**-12, 2.0**-9, 2.0**-3, 3.0, 2.0**5, 100.3):
-        cpu_loops.add_([Piece(out, every, 0, KEYS[:1], [weight], 1.0)], philox.SIGNS)
+        cpu_loops.add_([NoiseJob(out, every, 0, KEYS[:1], [weight], 1.0)], philox.SIGNS)
         expected = (every.float() + run_of(KEYS[0], 0, 2**16, philox.SIGNS) * weight).to(dtype)
         torch.testing.assert_close(out, expected, rtol=0, atol=0, equal_nan=True)
 

@@ -1,4 +1,4 @@
-"""Functions inside ``Shifted`` give what they give on weights that were moved, and the weights stay where they are."""
+"""Functions inside ``ShiftedWeights`` give what they give on moved weights, and the weights stay where they are."""
 
 import copy
 import math
@@ -12,7 +12,7 @@ from torch import nn
 
 from zobench.zo import ZERO, Direction, Gaussian, Rademacher, make_slots, shifted
 from zobench.zo.perturbations.block_sampling import SampledBlocks
-from zobench.zo.shifted import Shifted
+from zobench.zo.shifted import ShiftedWeights
 
 OFFSET = Direction({11: 0.37, 12: -1.3e-3, 2**62 + 5: 0.2})
 DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
@@ -29,7 +29,7 @@ def parameters(dtype=torch.float32):
 
 
 def watched(given, perturbation=None):
-    return Shifted(make_slots(given.items()), perturbation or Gaussian())
+    return ShiftedWeights(make_slots(given.items()), perturbation or Gaussian())
 
 
 @torch.no_grad()
@@ -150,9 +150,9 @@ def test_a_function_that_takes_many_parameters():
 def test_a_large_linear_is_computed_in_blocks_of_its_rows(perturbation, rows, monkeypatch):
     """Of at most ``LARGE`` numbers, for inputs of any number of axes."""
     sizes = []
-    memory = Shifted._memory
+    memory = ShiftedWeights._memory
     monkeypatch.setattr(shifted, "LARGE", rows * 300)
-    monkeypatch.setattr(Shifted, "_memory", lambda self, kind, n: sizes.append(n) or memory(self, kind, n))
+    monkeypatch.setattr(ShiftedWeights, "_memory", lambda self, kind, n: sizes.append(n) or memory(self, kind, n))
     other = numbers(40)
     check(lambda p: F.linear(LONG, p["table"]), perturbation=perturbation, exact=False)
     check(lambda p: F.linear(LONG[0, 0], p["table"], other), perturbation=perturbation, exact=False)

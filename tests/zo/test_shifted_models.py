@@ -106,8 +106,8 @@ def test_exact_losses_are_those_of_moved_weights(model, name, large, monkeypatch
     oracle = Oracle(slots, perturbation, "exact")
     oracle.begin(loss)
     found = oracle.losses(offsets)
-    assert oracle._ways.shifted._scratch == {}
-    assert oracle._ways.shown == {slot.index for slot in slots}
+    assert oracle._placement.shifted._scratch == {}
+    assert oracle._placement.shown == {slot.index for slot in slots}
     assert oracle.state_bytes() == 0
     assert all(map(torch.equal, bits(slots), before))
     assert found == pytest.approx([loss_where_moved(model, perturbation, offset) for offset in offsets], rel=1e-6)
@@ -145,8 +145,8 @@ def test_in_place_large_embeddings_stay_where_they_are(model, perturbation, monk
         method.step(closure)
         expected = [loss_where_moved(twin, perturbation, offset) for offset in (probe, -probe)]
         assert found[-2:] == pytest.approx(expected, rel=1e-5)
-        assert method.oracle._ways.shown == set(tables)
-        assert method.oracle._ways.shifted._scratch == {}
+        assert method.oracle._placement.shown == set(tables)
+        assert method.oracle._placement.shifted._scratch == {}
         twins = make_slots(twin.named_parameters())
         for slot, old in zip(method.slots, twins, strict=True):
             keep = 1.0 - 1e-4 if slot.kind != "vector" else 1.0
@@ -196,7 +196,7 @@ def test_what_torch_functions_do_not_read_is_moved_and_put_back(mode, monkeypatc
             torch.testing.assert_close(slot.param.detach(), old, rtol=0, atol=0 if exact else 1e-6)
         expected = [float(problem.loss(*(moved(Gaussian(), slot, o) for slot in slots)).detach()) for o in OFFSETS]
         assert found == pytest.approx(expected, rel=1e-5)
-    assert oracle._ways.shown == ({1} if exact else set())
+    assert oracle._placement.shown == ({1} if exact else set())
     assert oracle.state_bytes() == (slots[0].bytes if exact else 0)
     expected = [moved(Gaussian(), slot, Direction({4: -0.2})) for slot in slots]
     oracle.losses(OFFSETS[:1])
@@ -230,7 +230,7 @@ def test_an_error_leaves_the_weights_to_the_bit(raised, call):
         with pytest.raises(Diverged if raised is math.nan else raised):
             oracle.losses(OFFSETS)
     assert all(map(torch.equal, bits(slots), before))
-    assert oracle._ways.shifted._scratch == {}
+    assert oracle._placement.shifted._scratch == {}
 
 
 @pytest.mark.parametrize("mode", ["exact", "in_place"])

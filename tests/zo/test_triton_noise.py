@@ -18,7 +18,7 @@ from helpers.noise import DTYPES, defined
 from safetensors.torch import load_file, save_file
 
 from zobench.zo.noise import draws, philox
-from zobench.zo.noise.piece import Piece
+from zobench.zo.noise.job import NoiseJob
 
 KEYS = [0x79F61BFD50593F1A, 2**64 - 1, 5, 0, 2**63, 7_777_777_777]
 WEIGHTS = [0.37, -1.3e-3, 2.0, 1 / 3, -0.7, 1e-9]
@@ -44,7 +44,7 @@ def piece_of(dtype, place, terms):
     source = torch.randn(shape, generator=torch.Generator().manual_seed(shape[0])).to(dtype)
     out = torch.full_like(source, 7.0) if (place + terms) % 2 else source
     rows = None if rows is None else torch.tensor(rows)
-    return Piece(out, source, first, KEYS[:count], WEIGHTS[:count], keep, rows)
+    return NoiseJob(out, source, first, KEYS[:count], WEIGHTS[:count], keep, rows)
 
 
 def name_of(*case):
@@ -58,7 +58,7 @@ def main(path):
     for stream, dtype in product(STREAMS, DTYPES):
         cases = [case for case in CASES if case[:2] == (stream, dtype)]
         pieces = [piece_of(*case[1:]) for case in cases]
-        gpu_kernel.add_([*pieces, Piece(torch.zeros(0), torch.zeros(0), 0, [1], [1.0], 1.0)], stream)
+        gpu_kernel.add_([*pieces, NoiseJob(torch.zeros(0), torch.zeros(0), 0, [1], [1.0], 1.0)], stream)
         found |= {name_of(*case): piece.out for case, piece in zip(cases, pieces, strict=True)}
     save_file(found, path)
 

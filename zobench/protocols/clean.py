@@ -1,31 +1,27 @@
 """The clean protocol: the default, and the one comparison tables are made with."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
 from zobench.config.folders import cache_dir
 from zobench.objective import Objective
 from zobench.objective.shelf import Shelf
+from zobench.protocols.base import Protocol
 from zobench.tasks.base import Task
-from zobench.zo import Method
 
 
-class Clean:
-    """Native start token, fp32 loss on the option's rows, highest dev metric, budget in forward passes.
+class Clean(Protocol):
+    """Native start token, fp32 loss on the option's rows, highest dev metric, budget in forward passes."""
 
-    A protocol is everything that two runs must share to be comparable. ``attention``, ``start_token``, ``splits``,
-    ``strict_splits``, ``micro_batches``, ``variant`` and ``selection`` are its constants; the methods its procedures.
-    """
-
-    attention: ClassVar[str] = "sdpa"
-    start_token: ClassVar[str] = "native"
-    splits: ClassVar[str] = "clean"
-    strict_splits: ClassVar[bool] = True
-    micro_batches: ClassVar[bool] = True
-    variant: ClassVar[str] = "paper"
-    selection: ClassVar[str] = "highest dev metric, then lowest dev loss"
+    attention = "sdpa"
+    start_token = "native"
+    splits = "clean"
+    strict_splits = True
+    micro_batches = True
+    variant = "paper"
+    selection = "highest dev metric, then lowest dev loss"
 
     def test_seed(self, data_seed: int) -> int:
         """The test rows are the same for every data seed."""
@@ -40,16 +36,12 @@ class Clean:
     def batch(self, step: int, n: int, batch_size: int, order_seed: int) -> list[int]:
         """Positions of a step's training examples: a fresh order each epoch, the short last batch kept.
 
-        A function of the step alone, so that a resumed run needs no state for it.
+        A resumed run needs no state for it.
         """
         per_epoch = -(-n // batch_size)
         epoch, position = divmod(step, per_epoch)
         order = np.random.Generator(np.random.PCG64([order_seed, epoch])).permutation(n)
         return [int(i) for i in order[position * batch_size : (position + 1) * batch_size]]
 
-    def attach(self, method: Method, noise_seed: int) -> None:
-        """Bind a method to the protocol's noise."""
-
     def better(self, new: Mapping[str, float], best: Mapping[str, float]) -> bool:
-        """Whether a dev evaluation beats the best so far; both hold ``metric`` and ``loss``."""
         return (new["metric"], -new["loss"]) > (best["metric"], -best["loss"])

@@ -77,7 +77,7 @@ class Record:
             self._metrics.write(json.dumps(clean(values)) + "\n")
             self._metrics.flush()
 
-    def saw(self, step: int, losses: Sequence[float], missed: Collection[str]) -> None:
+    def log_losses(self, step: int, losses: Sequence[float], missed: Collection[str]) -> None:
         """Append what a step saw to trajectory.jsonl."""
         with writing(Path(self._trajectory.name)):
             if not self._headed:
@@ -133,10 +133,10 @@ def open_record(team: Team, directory: Path, cfg: DictConfig) -> Record:
 
     if finished := team.from_first(open_it):
         raise RunExists(finished, directory)
-    return opened[0] if opened else Bystander(directory)
+    return opened[0] if opened else NullRecord(directory)
 
 
-class Bystander(Record):
+class NullRecord(Record):
     """A record that nothing is written to."""
 
     def __init__(self, directory: Path):
@@ -145,4 +145,4 @@ class Bystander(Record):
     def forget_after(self, *arguments: Any, **named: Any) -> None:
         """Nothing."""
 
-    log = saw = flush = environment = predictions = summary = close = forget_after
+    log = log_losses = flush = environment = predictions = summary = close = forget_after

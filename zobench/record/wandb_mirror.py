@@ -10,7 +10,7 @@ from zobench.system.network import why_offline
 Say = Callable[[str], None]
 
 
-class Mirror:
+class WandbMirror:
     """Sends config, metrics, evaluations and the summary row to wandb.
 
     Args:

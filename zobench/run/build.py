@@ -16,7 +16,7 @@ from zobench.errors import ConfigError
 from zobench.models.base import Loaded, ModelSpec
 from zobench.models.tuning import Tuning
 from zobench.objective import Encoded, Encoder, Objective
-from zobench.protocols import Clean
+from zobench.protocols import Protocol
 from zobench.run import parallel
 from zobench.run.parallel import Division
 from zobench.system import costs
@@ -27,7 +27,7 @@ from zobench.zo import Method, Team
 
 
 @dataclass(frozen=True)
-class Settings:
+class LoopSettings:
     """Of the training loop; in steps and examples."""
 
     total_steps: int
@@ -45,12 +45,12 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Subject:
+class TrainedModel:
     """A model with what trains in it, and the method that trains it for so many steps."""
 
     loaded: Loaded
     method: Method
-    settings: Settings
+    settings: LoopSettings
 
 
 @dataclass(frozen=True)
@@ -59,12 +59,12 @@ class Parts:
 
     device: torch.device
     division: Division
-    protocol: Clean
+    protocol: Protocol
     task: Task
     model: nn.Module
     method: Method
     objective: Objective
-    settings: Settings
+    settings: LoopSettings
     train: list[Encoded]
     dev: list[Encoded]
     test: list[Encoded]
@@ -108,8 +108,8 @@ def build(cfg: DictConfig, console: Console, team: Team) -> Parts:
         f"{cfg.choices.task}: {len(splits.train)} train, {len(splits.dev)} dev, {len(splits.test)} test; "
         f"{cfg.choices.model} on {device}"
     )
-    subject = build_subject(cfg, device, protocol, spec, tuning)
-    loaded, method, settings = subject.loaded, subject.method, subject.settings
+    trained = build_trained(cfg, device, protocol, spec, tuning)
+    loaded, method, settings = trained.loaded, trained.method, trained.settings
     start = spec.start_id(loaded.tokenizer, protocol.start_token)
     encoder = Encoder(loaded.tokenizer, start=start, max_length=spec.max_length)
     train, dev, test = (encoder.encode(task, part) for part in (splits.train, splits.dev, splits.test))
@@ -144,7 +144,7 @@ def build(cfg: DictConfig, console: Console, team: Team) -> Parts:
     )
 
 
-def specs(cfg: DictConfig) -> tuple[Clean, ModelSpec, Tuning]:
+def specs(cfg: DictConfig) -> tuple[Protocol, ModelSpec, Tuning]:
     """What a configuration says of protocol, model and tuning; nothing is loaded."""
     node = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(node, dict)
@@ -152,7 +152,9 @@ def specs(cfg: DictConfig) -> tuple[Clean, ModelSpec, Tuning]:
     return protocol, spec, tuning
 
 
-def build_subject(cfg: DictConfig, device: torch.device, protocol: Clean, spec: ModelSpec, tuning: Tuning) -> Subject:
+def build_trained(
+    cfg: DictConfig, device: torch.device, protocol: Protocol, spec: ModelSpec, tuning: Tuning
+) -> TrainedModel:
     """Load the model, mark what trains, and make the method; no data is needed.
 
     Raises:
@@ -162,14 +164,14 @@ def build_subject(cfg: DictConfig, device: torch.device, protocol: Clean, spec: 
     positions = getattr(loaded.model.config, "max_position_embeddings", None)
     if positions is not None and spec.max_length > positions:
         raise ConfigError(f"model.max_length={spec.max_length}: the model has {positions} positions; set at most that")
-    trained = tuning.apply(loaded.model, spec, cfg.init_seed)
+    slots = tuning.apply(loaded.model, spec, cfg.init_seed)
     node = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(node, dict)
-    method = instantiate.build(node["method"], "method", trained, seed=cfg.noise_seed)
+    method = instantiate.build(node["method"], "method", slots, seed=cfg.noise_seed)
     protocol.attach(method, cfg.noise_seed)
     settings = _settings(cfg, method)
     method.total_steps = settings.total_steps
-    return Subject(loaded, method, settings)
+    return TrainedModel(loaded, method, settings)
 
 
 def _total_steps(steps: int | None, forwards: int | None, method: Method) -> int:
@@ -189,10 +191,10 @@ def _total_steps(steps: int | None, forwards: int | None, method: Method) -> int
     return sum(1 for _ in takewhile(lambda total: total <= forwards, spent))
 
 
-def _settings(cfg: DictConfig, method: Method) -> Settings:
+def _settings(cfg: DictConfig, method: Method) -> LoopSettings:
     total = _total_steps(cfg.steps, cfg.forwards, method) if method.trains else 0
     fifth = max(1, -(-total // 5))
-    return Settings(
+    return LoopSettings(
         total_steps=total,
         batch_size=cfg.batch_size,
         micro_batch_size=cfg.micro_batch_size,

@@ -9,7 +9,7 @@ from zobench.errors import CannotWrite
 from zobench.record import checkpoint
 from zobench.record.directory import Record
 from zobench.record.summaries import RESULTS
-from zobench.record.wandb_mirror import Mirror
+from zobench.record.wandb_mirror import WandbMirror
 from zobench.run.build import Parts, build
 from zobench.run.evaluate import Evaluation
 from zobench.run.train import Trainer
@@ -31,7 +31,7 @@ class Cell:
         record.summary(self.row)
         settings = OmegaConf.to_container(cfg, resolve=True)
         assert isinstance(settings, dict)
-        self.mirror = Mirror(
+        self.mirror = WandbMirror(
             settings["wandb"] | ({} if team.leads else {"mode": "disabled"}),
             directory=record.directory,
             name=f"{cfg.choices.method}-s{cfg.seed}",

@@ -14,7 +14,7 @@ from zobench.models.base import Loaded
 from zobench.models.tuning import Tuning
 from zobench.record import checkpoint, trajectory
 from zobench.record.directory import Record
-from zobench.run.build import build_subject, specs
+from zobench.run.build import build_trained, specs
 from zobench.system.console import Console
 from zobench.system.devices import pick_device
 from zobench.zo import Method
@@ -58,11 +58,11 @@ def rebuild(run: Path, step: str, console: Console, *, device: str | None = None
     wanted = _step(step, summary)
     kept = run / "checkpoint" / f"best-{wanted:08d}.safetensors"
     protocol, spec, tuning = specs(cfg)
-    subject = build_subject(cfg, pick_device(device or str(cfg.device)), protocol, spec, tuning)
-    slots = subject.method.slots
+    trained = build_trained(cfg, pick_device(device or str(cfg.device)), protocol, spec, tuning)
+    slots = trained.method.slots
     if kept.is_file() and not replay:
         checkpoint.restore(slots, checkpoint.load_best(kept.parent, wanted))
-    elif subject.method.backwards_per_step:
+    elif trained.method.backwards_per_step:
         raise UserError(
             f"{run}: method={summary['method']} steps by gradients, which the trajectory does not hold; run it with "
             "keep_weights=true"
@@ -70,8 +70,8 @@ def rebuild(run: Path, step: str, console: Console, *, device: str | None = None
     else:
         _check_base(run, summary, checkpoint.checksum(slots))
         with console.task("replaying", wanted) as bar:
-            trajectory.replay(subject.method, run, wanted, bar.advance)
-    return Rebuilt(subject.loaded, subject.method, tuning, cfg, summary, wanted, _expected(wanted, summary))
+            trajectory.replay(trained.method, run, wanted, bar.advance)
+    return Rebuilt(trained.loaded, trained.method, tuning, cfg, summary, wanted, _expected(wanted, summary))
 
 
 def _read(run: Path) -> tuple[DictConfig, dict[str, Any]]:

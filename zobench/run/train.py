@@ -13,7 +13,7 @@ from zobench.errors import ConfigError, DataError
 from zobench.objective import Encoded
 from zobench.record import checkpoint, trajectory
 from zobench.record.directory import Record
-from zobench.record.wandb_mirror import Mirror
+from zobench.record.wandb_mirror import WandbMirror
 from zobench.run import parallel
 from zobench.run.build import Parts
 from zobench.run.evaluate import Evaluation, evaluate
@@ -50,7 +50,9 @@ class Progress:
 class Trainer:
     """Fine-tunes one model on one task with one method, under one protocol."""
 
-    def __init__(self, *, parts: Parts, record: Record, mirror: Mirror, clocks: Clocks, say: Callable[[str], None]):
+    def __init__(
+        self, *, parts: Parts, record: Record, mirror: WandbMirror, clocks: Clocks, say: Callable[[str], None]
+    ):
         self.settings, self.method, self.objective = parts.settings, parts.method, parts.objective
         self.task, self.protocol = parts.task, parts.protocol
         self.train_set, self.dev_set = parts.train, parts.dev
@@ -122,7 +124,7 @@ class Trainer:
                 if not asked:
                     self._evaluate_dev_if_due(stop)
                     with stop.deferred():
-                        self._look_if_due()
+                        self._run_lens_if_due()
             except KeyboardInterrupt as error:  # the weights are those after the step; resuming evaluates them again
                 asked = str(error)
             with stop.deferred():
@@ -195,7 +197,7 @@ class Trainer:
         p.window_loss += loss
         p.window_steps += 1
         if self.replays:
-            self.record.saw(method.t, method.oracle.seen, method.oracle.missed or ())
+            self.record.log_losses(method.t, method.oracle.seen, method.oracle.missed or ())
         if method.t % s.log_every == 0 or method.t == s.total_steps:
             self._log(lr)
         rate = method.oracle.forwards / self.clocks.wall["train"]
@@ -246,7 +248,7 @@ class Trainer:
         self.record.log(line)
         self.mirror.log(line)
 
-    def _look_if_due(self) -> None:
+    def _run_lens_if_due(self) -> None:
         """Measure the estimates of the step to come, on its batch."""
         s, p, method = self.settings, self.progress, self.method
         if not s.lens_every or method.t % s.lens_every or p.looked_step == method.t:

@@ -8,7 +8,7 @@ from rich.table import Table
 from zobench.sweep.estimate import ASSUMPTIONS, Cost, Costs
 from zobench.sweep.launch import to_run
 from zobench.sweep.overview import Overview
-from zobench.sweep.plan import Cell
+from zobench.sweep.plan import PlannedCell
 
 _IN_TABLE = ("model", "method", "task")
 
@@ -39,15 +39,15 @@ def show(overview: Overview, costs: Costs, console: Console, *, retry_failed: bo
         console.print(line, markup=False, soft_wrap=True)
 
 
-def _groups(cells: Iterable[Cell]) -> list[list[Cell]]:
+def _groups(cells: Iterable[PlannedCell]) -> list[list[PlannedCell]]:
     """Cells of one line, model and method, in the order of the grid."""
-    found: dict[tuple[object, ...], list[Cell]] = {}
+    found: dict[tuple[object, ...], list[PlannedCell]] = {}
     for cell in cells:
         found.setdefault((cell.line, cell.choice("model"), cell.choice("method")), []).append(cell)
     return list(found.values())
 
 
-def _varied(cells: Sequence[Cell]) -> set[str]:
+def _varied(cells: Sequence[PlannedCell]) -> set[str]:
     """Keys that do not have the same value in every cell."""
     values: dict[str, set[str]] = {}
     for cell in cells:
@@ -58,7 +58,7 @@ def _varied(cells: Sequence[Cell]) -> set[str]:
     return {key for key, found in values.items() if len(found) > 1 or key not in common} - set(_IN_TABLE)
 
 
-def _settings(cells: Sequence[Cell], varied: set[str]) -> str:
+def _settings(cells: Sequence[PlannedCell], varied: set[str]) -> str:
     """``method.lr=1e-7,1e-6 seed=0,1,2``."""
     found: dict[str, dict[str, None]] = {}
     for cell in cells:

@@ -11,7 +11,7 @@ from typing import Any
 from zobench.config.options import describe
 from zobench.config.settings import DEFAULT_FORWARDS
 from zobench.record import summaries
-from zobench.sweep.plan import Cell
+from zobench.sweep.plan import PlannedCell
 
 #: mean length of an example, prompt and answer
 TOKENS = {"sst2": 25, "rte": 100, "cb": 95, "wsc": 55, "multirc": 475, "squad": 250}
@@ -70,7 +70,7 @@ class Costs:
                 self._known.setdefault(key[:length], []).append(row)
         self._of = cache(self._from_runs)
 
-    def of(self, cell: Cell) -> Cost:
+    def of(self, cell: PlannedCell) -> Cost:
         """From runs of the same settings, else of any method, else by rule of thumb."""
         key = tuple(cell.choice(n) if n in ("model", "tuning", "task", "method") else cell.get(n) for n in _LIKE)
         for length in (len(_LIKE), len(_LIKE) - 1):
@@ -86,7 +86,7 @@ class Costs:
         peaks = [row["peak_gib"] for row in rows if row.get("peak_gib")]
         return median(row["wall_seconds"] / row["forwards"] for row in rows), max(peaks, default=None), gpu
 
-    def _rough(self, cell: Cell) -> Cost:
+    def _rough(self, cell: PlannedCell) -> Cost:
         size = self._size(cell.choice("model"))
         device, dtype = str(cell.get("device")), str(cell.get("dtype"))
         gpu = device.startswith("cuda") or (device == "auto" and (size or 0) >= ON_GPU)
@@ -112,7 +112,7 @@ class Costs:
         return None
 
 
-def budget(cell: Cell) -> dict[str, int | None]:
+def budget(cell: PlannedCell) -> dict[str, int | None]:
     """The two ways in which a run's end is set; it ends at whichever is reached first."""
     steps, forwards = cell.get("steps"), cell.get("forwards")
     if steps is None and forwards is None:
@@ -120,7 +120,7 @@ def budget(cell: Cell) -> dict[str, int | None]:
     return {"steps": steps, "forwards": forwards}
 
 
-def forwards(cell: Cell) -> float:
+def forwards(cell: PlannedCell) -> float:
     """Forward passes of a cell's budget; a zeroth-order step counts as one for each probe, at least two."""
     if not _trains(cell):
         return 0
@@ -130,12 +130,12 @@ def forwards(cell: Cell) -> float:
     return min(limit for limit in found if limit is not None)
 
 
-def _trains(cell: Cell) -> bool:
+def _trains(cell: PlannedCell) -> bool:
     """Methods that train have a learning rate. Their classes would say so too, but importing them takes seconds."""
     return cell.get("method.lr") is not None
 
 
-def _zeroth_order(cell: Cell) -> bool:
+def _zeroth_order(cell: PlannedCell) -> bool:
     """Methods that evaluate at offsets say in which mode."""
     return cell.get("method.mode") is not None
 

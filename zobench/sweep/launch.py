@@ -10,10 +10,10 @@ from rich.console import Console
 from zobench.errors import RunBusy, SweepFailed
 from zobench.sweep.estimate import Costs
 from zobench.sweep.overview import Overview
-from zobench.sweep.plan import Cell
+from zobench.sweep.plan import PlannedCell
 
 
-def to_run(overview: Overview, *, retry_failed: bool) -> list[Cell]:
+def to_run(overview: Overview, *, retry_failed: bool) -> list[PlannedCell]:
     """Cells that are not started or were stopped, failed ones if asked for, any with ``overwrite=true``."""
     wanted = {"waiting", "interrupted"} | ({"failed"} if retry_failed else set())
     return [
@@ -24,7 +24,7 @@ def to_run(overview: Overview, *, retry_failed: bool) -> list[Cell]:
 
 
 def run(
-    cells: Sequence[Cell],
+    cells: Sequence[PlannedCell],
     launcher: Launcher,
     *,
     retry_failed: bool,
@@ -63,7 +63,7 @@ def run(
     return returns
 
 
-def _errors(cells: Sequence[Cell], returns: Sequence[JobReturn]) -> dict[Path, str]:
+def _errors(cells: Sequence[PlannedCell], returns: Sequence[JobReturn]) -> dict[Path, str]:
     """Why jobs failed, except that another process had the cell already."""
     return {
         cell.directory: str(found._return_value)

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from zobench.sweep import state
 from zobench.sweep.estimate import Cost, Costs, budget
-from zobench.sweep.plan import Cell
+from zobench.sweep.plan import PlannedCell
 from zobench.sweep.state import STATES, State
 
 _LOOK_EVERY_S = 2.0
@@ -31,12 +31,12 @@ class Overview:
         errors: of cells that failed before they had a record, by directory.
     """
 
-    def __init__(self, cells: Sequence[Cell], errors: Mapping[Path, str] | None = None):
+    def __init__(self, cells: Sequence[PlannedCell], errors: Mapping[Path, str] | None = None):
         self.cells = list(cells)
         self.states = [_state(cell, errors or {}) for cell in self.cells]
         self.counts = Counter(found.name for found in self.states)
 
-    def of(self, *names: str) -> list[tuple[Cell, State]]:
+    def of(self, *names: str) -> list[tuple[PlannedCell, State]]:
         """The cells in some states."""
         return [(c, s) for c, s in zip(self.cells, self.states, strict=True) if s.name in names]
 
@@ -128,7 +128,7 @@ class Overview:
         return found
 
 
-def watch(cells: Sequence[Cell], costs: Costs, console: Console) -> None:
+def watch(cells: Sequence[PlannedCell], costs: Costs, console: Console) -> None:
     """Show the sweep until nothing is left to run: live on a terminal, now and then in lines elsewhere."""
     overview = Overview(cells)
     with Live(console=console, auto_refresh=False) if console.is_terminal else nullcontext() as live:
@@ -143,14 +143,14 @@ def watch(cells: Sequence[Cell], costs: Costs, console: Console) -> None:
             overview = Overview(cells)
 
 
-def _state(cell: Cell, errors: Mapping[Path, str]) -> State:
+def _state(cell: PlannedCell, errors: Mapping[Path, str]) -> State:
     found = state.read(cell.directory)
     if cell.directory in errors and found.name in ("interrupted", "waiting"):
         return State("failed", found.row | {"reason": errors[cell.directory]})
     return found
 
 
-def _progress(cell: Cell) -> state.Progress:
+def _progress(cell: PlannedCell) -> state.Progress:
     return state.progress(cell.directory, budget(cell))
 
 

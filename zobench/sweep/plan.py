@@ -21,7 +21,7 @@ from zobench.sweep.compose import Family, Load, single_values
 
 
 @dataclass(frozen=True)
-class Cell:
+class PlannedCell:
     """One run of a table.
 
     Attributes:
@@ -66,13 +66,13 @@ class Planner:
         self._parsed = cache(self._parser.parse_override)
         self._families: dict[tuple[str, ...], Family] = {}
 
-    def cells(self, lines: Sequence[Sequence[str]]) -> list[Cell]:
+    def cells(self, lines: Sequence[Sequence[str]]) -> list[PlannedCell]:
         """The cells of all lines, each once, in the order of the lines.
 
         Raises:
             ConfigError: for a line that cannot be composed, or a setting that is out of range; names the line.
         """
-        found: dict[Path, Cell] = {}
+        found: dict[Path, PlannedCell] = {}
         for number, line in enumerate(lines):
             try:
                 self._door.check(list(line))
@@ -85,7 +85,7 @@ class Planner:
                 found.setdefault(cell.directory, cell)
         return list(found.values())
 
-    def _expand(self, line: list[str], number: int) -> Iterator[Cell]:
+    def _expand(self, line: list[str], number: int) -> Iterator[PlannedCell]:
         overrides = {o.get_key_element(): o for o in self._parser.parse_overrides(line)}
         nodes = [group for group in self._door.groups if group in self._family(()).base.raw]
         single = {key for key, o in overrides.items() if self._is_single(o, nodes)}
@@ -108,20 +108,20 @@ class Planner:
             return key in nodes and values is not None and all(isinstance(value, str) for value in values)
         return values is not None
 
-    def _cell(self, shared: tuple[str, ...], own: tuple[str, ...], nodes: list[str], number: int) -> Cell:
+    def _cell(self, shared: tuple[str, ...], own: tuple[str, ...], nodes: list[str], number: int) -> PlannedCell:
         parsed = {o.get_key_element(): o.value() for o in map(self._parsed, own)}
         groups = {key: str(value) for key, value in parsed.items() if key in nodes}
         values = {key: value for key, value in parsed.items() if key not in nodes}
         overrides = (*shared, *own)
         signature, settings = self._family(shared).settled(groups, values, overrides)
-        return Cell(overrides, number, signature, settings)
+        return PlannedCell(overrides, number, signature, settings)
 
     def _family(self, fixed: tuple[str, ...]) -> Family:
         if fixed not in self._families:
             self._families[fixed] = Family(self._load, fixed)
         return self._families[fixed]
 
-    def _check(self, cells: list[Cell]) -> None:
+    def _check(self, cells: list[PlannedCell]) -> None:
         """Types and ranges; of cells that differ in values seen before, the first."""
         seen: set[str] = set()
         for cell in cells:
@@ -143,7 +143,7 @@ def _overlap(key: str, other: str, groups: Sequence[str]) -> bool:
     return shorter == longer or (longer.startswith(f"{shorter}.") and shorter not in groups)
 
 
-def select(cells: Sequence[Cell], conditions: Sequence[str]) -> list[Cell]:
+def select(cells: Sequence[PlannedCell], conditions: Sequence[str]) -> list[PlannedCell]:
     """The cells that meet all conditions, such as ``method=mezo,loren`` or ``seed=0``.
 
     Raises:

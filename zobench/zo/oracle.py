@@ -13,7 +13,7 @@ from torch import Tensor
 
 from zobench.zo.direction import ZERO, Direction
 from zobench.zo.perturbation import Perturbation
-from zobench.zo.placement import Mode, Ways
+from zobench.zo.placement import Mode, Placement
 from zobench.zo.slot import Slot
 from zobench.zo.team import Team
 
@@ -56,7 +56,7 @@ class Oracle:
         self.notes: dict[str, float] = {}
         self._closure: Closure | None = None
         self._at: Direction = ZERO
-        self._ways: Ways | None = None
+        self._placement: Placement | None = None
         self._copies: dict[int, Tensor] = {}  # of what exact mode has to move
         #: names of the slots that the closure does not read by torch functions; None before the first look
         self.missed: list[str] | None = None
@@ -68,8 +68,8 @@ class Oracle:
             missed: as the oracle that measured the losses had it, where the closure only repeats them.
         """
         self._closure = closure
-        if self._ways is None or not self._ways.serve(self.perturbation, self.mode):
-            self._ways = Ways(self.slots, self.perturbation, self.mode, missed)
+        if self._placement is None or not self._placement.serve(self.perturbation, self.mode):
+            self._placement = Placement(self.slots, self.perturbation, self.mode, missed)
             self.missed = None if missed is None else list(missed)
         self.seen = []
         self.notes = {}
@@ -88,11 +88,11 @@ class Oracle:
         return [self._counted(value) for value in self.team.scalars(self._evaluate, offsets)]
 
     def _evaluate(self, offset: Direction) -> float:
-        if self._closure is None or self._ways is None:
+        if self._closure is None or self._placement is None:
             raise RuntimeError("the oracle has no batch: call begin(closure) first")
         try:
             value = self._look(self._closure, offset)
-            if offset != ZERO and (missed := self._ways.missed()) is not None:
+            if offset != ZERO and (missed := self._placement.missed()) is not None:
                 self.missed = [slot.name for slot in missed]
                 if missed:
                     self._move(missed, offset)
@@ -104,9 +104,9 @@ class Oracle:
 
     def _look(self, closure: Closure, offset: Direction) -> float:
         """The loss, with the moved slots moved to the offset and the shown slots seen there."""
-        assert self._ways is not None
+        assert self._placement is not None
         self._goto(offset)
-        with torch.inference_mode(), self._ways.shifted.at(offset) if offset != ZERO else nullcontext():
+        with torch.inference_mode(), self._placement.shifted.at(offset) if offset != ZERO else nullcontext():
             return float(closure())
 
     def _counted(self, value: float) -> float:
@@ -142,7 +142,7 @@ class Oracle:
         """``θ ← (1 − lr·wd)·θ − lr·estimate``, restore included; vectors are not decayed."""
         if self.mode == "exact":
             self.settle()
-        shown = self._ways.shown if self._ways else set()
+        shown = self._placement.shown if self._placement else set()
         decayed = 1.0 - lr * weight_decay
         groups: dict[tuple[bool, float], list[Slot]] = {}
         for slot in self.slots:
@@ -156,7 +156,7 @@ class Oracle:
     def _goto(self, offset: Direction) -> None:
         if offset == self._at:
             return
-        shown = self._ways.shown if self._ways else set()
+        shown = self._placement.shown if self._placement else set()
         moved = [slot for slot in self.slots if slot.index not in shown]
         if self.mode == "in_place":
             self.perturbation.move(moved, offset - self._at)

@@ -59,7 +59,7 @@ class Perturbation:
         shape = slot.param.shape if rows is None else pick(slot.param, rows).shape
         total = torch.zeros(shape, dtype=wide(slot.param), device=slot.param.device)
         direction = self.local(slot, direction)
-        for part, to in self._pieces(slot, total, rows):
+        for part, to in self._parts_of(slot, total, rows):
             self.accumulate_(slot, direction, to, part)
         return total
 
@@ -74,7 +74,7 @@ class Perturbation:
         in_place = out is slot.param
         if not direction and keep == 1.0 and in_place:
             return
-        for part, to in self._pieces(slot, out, rows):
+        for part, to in self._parts_of(slot, out, rows):
             start = to if in_place else pick(slot.param, part)
             own = to.dtype == wide(slot.param) and to.is_contiguous()
             total = to if own else start.to(wide(slot.param), copy=True, memory_format=torch.contiguous_format)
@@ -95,7 +95,7 @@ class Perturbation:
         for start in range(0, len(slot.param), size):
             yield slice(start, min(start + size, len(slot.param)))
 
-    def _pieces(self, slot: Slot, tensor: Tensor, rows: Rows) -> Iterator[tuple[Rows, Tensor]]:
+    def _parts_of(self, slot: Slot, tensor: Tensor, rows: Rows) -> Iterator[tuple[Rows, Tensor]]:
         """The rows part by part, and where each lies in a tensor of these rows."""
         if rows is not None:
             yield rows, tensor
@@ -151,24 +151,24 @@ class Independent(Perturbation):
             return
         direction = self.local(slot, direction)
         if direction or keep != 1.0 or out is not slot.param:
-            noise.add_all_([self._piece(slot, direction, out, keep)], self.distribution)
+            noise.add_all_([self._job(slot, direction, out, keep)], self.distribution)
 
     def move(self, slots: Sequence[Slot], direction: Direction, keep: float = 1.0) -> None:
         # One piece of work for all slots: threads need not meet at each.
-        pieces = []
+        jobs = []
         for slot in slots:
             if not self._in_one_pass(slot):
                 self.move_(slot, direction, keep)
             elif (local := self.local(slot, direction)) or keep != 1.0:
-                pieces.append(self._piece(slot, local, slot.param, keep))
-        noise.add_all_(pieces, self.distribution)
+                jobs.append(self._job(slot, local, slot.param, keep))
+        noise.add_all_(jobs, self.distribution)
 
     def _in_one_pass(self, slot: Slot) -> bool:
         return self.alone(slot) and slot.param.is_contiguous()
 
-    def _piece(self, slot: Slot, direction: Direction, out: Tensor, keep: float) -> noise.Piece:
+    def _job(self, slot: Slot, direction: Direction, out: Tensor, keep: float) -> noise.NoiseJob:
         flat = slot.param.view(-1)
-        return noise.piece(flat if out is slot.param else out.view(-1), slot.id, direction, keep, source=flat)
+        return noise.make_job(flat if out is slot.param else out.view(-1), slot.id, direction, keep, source=flat)
 
 
 class Gaussian(Independent):

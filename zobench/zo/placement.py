@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from typing import Literal
 
 from zobench.zo.perturbation import Perturbation
-from zobench.zo.shifted import Shifted
+from zobench.zo.shifted import ShiftedWeights
 from zobench.zo.slot import Slot
 
 Mode = Literal["in_place", "exact"]
@@ -13,7 +13,7 @@ Mode = Literal["in_place", "exact"]
 TABLE = 1 << 20
 
 
-class Ways:
+class Placement:
     """Slots in ``shown``, by index, are seen by ``shifted`` and stay where they are; the others are moved.
 
     Args:
@@ -25,7 +25,7 @@ class Ways:
     ):
         self.mode = mode
         shown = [s for s in slots if mode == "exact" or (_is_table(s) and perturbation.splits(s))]
-        self.shifted = Shifted([s for s in shown if s.name not in (missed or ())], perturbation)
+        self.shifted = ShiftedWeights([s for s in shown if s.name not in (missed or ())], perturbation)
         self._looked = missed is not None
 
     @property
@@ -42,7 +42,7 @@ class Ways:
             return None
         self._looked = True
         slots, seen = self.shifted.slots, self.shifted.seen
-        self.shifted = Shifted([slot for slot in slots if slot.index in seen], self.shifted.perturbation)
+        self.shifted = ShiftedWeights([slot for slot in slots if slot.index in seen], self.shifted.perturbation)
         return [slot for slot in slots if slot.index not in seen]
 
 

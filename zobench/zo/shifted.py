@@ -30,7 +30,7 @@ _QUESTIONS = frozenset(
 _VALUES = frozenset(["T", "mT", "H", "mH", "data", "real", "imag"])
 
 
-class Shifted(TorchFunctionMode):
+class ShiftedWeights(TorchFunctionMode):
     """A context in which torch functions see ``slots`` at an offset.
 
     Args:
@@ -48,7 +48,7 @@ class Shifted(TorchFunctionMode):
         self._slots: dict[int, Slot] = {}
         self._scratch: dict[tuple[torch.device, torch.dtype, int], Tensor] = {}
 
-    def at(self, offset: Direction) -> "Shifted":
+    def at(self, offset: Direction) -> "ShiftedWeights":
         """The context for an offset."""
         self.offset, self.seen = offset, set()
         self._slots = {id(slot.param): slot for slot in self.slots}  # a copy of a method has other tensors

@@ -9,14 +9,14 @@ import torch
 from zobench.errors import ConfigError
 from zobench.methods.mezo import MeZO
 from zobench.objective import Objective
-from zobench.protocols.clean import Clean
+from zobench.protocols.base import Protocol
 from zobench.protocols.mezo_exact.objective import OfficialObjective
 from zobench.protocols.mezo_exact.step import OfficialKeys, OfficialOracle, TorchStream
 from zobench.tasks.base import Task
 from zobench.zo import Gaussian, Method
 
 
-class MezoExact(Clean):
+class MezoExact(Protocol):
     """``<s>`` in front of OPT, loss in the model's dtype, lowest dev loss, the official noise stream and batch order.
 
     The official seed is 42 for noise and order in every published run; set ``seed=42`` for it. What

@@ -18,7 +18,7 @@ ENOUGH = 3  # seeds that a claim needs
 
 
 @dataclass(frozen=True)
-class Versus:
+class PairedResult:
     """One row less another: over shared seeds, and the p value over shared test examples (NaN without predictions)."""
 
     seeds: Paired
@@ -49,18 +49,18 @@ class Pairs:
         found = predictions(self._best).merge(self._best[["directory", "row", "key"]], on="directory")
         return {row: lines.set_index(["key", "index"])["score"] for row, lines in found.groupby("row")}
 
-    def versus(self, a: str, b: str) -> Versus:
+    def versus(self, a: str, b: str) -> PairedResult:
         """``a`` less ``b``."""
         one, other = _shared(self._scores.get(a), self._scores.get(b))
         seeds = paired(one.tolist(), other.tolist())
         one, other = (scores.groupby(level="index").mean() for scores in self._shared_answers(a, b))
-        return Versus(seeds, over_examples(one.tolist(), other.tolist()) if len(one) else np.nan)
+        return PairedResult(seeds, over_examples(one.tolist(), other.tolist()) if len(one) else np.nan)
 
     def _shared_answers(self, a: str, b: str) -> tuple[pd.Series, pd.Series]:
         return _shared(self._answers.get(a), self._answers.get(b))
 
     def best_row(self) -> tuple[str | None, bool]:
-        """The row with the highest mean, and whether every other row is behind it by ``Versus.supported``."""
+        """The row with the highest mean, and whether every other row is behind it by ``PairedResult.supported``."""
         means = {row: scores.mean() for row, scores in self._scores.items() if len(scores)}
         if len(means) < 2:
             return None, False

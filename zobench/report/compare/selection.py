@@ -135,7 +135,7 @@ def cells(found: pd.DataFrame) -> pd.DataFrame:
     """
     lines: list[dict[str, Any]] = []
     for name, of_row in sorted(found.groupby("row"), key=lambda item: _mezo_first(str(item[0]))):
-        groups = [_Cell(runs) for _, runs in of_row.groupby("method.lr", dropna=False)]
+        groups = [RateGroup(runs) for _, runs in of_row.groupby("method.lr", dropna=False)]
         candidates = [cell for cell in groups if len(cell.finished)]
         candidates = [cell for cell in candidates if not cell.diverged] or candidates
         shared = set.intersection(*(cell.seeds for cell in candidates)) if candidates else set()
@@ -151,7 +151,7 @@ def cells(found: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
-class _Cell:
+class RateGroup:
     """The runs of one row name at one learning rate."""
 
     def __init__(self, runs: pd.DataFrame):

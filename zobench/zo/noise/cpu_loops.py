@@ -15,8 +15,8 @@ import torch
 
 from zobench.zo.noise import philox
 from zobench.zo.noise.cpu_words import as_float, as_int, get, put
+from zobench.zo.noise.job import NoiseJob
 from zobench.zo.noise.philox import BITS, LANES, SPAN
-from zobench.zo.noise.piece import Piece
 
 _f, _u, _i, _w = np.float32, np.uint32, np.int32, np.uint64
 _M0, _M1 = (_w(m) for m in philox.MULTIPLIERS)
@@ -179,9 +179,9 @@ def _numbers(tensor: torch.Tensor) -> np.ndarray:
     return tensor.view(torch.int16).numpy() if tensor.dtype == torch.float16 else tensor.numpy()
 
 
-def add_(pieces: Sequence[Piece], stream: int) -> None:
-    """``out ← keep·source + Σ_k weights[k]·draw(keys[k], first, …)`` for each piece; see ``noise.Add``."""
-    work = [task for piece in pieces for task in _tasks(piece, stream)]
+def add_(jobs: Sequence[NoiseJob], stream: int) -> None:
+    """``out ← keep·source + Σ_k weights[k]·draw(keys[k], first, …)`` for each job; see ``noise.Add``."""
+    work = [task for job in jobs for task in _tasks(job, stream)]
     threads = min(torch.get_num_threads(), len(work))
     work.reverse()
     handed = [_helpers(threads - 1).submit(_work_off, work) for _ in range(threads - 1)]
@@ -192,12 +192,12 @@ def add_(pieces: Sequence[Piece], stream: int) -> None:
             other.result()
 
 
-def _tasks(piece: Piece, stream: int) -> Iterator[tuple[Any, ...]]:
+def _tasks(job: NoiseJob, stream: int) -> Iterator[tuple[Any, ...]]:
     """Calls that do not touch each other's memory."""
-    out, source, rows, first = _numbers(piece.out), _numbers(piece.source), piece.rows, piece.first
-    kind = np.float64 if piece.out.dtype == torch.float64 else np.float32
-    lows, highs = (np.array([philox.halves(key)[side] for key in piece.keys], np.uint32) for side in (0, 1))
-    common = (lows, highs, np.array(piece.weights, kind), kind(piece.keep), stream, piece.out is piece.source)
+    out, source, rows, first = _numbers(job.out), _numbers(job.source), job.rows, job.first
+    kind = np.float64 if job.out.dtype == torch.float64 else np.float32
+    lows, highs = (np.array([philox.halves(key)[side] for key in job.keys], np.uint32) for side in (0, 1))
+    common = (lows, highs, np.array(job.weights, kind), kind(job.keep), stream, job.out is job.source)
     if rows is None:
         for a in range(0, out.size, _SHARE):
             yield (_add, out[a : a + _SHARE], source[a : a + _SHARE], first + a, *common)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from zobench.zo.keys import mix
 from zobench.zo.noise import philox
-from zobench.zo.noise.piece import Piece
+from zobench.zo.noise.job import NoiseJob
 from zobench.zo.slot import Rows, wide
 
 Distribution = Literal["normal", "sign"]
@@ -27,8 +27,8 @@ _STREAMS = {"normal": philox.NORMALS, "sign": philox.SIGNS}
 #: elements that are worked on at a time where temporaries are needed; small enough for a CPU's cache
 BLOCK = {"cpu": 1 << 18, "cuda": 1 << 21}
 
-#: does the work of pieces that share a device and a dtype, drawing from a stream
-Add = Callable[[Sequence[Piece], int], None]
+#: does the work of jobs that share a device and a dtype, drawing from a stream
+Add = Callable[[Sequence[NoiseJob], int], None]
 
 
 @cache
@@ -50,8 +50,8 @@ def _fused(device: torch.device, dtype: torch.dtype, stream: int) -> Add | None:
 def checked(add: Add, device: torch.device, dtype: torch.dtype, stream: int) -> Add | None:
     """The function itself if it gives the definition's bits on this device; otherwise None, with a warning."""
     table = torch.linspace(-2, 2, 5000, dtype=torch.float64).to(dtype)
-    pieces = [
-        Piece(torch.zeros_like(source), source, first, [5, 2**63 - 1], [0.37, -1.3e-3], 0.99, rows)
+    jobs = [
+        NoiseJob(torch.zeros_like(source), source, first, [5, 2**63 - 1], [0.37, -1.3e-3], 0.99, rows)
         for source, first, rows in (
             (table, (3 << 40) + 77, None),
             (table[:400].view(4, 100), 5, torch.tensor([49, 3, 3, 20])),
@@ -64,12 +64,12 @@ def checked(add: Add, device: torch.device, dtype: torch.dtype, stream: int) -> 
             source=p.source.to(device),
             rows=None if p.rows is None else p.rows.to(device),
         )
-        for p in pieces
+        for p in jobs
     ]
     try:
-        _by_torch(pieces, stream)
+        _by_torch(jobs, stream)
         add(there, stream)
-        if all(torch.equal(found.out.cpu(), piece.out) for found, piece in zip(there, pieces, strict=True)):
+        if all(torch.equal(found.out.cpu(), job.out) for found, job in zip(there, jobs, strict=True)):
             return add
         trouble = "its bits differ from the definition's"
     except Exception as error:  # a compiler, a driver and a launch each raise errors of their own
@@ -83,25 +83,25 @@ def checked(add: Add, device: torch.device, dtype: torch.dtype, stream: int) -> 
     return None
 
 
-def _by_triton(pieces: Sequence[Piece], stream: int) -> None:
+def _by_triton(jobs: Sequence[NoiseJob], stream: int) -> None:
     from zobench.zo.noise import gpu_kernel
 
-    gpu_kernel.add_(pieces, stream)
+    gpu_kernel.add_(jobs, stream)
 
 
-def _by_torch(pieces: Sequence[Piece], stream: int) -> None:
-    for piece in pieces:
-        first = piece.first
-        parts = [(piece.out, piece.source)]
-        if piece.rows is None:
-            parts = list(zip(blocks(piece.out), blocks(piece.source), strict=True))
+def _by_torch(jobs: Sequence[NoiseJob], stream: int) -> None:
+    for job in jobs:
+        first = job.first
+        parts = [(job.out, job.source)]
+        if job.rows is None:
+            parts = list(zip(blocks(job.out), blocks(job.source), strict=True))
         for to, of in parts:
-            total = of.to(wide(of), copy=True).mul_(piece.keep)
-            for key, weight in zip(piece.keys, piece.weights, strict=True):
-                if piece.rows is None:
+            total = of.to(wide(of), copy=True).mul_(job.keep)
+            for key, weight in zip(job.keys, job.weights, strict=True):
+                if job.rows is None:
                     u = philox.elements(key, first, of.numel(), of.device, stream)
                 else:
-                    u = philox.rows(key, first, piece.rows, of.shape[1], stream)
+                    u = philox.rows(key, first, job.rows, of.shape[1], stream)
                 total.add_(u.to(total.dtype).mul_(weight))
             to.copy_(total)
             first += of.numel()
@@ -117,7 +117,7 @@ def blocks(flat: Tensor) -> Iterator[Tensor]:
     return iter(flat.split(block(flat.device)))
 
 
-def piece(
+def make_job(
     out: Tensor,
     slot_id: int,
     draws: Mapping[int, float],
@@ -125,14 +125,14 @@ def piece(
     first: int = 0,
     source: Tensor | None = None,
     rows: Tensor | None = None,
-) -> Piece:
+) -> NoiseJob:
     """``out ← keep·source + Σ weight·u(key)`` for a slot; ``draws``: the keys' weights; ``source``: ``out`` if None."""
     seeds = [mix(key, slot_id) for key in draws]
-    return Piece(out, out if source is None else source, first, seeds, list(draws.values()), keep, rows)
+    return NoiseJob(out, out if source is None else source, first, seeds, list(draws.values()), keep, rows)
 
 
-def add_all_(pieces: Sequence[Piece], distribution: Distribution = "normal") -> None:
-    """Do pieces of work, which may lie on several devices.
+def add_all_(jobs: Sequence[NoiseJob], distribution: Distribution = "normal") -> None:
+    """Do jobs of work, which may lie on several devices.
 
     Every product and every sum is rounded by itself, in the order of the keys: what separate operations would give.
 
@@ -140,8 +140,8 @@ def add_all_(pieces: Sequence[Piece], distribution: Distribution = "normal") -> 
         distribution: standard normal numbers, or −1 and 1 with equal probability.
     """
     stream = _STREAMS[distribution]
-    alike: dict[tuple[torch.device, torch.dtype], list[Piece]] = {}
-    for one in pieces:
+    alike: dict[tuple[torch.device, torch.dtype], list[NoiseJob]] = {}
+    for one in jobs:
         alike.setdefault((one.out.device, one.out.dtype), []).append(one)
     for kind, group in alike.items():
         fused = _fused(*kind, stream)
@@ -160,7 +160,7 @@ def add_(
     distribution: Distribution = "normal",
 ) -> None:
     """``out ← keep·out + Σ weight·u(key)``, from element ``first`` of the draws on; ``out`` is flat."""
-    add_all_([piece(out, slot_id, draws, keep, first)], distribution)
+    add_all_([make_job(out, slot_id, draws, keep, first)], distribution)
 
 
 def add_rows_(
@@ -175,7 +175,7 @@ def add_rows_(
         return
     width = total.numel() // max(1, len(total)) if total.ndim else 1
     if isinstance(rows, Tensor):
-        add_all_([piece(total.view(len(total), width), slot_id, draws, rows=rows)], distribution)
+        add_all_([make_job(total.view(len(total), width), slot_id, draws, rows=rows)], distribution)
     else:
         add_(total.view(-1), slot_id, draws, first=width * (rows.start or 0) if rows else 0, distribution=distribution)
 

@@ -16,7 +16,7 @@ import triton.language as tl
 from torch import Tensor
 
 from zobench.zo.noise import philox
-from zobench.zo.noise.piece import Piece
+from zobench.zo.noise.job import NoiseJob
 
 _LANES, _SPAN, _ROUNDS = tl.constexpr(philox.LANES), tl.constexpr(philox.SPAN), tl.constexpr(philox.ROUNDS)
 _M0, _M1 = (tl.constexpr(m) for m in philox.MULTIPLIERS)
@@ -136,9 +136,9 @@ def _plan(first: int, width: int, spans: int, keys: Sequence[int], weights: Sequ
     return torch.frombuffer(bytearray(packed), dtype=torch.int64)
 
 
-def add_(pieces: Sequence[Piece], stream: int) -> None:
-    """``out ← keep·source + Σ_k weights[k]·draw(keys[k], first, …)`` for each piece, one launch each."""
-    for p in pieces:
+def add_(jobs: Sequence[NoiseJob], stream: int) -> None:
+    """``out ← keep·source + Σ_k weights[k]·draw(keys[k], first, …)`` for each job, one launch each."""
+    for p in jobs:
         if p.out.numel() == 0:
             continue
         kind = tl.float64 if p.out.dtype == torch.float64 else tl.float32

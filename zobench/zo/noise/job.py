@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True, eq=False)
-class Piece:
+class NoiseJob:
     """``out ← keep·source + Σ weights[k]·draw(keys[k])[first:]``, summed in fp32 (fp64 for fp64) and rounded once.
 
     ``out`` and ``source`` are contiguous, may be one, and have one axis; or, with ``rows`` (int64), two: they are then

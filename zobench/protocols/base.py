@@ -1,0 +1,49 @@
+"""What a protocol is: everything that two runs must share to be comparable."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from zobench.objective import Objective
+from zobench.tasks.base import Task
+from zobench.zo import Method
+
+
+class Protocol:
+    """Constants and procedures that runs of one table share.
+
+    Attributes:
+        attention: the attention implementation that models are loaded with.
+        start_token: which of a model's start tokens is put in front, ``native`` or ``mezo``.
+        splits: name of a task's split sizes, unless a run chooses others.
+        strict_splits: refuse a train file that is too small; else train gets what dev leaves.
+        micro_batches: whether a batch may be cut into several forward calls.
+        variant: the variant that a row names for a method without variants of its own.
+        selection: in words, which dev evaluation gives the weights that are tested.
+    """
+
+    attention: ClassVar[str]
+    start_token: ClassVar[str]
+    splits: ClassVar[str]
+    strict_splits: ClassVar[bool]
+    micro_batches: ClassVar[bool]
+    variant: ClassVar[str]
+    selection: ClassVar[str]
+
+    def test_seed(self, data_seed: int) -> int:
+        """The seed that draws the test rows."""
+        raise NotImplementedError
+
+    def objective(self, model: Any, tokenizer: Any, task: Task, cache_gib: float, length_buckets: int = 1) -> Objective:
+        """How losses and scores are computed."""
+        raise NotImplementedError
+
+    def batch(self, step: int, n: int, batch_size: int, order_seed: int) -> list[int]:
+        """Positions, of ``n``, of a step's training examples: a function of the step alone."""
+        raise NotImplementedError
+
+    def attach(self, method: Method, noise_seed: int) -> None:
+        """Bind a method to the protocol's noise; raises ConfigError for one that the protocol cannot run."""
+
+    def better(self, new: Mapping[str, float], best: Mapping[str, float]) -> bool:
+        """Whether a dev evaluation beats the best so far; both hold ``metric`` and ``loss``."""
+        raise NotImplementedError
