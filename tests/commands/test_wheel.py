@@ -37,7 +37,7 @@ def run(site, cwd, *arguments):
 
 def test_the_wheel_holds_what_a_run_needs(site):
     names = ("conf/config.yaml", "data/mini/sst2/train.jsonl", "models/tiny_tokenizer.json")
-    for name in (*names, "report/published/mezo.csv", "report/claims.yaml"):
+    for name in (*names, "report/papers/published/mezo.csv", "report/papers/claims.yaml"):
         assert (site / "zobench" / name).is_file()
     assert not (site / "tests").exists()
 

@@ -10,8 +10,7 @@ from zobench.errors import ConfigError
 from zobench.methods.mezo import MeZO
 from zobench.methods.pgap import PGAP
 from zobench.run import build
-from zobench.zo import Direction, Gaussian, Oracle, make_slots, mix
-from zobench.zo.noise import draws
+from zobench.zo import Direction, Gaussian, Oracle, make_slots, mix, noise
 from zobench.zo.perturbations.subspace import AlignedSubspace, aligned, truncated_svd
 
 
@@ -83,7 +82,7 @@ def test_the_core_changes_along_the_gradient_only():
     slot, space, basis = fitted()
     r = len(basis.S)
     for key in range(5):
-        before = draws.gaussian(key, slot.id, torch.Size((r, r)), torch.device("cpu")).double()
+        before = noise.gaussian(key, slot.id, torch.Size((r, r)), torch.device("cpu")).double()
         change = space.draw(slot, key) - before
         assert torch.equal(change - torch.diag(change.diagonal()), torch.zeros(r, r, dtype=torch.float64))
         ratio = change.diagonal() / basis.S
@@ -240,7 +239,7 @@ def replayed_gradient(method, G, step):
     """``Ĝ`` of a linear loss, from the probes' keys alone."""
     slot = method.slots[0]
     draws = [
-        draws.gaussian(method.keys(step, j, "dense probe"), slot.id, slot.param.shape, slot.param.device).double()
+        noise.gaussian(method.keys(step, j, "dense probe"), slot.id, slot.param.shape, slot.param.device).double()
         for j in range(method.probes)
     ]
     return sum((G * q).sum() * q for q in draws) / method.probes
@@ -268,7 +267,7 @@ def by_hand(problem, *, steps, total, lr, eps, rank, refresh, probes, seed, meth
     theta = {name: p.clone() for name, p in problem.parameters.items()}
 
     def gaussian(name, key, shape):
-        return draws.gaussian(key, slots[name].id, torch.Size(shape), torch.device("cpu")).double()
+        return noise.gaussian(key, slots[name].id, torch.Size(shape), torch.device("cpu")).double()
 
     def rho(u, t):
         ends = [problem.loss(t, {n: p + s * eps * u[n] for n, p in theta.items()}) for s in (1, -1)]

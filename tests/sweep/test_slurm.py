@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-import waiting
+from helpers import waiting
 from helpers.waiting import directories
 
 import zobench
