@@ -84,6 +84,21 @@ def complain(error: object, program: str = "zobench") -> int:
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
-    """The known word most like the given one, or None if none is near."""
-    found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
-    return found[0] if found else None
+    """Return the known word most like the given one, or None if none is near."""
+    matches = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return matches[0] if matches else None
+
+
+def did_you_mean(word: str, known: Iterable[str], before: str = "", otherwise: str = "") -> str:
+    """Return what a complaint about an unknown word ends with.
+
+    Args:
+        known: the words there are.
+        before: what is typed in front of the word, such as ``method=``.
+        otherwise: the ending where no known word is near.
+
+    >>> did_you_mean("lorn", ["mezo", "loren"], before="method=")
+    '; did you mean method=loren?'
+    """
+    near = nearest(word, known)
+    return f"; did you mean {before}{near}?" if near else otherwise

@@ -64,7 +64,7 @@ def grid(tmp_path):
     """Four cells, of which two fail: their data is not there yet."""
     common = " ".join(TINY)
     path = tmp_path / "grid.yaml"
-    local = f"data=local data.dir={tmp_path}/data data.splits=mini"
+    local = f"data=local data.dir={tmp_path}/data data.splits=mini task.splits.mini.test=6"
     path.write_text(f"# Four cells\ncommon: {common}\nlines:\n  - {local} seed=0,1\n  - data=mini seed=0,1\n")
     return path
 
@@ -91,7 +91,7 @@ def test_a_sweep_goes_on_past_failures_and_runs_nothing_twice(grid, tmp_path):
     assert "4 cells: 2 finished, 2 failed; 0 to run" in ended.stdout
     assert f"{tmp_path}/data" in ended.stderr
 
-    shutil.copytree(ROOT / "zobench" / "minidata" / "rte", tmp_path / "data" / "rte")
+    shutil.copytree(ROOT / "zobench" / "data" / "mini" / "rte", tmp_path / "data" / "rte")
     dry = sweep(grid.name, "runs_dir=r", "--dry-run", "--retry-failed", cwd=tmp_path)
     assert (dry.returncode, changes(runs)) == (0, before)
     assert "2 would run" in dry.stdout
@@ -247,7 +247,7 @@ def test_costs_come_from_runs_like_the_cell_else_from_the_models_size(tmp_path):
 
 WATCHED = """
 import weakref
-import zobench.build as build
+import zobench.run.build as build
 held, made = [], build.build_trained
 def watched(*arguments):
     print("held:", sum(model() is not None for model in held))

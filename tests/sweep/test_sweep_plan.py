@@ -39,7 +39,7 @@ def by_hydra(cell):
 
 LINES = {
     "groups": ["method=mezo,loren task=rte,sst2 model=tiny-opt,opt-1.3b", 8],
-    "nested keys": ["method=ldsd method.lr=1e-8,2e-8 method.lr_mu=0,1e-3 task.splits.mini.train=4,8", 8],
+    "nested keys": ["data=mini method=ldsd method.lr=1e-8,2e-8 method.lr_mu=0,1e-3 task.splits.mini.train=4,8", 8],
     "a group below a group": ["method=mezo method/rule=sgd,adam method.lr=1e-6,1e-7", 4],
     "a preset": ["experiment=compare_smollm2 data.dir=/d method=mezo,pgap seed=0,1", 4],
     "presets with sweeps of their own": ["experiment=grid_mezo,grid_kerzoo seed=0,1", 10],

@@ -9,11 +9,8 @@ from importlib import import_module
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from zobench.errors import ConfigError, nearest
-
-
-def is_int(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+from zobench.config.schema import is_int
+from zobench.errors import ConfigError, did_you_mean
 
 
 def locate(target: str, where: str) -> Any:
@@ -53,9 +50,7 @@ def build(node: Mapping[str, Any], where: str, *positional: Any, **extra: Any) -
     ]
     for key in given:
         if key not in known:
-            near = nearest(key, known)
-            hint = f"; did you mean {where}.{near}?" if near else ""
-            problems.append(f"{where}.{key}: {cls.__name__} has no {key}{hint}")
+            problems.append(f"{where}.{key}: {cls.__name__} has no {key}{did_you_mean(key, known, f'{where}.')}")
     given.update({k: v for k, v in extra.items() if k in known})
     problems += [
         f"{where}.{name}: {cls.__name__} needs a value"

@@ -11,7 +11,8 @@ from typing import Any
 
 from zobench.config.options import GRIDS, defaults, describe, groups, load_yaml
 from zobench.config.plugins import check_plugin
-from zobench.errors import ConfigError, nearest
+from zobench.config.schema import SETTINGS
+from zobench.errors import ConfigError, did_you_mean
 
 _OVERRIDE = re.compile(r"^(?P<mark>\+\+|\+|~)?(?P<key>[A-Za-z_][\w./@:-]*)(=(?P<value>.*))?$", re.S)
 _OUTSIDE = ("hydra",)
@@ -48,6 +49,8 @@ class FrontDoor:
     def keys(self) -> set[str]:
         """Every key that some choice of options accepts."""
         found = set(_flatten(load_yaml(self.folders[0] / "config.yaml"), ""))
+        for setting in SETTINGS:
+            found |= {setting.key, setting.key.partition(".")[0]}
         for group, options in self.groups.items():
             for option in options:
                 found |= self._option_keys(group, option)
@@ -117,8 +120,7 @@ class FrontDoor:
         for option in _split(value or ""):
             if option in self.groups[group] or option in ("null", ""):
                 continue
-            near = nearest(option, self.groups[group])
-            hint = f"; did you mean {group}={near}?" if near else ""
+            hint = did_you_mean(option, self.groups[group], f"{group}=")
             known = ", ".join(self.groups[group])
             raise ConfigError(f"{group}={option}: no such {group}{hint}\n{group} is one of: {known}")
 
@@ -131,9 +133,8 @@ class FrontDoor:
             known, where = self.keys() | set(self.groups), ""
         if key in known:
             return
-        near = nearest(key, known)
         shown = f"{key}={value}" if value is not None else key
-        hint = f"; did you mean {near}?" if near else "; see python -m zobench --help"
+        hint = did_you_mean(key, known, otherwise="; see python -m zobench --help")
         raise ConfigError(f"{shown}: no such key{where}{hint}")
 
     def _own_keys(self, head: str, options: list[str]) -> set[str]:
@@ -164,7 +165,7 @@ class FrontDoor:
         launchers = sorted({path.stem for folder in self.folders for path in (folder / LAUNCHERS).glob("*.yaml")})
         lines += ["", f"Launchers of a sweep (-m {LAUNCHERS}=option):", *self._described(LAUNCHERS, launchers)]
         lines += ["", "Run settings (key=value):", ""]
-        lines += [f"  {line}" for line in _settings(self.folders[0] / "config.yaml")]
+        lines += [f"  {f'{s.key}={_as_yaml(s.default)}':<28}{s.meaning}" for s in SETTINGS]
         lines += [
             "",
             "Options of a choice are set with group.key=value, e.g. method.lr=1e-6; its YAML file lists them all.",
@@ -196,8 +197,6 @@ def _split(value: str) -> list[str]:
     return [part.strip().strip("'\"[]") for part in value.split(",")]
 
 
-def _settings(config: Path) -> Iterator[str]:
-    for line in config.read_text(encoding="utf-8").splitlines():
-        match = re.match(r"^(\w+): *([^#]*?) *# *(.*)$", line)
-        if match:
-            yield f"{match[1] + '=' + match[2]:<28}{match[3]}"
+def _as_yaml(value: Any) -> str:
+    """A default as it would be typed."""
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,62 +1,187 @@
-"""A run's name: the signature of the settings that can change its result."""
+"""A run's name: eight hex digits over what can change its result, and over nothing else.
+
+Two commands that would compute the same have one name, so that a finished run is found again, whichever machine, folder
+or version of zobench asks for it. Out of the name are therefore:
+
+- paths (``data.dir``, ``model.dir``): what they stand for is compared by content when a run is found
+  (``run.identity``);
+- the device, and settings of evaluation batches, logs, checkpoints and trackers;
+- split sizes that were not chosen, and the name of those that were;
+- import paths: a class may move;
+- a setting that equals the default it was introduced with: a new option renames no run. ``named.json`` lists the
+  settings that are always in the name, those there were when names became what they are. Any other setting of these
+  options came later, and is in the name where it differs from the default it came with. Null is no value. Options
+  that are not listed, such as those of a folder of one's own, have all their values in the name.
+
+Numbers count by value: 1 and 1.0 are one.
+"""
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from zobench.config.folders import conf_dir
+from zobench.config.options import load_yaml
+from zobench.config.schema import DEFAULT_FORWARDS, SETTINGS, defaults_of_run
 
-#: settings that do not change a run's result, left out of its signature
-OUTSIDE = frozenset(
-    (
-        "hydra",
-        "out",
-        "wandb",
-        "threads",
-        "save_every",
-        "snapshot_minutes",
-        "log_every",
-        "runs_dir",
-        "overwrite",
-        "tags",
-        "keep_weights",
-        "parallel",
-    )
-)
+#: counts how often the rule of names changed; records say by which rule they were named
+SCHEMA = 2
+#: groups whose option is in the name
+GROUPS = ("model", "task", "method", "tuning", "protocol")
+#: settings of options that change no result: where files lie and GPUs share a model, and facts for planners
+_OUTSIDE = frozenset(("model.dir", "model.device_map", "model.parameters", "task.splits", "task.tokens"))
+_NAMED = Path(__file__).parent / "named.json"
 
 
-def signature(*, _root_: DictConfig) -> str:
-    """Eight hex digits that name everything which can change a run's result."""
-    kept = {}
-    for key in _root_:
-        if key not in OUTSIDE:
-            node = _root_._get_node(key)
-            kept[str(key)] = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else _root_[key]
-    return digest(kept)
+def identity(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run's name is made of: settings by dotted key, in plain values.
+
+    Args:
+        settings: a resolved configuration as plain dictionaries, lists and values.
+    """
+    choices = settings["choices"]
+    kept = {"schema": SCHEMA} | {group: choices[group] for group in GROUPS}
+    kept |= _of_run(settings)
+    for group in GROUPS:
+        kept |= dict(_of_option(group, choices[group], settings[group]))
+    kept |= _of_splits(settings)
+    return {key: _by_value(value) for key, value in kept.items() if value is not None}
 
 
 def digest(settings: Mapping[str, Any]) -> str:
-    """The signature of settings that are plain dictionaries, lists and values, resolved."""
-    kept = {key: value for key, value in settings.items() if key not in OUTSIDE}
-    # A preset is its settings: the same ones typed out are the same run.
-    choices = kept.get("choices")
-    if isinstance(choices, dict):
-        kept["choices"] = {name: option for name, option in choices.items() if name != "experiment"}
-    return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()[:8]
+    """The name of a run with these settings; see ``identity``."""
+    text = json.dumps(identity(settings), sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def signature(*, _root_: DictConfig) -> str:
+    """The name of a run, as ``${signature:}`` in a configuration."""
+    settings = {}
+    for key in _root_:
+        if key not in ("hydra", "out"):  # ``out`` holds the name
+            node = _root_._get_node(key)
+            settings[str(key)] = (
+                OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else _root_[key]
+            )
+    return digest(settings)
+
+
+def _of_run(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The run's own settings; the default budget is the same written out, and no lens needs no settings."""
+    outside = {setting.key for setting in SETTINGS if not setting.names_run} | {"out"}
+    defaults = defaults_of_run()
+    plain = {key: value for key, value in settings.items() if not isinstance(value, Mapping) or key in defaults}
+    kept = {key: value for key, value in _flat(plain) if key not in outside}
+    kept = dict(_introduced("run", kept, defaults, settings))
+    if settings.get("steps") is None and settings.get("forwards") == DEFAULT_FORWARDS:
+        kept.pop("forwards", None)
+    if kept.get("lens.every") is None:
+        kept = {key: value for key, value in kept.items() if not key.startswith("lens.")}
+    return kept
+
+
+def _of_option(group: str, option: str, node: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Settings of a group's option, and of the options within it, such as a method's rule."""
+    path = conf_dir() / group / f"{option}.yaml"
+    default = load_yaml(path) if path.is_file() else {}
+    if _class_name(node) != _class_name(default):
+        yield f"{group}.class", _class_name(node)
+    inner = {key: value for key, value in node.items() if isinstance(value, Mapping) and "_target_" in value}
+    own = dict(_flat({k: v for k, v in node.items() if k not in inner}))
+    kept = {key: value for key, value in own.items() if key != "_target_" and not is_outside(group, key)}
+    for key, value in _introduced(f"{group}/{option}", kept, default, None):
+        yield f"{group}.{key}", value
+    for name, value in inner.items():
+        yield f"{group}.{name}", _class_name(value)
+        yield from _of_option(f"{group}/{name}", _option_of(f"{group}/{name}", _class_name(value)), value)
+
+
+def _of_splits(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The sizes that the run draws; all there are, where a protocol of one's own chooses among them."""
+    splits = settings["task"].get("splits") or {}
+    chosen = settings.get("data", {}).get("splits") or settings["choices"]["protocol"]
+    if chosen in splits:
+        return {f"splits.{part}": size for part, size in splits[chosen].items()}
+    return {f"splits.{key}": value for key, value in _flat(splits)} | {"splits": settings.get("data", {}).get("splits")}
+
+
+def _introduced(
+    option: str, kept: Mapping[str, Any], default: Mapping[str, Any], settings: Mapping[str, Any] | None
+) -> Iterator[tuple[str, Any]]:
+    """The settings that are in the name: those of old, and those that differ from what they were introduced with."""
+    listed = _named().get(option)
+    now = dict(_flat(default))
+    for key, value in kept.items():
+        if listed is not None and key not in listed["always"] and (key in listed["introduced"] or key in now):
+            first = listed["introduced"].get(key, now.get(key))
+            if _by_value(value) == _by_value(_referred(first, settings)):
+                continue
+        yield key, value
+
+
+def _referred(value: Any, settings: Mapping[str, Any] | None) -> Any:
+    """A default such as ``${seed}`` as the value it stands for."""
+    if settings is not None and isinstance(value, str) and value.startswith("${") and value.endswith("}"):
+        return settings.get(value[2:-1], value)
+    return value
+
+
+def is_outside(group: str, key: str) -> bool:
+    """Whether a setting of an option changes no result."""
+    return any(f"{group}.{key}" == name or f"{group}.{key}".startswith(f"{name}.") for name in _OUTSIDE)
+
+
+def _class_name(node: Mapping[str, Any]) -> str:
+    return str(node.get("_target_", "")).rpartition(".")[2]
+
+
+def _option_of(group: str, class_name: str) -> str:
+    """The option whose file names a class; the class's own name if there is none."""
+    for path in sorted((conf_dir() / group).glob("*.yaml")):
+        if _class_name(load_yaml(path)) == class_name:
+            return path.stem
+    return class_name
+
+
+@cache
+def _named() -> dict[str, Any]:
+    return json.loads(_NAMED.read_text(encoding="utf-8"))
+
+
+def _flat(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Leaves by dotted key."""
+    for key, value in node.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        elif key != "defaults":
+            yield f"{prefix}{key}", value
+
+
+def _by_value(value: Any) -> Any:
+    """A whole float as an integer, also within lists."""
+    if isinstance(value, list | tuple):
+        return [_by_value(each) for each in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def register() -> None:
-    """Make ``${signature:}`` known to OmegaConf; harmless when repeated."""
+    """Make ``${signature:}`` and the settings of a run known to Hydra; harmless when repeated."""
+    from hydra.core.config_store import ConfigStore
+
     OmegaConf.register_new_resolver("signature", signature, replace=True)
+    ConfigStore.instance().store("run_settings", defaults_of_run())
 
 
 def compose(*overrides: str) -> DictConfig:
-    """The configuration a command line would give: ``compose("method=mezo", "steps=3")``.
+    """The configuration a command line would give.
 
-    For notebooks and tests; ``run(compose(...))`` is what ``python -m zobench`` does.
+    For notebooks and tests: ``run(compose("method=mezo", "steps=3"))`` is what ``python -m zobench method=mezo
+    steps=3`` does.
     """
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir

@@ -10,8 +10,9 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from zobench.config import instantiate
-from zobench.config.settings import DEFAULT_FORWARDS
+from zobench.config.schema import DEFAULT_FORWARDS
 from zobench.data import rows
+from zobench.data.rows import Splits
 from zobench.errors import ConfigError
 from zobench.models.base import Loaded, ModelSpec
 from zobench.models.tuning import Tuning
@@ -95,15 +96,7 @@ def build(cfg: DictConfig, console: Console, team: Team) -> Parts:
     if team.size > 1:
         parallel.check(stand_in, cfg.parallel, cfg.choices.protocol, protocol.micro_batches)
     protocol.attach(stand_in, cfg.noise_seed)
-    splits = rows.load(
-        task,
-        cfg.choices.task,
-        directory=cfg.data.dir,
-        splits=cfg.data.splits or protocol.splits,
-        data_seed=cfg.data_seed,
-        test_seed=protocol.test_seed(cfg.data_seed),
-        strict=protocol.strict_splits,
-    )
+    splits = load_splits(cfg, protocol)
     console.say(
         f"{cfg.choices.task}: {len(splits.train)} train, {len(splits.dev)} dev, {len(splits.test)} test; "
         f"{cfg.choices.model} on {device}"
@@ -141,6 +134,24 @@ def build(cfg: DictConfig, console: Console, team: Team) -> Parts:
             "processes": team.size,
             "parallel": cfg.parallel if team.size > 1 else None,
         },
+    )
+
+
+def load_splits(cfg: DictConfig, protocol: Protocol) -> Splits:
+    """Read and draw the examples of a run.
+
+    Raises:
+        UserError: for what the user can mend.
+    """
+    node: Any = OmegaConf.to_container(cfg.task, resolve=True)
+    return rows.load(
+        instantiate.build(node, "task"),
+        cfg.choices.task,
+        directory=cfg.data.dir,
+        splits=cfg.data.splits or protocol.splits,
+        data_seed=cfg.data_seed,
+        test_seed=protocol.test_seed(cfg.data_seed),
+        strict=protocol.strict_splits,
     )
 
 

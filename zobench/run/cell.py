@@ -4,7 +4,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from zobench.config.signature import signature
+from zobench.config.signature import SCHEMA, signature
 from zobench.errors import CannotWrite
 from zobench.record import checkpoint
 from zobench.record.directory import Record
@@ -96,7 +96,10 @@ class Cell:
             **{name: cfg[name] for name in ("batch_size", "micro_batch_size", "device", "dtype")},
             **_flat("method", OmegaConf.to_container(cfg.method, resolve=True)),
             **_flat("tuning", OmegaConf.to_container(cfg.tuning, resolve=True)),
+            "schema": SCHEMA,
             "config_hash": signature(_root_=cfg),
+            "data.dir": cfg.data.dir,
+            "model.dir": cfg.model.get("dir"),
             "directory": str(self.record.directory),
         }
 

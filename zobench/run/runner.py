@@ -8,7 +8,9 @@ from omegaconf import DictConfig
 from zobench.config.settings import check_settings
 from zobench.errors import RunExists
 from zobench.record.directory import open_record
+from zobench.record.lookup import located
 from zobench.run.cell import Cell
+from zobench.run.identity import check_found
 from zobench.run.parallel import team_of
 from zobench.run.train import Interrupted
 from zobench.system.console import Console
@@ -37,8 +39,9 @@ def run(cfg: DictConfig) -> dict[str, Any]:
 def _run(cfg: DictConfig, team: Team) -> dict[str, Any]:
     console = Console(quiet=not team.leads)
     try:
-        record = open_record(team, Path(cfg.runs_dir) / cfg.out, cfg)
+        record = open_record(team, located(Path(cfg.runs_dir) / cfg.out), cfg)
     except RunExists as found:
+        check_found(cfg, found.summary, found.directory, console)
         console.summary(found.summary)
         console.say(str(found))
         return found.summary

@@ -9,7 +9,7 @@ from statistics import median
 from typing import Any
 
 from zobench.config.options import describe
-from zobench.config.settings import DEFAULT_FORWARDS
+from zobench.config.schema import DEFAULT_FORWARDS
 from zobench.record import summaries
 from zobench.sweep.plan import PlannedCell
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from zobench.config.folders import conf_dir
 from zobench.config.options import describe
-from zobench.errors import ConfigError, nearest
+from zobench.errors import ConfigError, did_you_mean
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,7 @@ def find(name: str, folders: Sequence[Path] = ()) -> Grid:
     known = named(folders)
     path = known.get(name, Path(name))
     if not path.is_file():
-        near = nearest(name, known)
-        hint = f"; did you mean {near}?" if near else ""
+        hint = did_you_mean(name, known)
         raise ConfigError(
             f"{name}: no such grid{hint}\na grid is one of {', '.join(known)}, or the path of a YAML file like "
             f"{conf_dir() / 'sweep' / 'smoke.yaml'}"

@@ -13,8 +13,10 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from zobench.record.summaries import RESULTS
 from zobench.sweep import state
 from zobench.sweep.estimate import Cost, Costs, budget
+from zobench.sweep.found import compared
 from zobench.sweep.plan import PlannedCell
 from zobench.sweep.state import STATES, State
 
@@ -145,6 +147,8 @@ def watch(cells: Sequence[PlannedCell], costs: Costs, console: Console) -> None:
 
 def _state(cell: PlannedCell, errors: Mapping[Path, str]) -> State:
     found = state.read(cell.directory)
+    if found.name in RESULTS:
+        return compared(cell, found)
     if cell.directory in errors and found.name in ("interrupted", "waiting"):
         return State("failed", found.row | {"reason": errors[cell.directory]})
     return found

@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from zobench.config.overrides import FrontDoor
 from zobench.config.settings import check_settings
 from zobench.errors import ConfigError, UserError
+from zobench.record.lookup import located
 from zobench.sweep.compose import Family, Load, single_values
 
 
@@ -37,7 +38,8 @@ class PlannedCell:
 
     @property
     def directory(self) -> Path:
-        return Path(self.settings["runs_dir"]) / self.settings["out"]
+        """Where its record lies, or will lie."""
+        return located(Path(self.settings["runs_dir"]) / self.settings["out"])
 
     def choice(self, group: str) -> str:
         return str(self.settings["choices"][group])
@@ -82,7 +84,7 @@ class Planner:
                 where = f"line {number + 1}, {' '.join(line)}:\n" if len(lines) > 1 else ""
                 raise ConfigError(f"{where}{error}") from error
             for cell in own:
-                found.setdefault(cell.directory, cell)
+                _same_run(found.setdefault(cell.directory, cell), cell)
         return list(found.values())
 
     def _expand(self, line: list[str], number: int) -> Iterator[PlannedCell]:
@@ -128,6 +130,17 @@ class Planner:
             if not seen.issuperset(cell.overrides):
                 seen.update(cell.overrides)
                 check_settings(OmegaConf.create(cell.settings), self._folders)
+
+
+def _same_run(first: PlannedCell, second: PlannedCell) -> None:
+    """Raises ConfigError if cells of one directory would differ in what a run's name leaves out and a user means."""
+    for key in ("data.dir", "model.dir", "device"):
+        values = [cell.get(key) for cell in (first, second)]
+        if values[0] != values[1] and "auto" not in values:
+            raise ConfigError(
+                f"{key}={values[0]} and {key}={values[1]}: two cells of the sweep would share {first.directory}, for a "
+                f"run's name holds no {'device' if key == 'device' else 'paths'}; run them with a runs_dir of each"
+            )
 
 
 def _texts(override: Override) -> list[str]:

@@ -1,0 +1,213 @@
+"""The settings of a run, each once: its default, what it accepts, what it is for, and whether it names the run.
+
+Hydra's composition, ``--help``, the checks before torch is loaded, docs/settings.md and a run's name all read
+``SETTINGS``. Standard library only.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+#: the budget of a run that sets none, the MeZO suite's: 20,000 steps of two forward passes
+DEFAULT_FORWARDS = 40_000
+
+
+def is_int(value: Any) -> bool:
+    """True for an integer that is not a bool."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+class Kind(Protocol):
+    """What a setting accepts."""
+
+    def accepts(self, value: Any) -> bool:
+        """True if the value, as YAML reads it, is one of this kind."""
+
+    def expected(self, key: str, value: Any) -> str:
+        """What to write instead of a value that was refused."""
+
+
+@dataclass(frozen=True)
+class Integer:
+    """An integer from ``low`` up to 2³² − 1, or null where ``null`` is set."""
+
+    low: int
+    null: bool = False
+
+    def accepts(self, value: Any) -> bool:
+        return (value is None and self.null) or (is_int(value) and self.low <= value < 2**32)
+
+    def expected(self, key: str, value: Any) -> str:
+        return f"an integer of at least {self.low}{' or null' * self.null}"
+
+
+@dataclass(frozen=True)
+class Number:
+    """A number of at least ``low``, or null."""
+
+    low: float
+
+    def accepts(self, value: Any) -> bool:
+        return value is None or ((is_int(value) or isinstance(value, float)) and value >= self.low)
+
+    def expected(self, key: str, value: Any) -> str:
+        return f"a number of at least {self.low:g} or null"
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """One of some words; the word ``null`` stands for None."""
+
+    words: tuple[str, ...]
+
+    def accepts(self, value: Any) -> bool:
+        return ("null" if value is None else str(value)) in self.words
+
+    def expected(self, key: str, value: Any) -> str:
+        from zobench.errors import did_you_mean
+
+        given = "null" if value is None else str(value)
+        return f"one of {', '.join(self.words)}{did_you_mean(given, self.words, f'{key}=')}"
+
+
+@dataclass(frozen=True)
+class Flag:
+    """True or false."""
+
+    def accepts(self, value: Any) -> bool:
+        return isinstance(value, bool)
+
+    def expected(self, key: str, value: Any) -> str:
+        return "true or false"
+
+
+@dataclass(frozen=True)
+class Device:
+    """The name of a device, as torch spells it, or ``auto``."""
+
+    def accepts(self, value: Any) -> bool:
+        name = str(value)
+        return name in ("auto", "cpu", "cuda") or (name.startswith("cuda:") and name[5:].isdigit())
+
+    def expected(self, key: str, value: Any) -> str:
+        return "auto, cpu, cuda or cuda:N"
+
+
+@dataclass(frozen=True)
+class Words:
+    """A list."""
+
+    def accepts(self, value: Any) -> bool:
+        return isinstance(value, list)
+
+    def expected(self, key: str, value: Any) -> str:
+        return f"a list, {key}=[{value}]"
+
+
+@dataclass(frozen=True)
+class Text:
+    """Any text."""
+
+    def accepts(self, value: Any) -> bool:
+        return True
+
+    def expected(self, key: str, value: Any) -> str:
+        return "text"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting of a run.
+
+    Attributes:
+        key: what is typed, such as ``lens.every``.
+        default: as in YAML; ``${seed}`` takes another setting's value.
+        kind: what it accepts.
+        meaning: what it is for, in one line.
+        names_run: whether it can change a run's result, and so is part of the run's name.
+    """
+
+    key: str
+    default: Any
+    kind: Kind
+    meaning: str
+    names_run: bool = True
+
+
+#: what every run has, whatever its method, model and task; in the order in which ``--help`` shows it
+SETTINGS: tuple[Setting, ...] = (
+    Setting("seed", 0, Integer(0), "noise, batch order and LoRA initialisation, unless set one by one below"),
+    Setting("data_seed", 0, Integer(0), "which rows are drawn from the data set"),
+    Setting("noise_seed", "${seed}", Integer(0), "keys of all random directions"),
+    Setting("order_seed", "${seed}", Integer(0), "order of the training batches"),
+    Setting("init_seed", "${seed}", Integer(0), "initial values of added parameters"),
+    Setting(
+        "steps", None, Integer(0, null=True),
+        "budget in steps; with both budgets the run ends at whichever is reached first",
+    ),
+    Setting(
+        "forwards", None, Integer(0, null=True),
+        f"budget in forward passes of a batch; null without steps: {DEFAULT_FORWARDS}, MeZO's 20000 steps",
+    ),
+    Setting("batch_size", 16, Integer(1), "training examples per step"),
+    Setting(
+        "micro_batch_size", None, Integer(1, null=True),
+        "examples per forward call, averaged under one seed; null: the whole batch",
+    ),
+    Setting(
+        "length_buckets", 1, Integer(1),
+        "parts, by length, in which a forward's sequences run; more: less padding, same losses but for rounding",
+    ),
+    Setting(
+        "eval_batch_size", 32, Integer(1),
+        "examples per forward call in evaluations; changes no result beyond rounding", names_run=False,
+    ),
+    Setting("eval_every", None, Integer(1, null=True), "steps between dev evaluations; null: five in the run"),
+    Setting(
+        "save_every", None, Integer(1, null=True),
+        "steps between checkpoints, which are small; null: at each evaluation, and every minute", names_run=False,
+    ),
+    Setting(
+        "snapshot_minutes", 10, Number(0),
+        "a checkpoint holds the weights too where replaying would take longer; 0: always, null: never", names_run=False,
+    ),
+    Setting("log_every", 10, Integer(1), "steps between lines of metrics.jsonl", names_run=False),
+    Setting(
+        "lens.every", None, Integer(1, null=True),
+        "steps between measurements of how good the method's estimates are, which leave no trace; null: none",
+    ),
+    Setting("lens.draws", 16, Integer(3), "estimates per measurement, each a copy of the trainable weights"),
+    Setting(
+        "lens.gradient", True, Flag(),
+        "against backpropagation; false: forward passes alone, for rounding errors only",
+    ),
+    Setting("device", "auto", Device(), "auto, cpu, cuda or cuda:N", names_run=False),
+    Setting(
+        "parallel", None, OneOf(("null", "data", "queries")),
+        "under torchrun: queries (each process its share of a step's losses) or data (of the batch)", names_run=False,
+    ),
+    Setting("dtype", "float32", OneOf(("float32", "bfloat16", "float16")), "weights: float32, bfloat16 or float16"),
+    Setting("threads", None, Integer(1, null=True), "CPU threads of torch; null: torch's choice", names_run=False),
+    Setting("runs_dir", "runs", Text(), "where run directories are written", names_run=False),
+    Setting("overwrite", False, Flag(), "start again, whatever the run directory holds", names_run=False),
+    Setting(
+        "keep_weights", False, Flag(),
+        "keep the best trainable weights after the run; python -m zobench.export can make them again", names_run=False,
+    ),
+    Setting("tags", [], Words(), "words to find runs by; changes no result", names_run=False),
+)  # fmt: skip
+
+
+def defaults_of_run() -> dict[str, Any]:
+    """All settings with their defaults, nested as Hydra composes them.
+
+    >>> defaults_of_run()["lens"]
+    {'every': None, 'draws': 16, 'gradient': True}
+    """
+    nested: dict[str, Any] = {}
+    for setting in SETTINGS:
+        *outer, last = setting.key.split(".")
+        node = nested
+        for name in outer:
+            node = node.setdefault(name, {})
+        node[last] = setting.default
+    return nested
