@@ -11,6 +11,7 @@ from zobench.errors import ConfigError, UserError, complain
 
 
 def main() -> None:
+    """Answer the command line: help and complaints at once, anything else by a run or several."""
     arguments = sys.argv[1:] = _multirun_first(with_search(sys.argv[1:]))
     door = FrontDoor([conf_dir(), *config_dirs(arguments)])
     if {"--help", "-h", "--list"} & set(arguments):

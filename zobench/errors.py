@@ -1,4 +1,4 @@
-"""Errors that are the user's to mend. Each message says what was wrong, what was expected, and what to do."""
+"""Errors that are the user's to mend; each message says what was wrong, what was expected, and what to do."""
 
 import difflib
 import os
@@ -13,14 +13,15 @@ _FIRST_SPEAKS_S = 2.0
 
 
 class UserError(Exception):
-    """Printed as it is, without a traceback."""
+    """The base of all: its message is printed as it is, without a traceback."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """As it is, without ``__init__``: an error reaches the sweep from the process of its cell."""
+        # Without ``__init__``, whose arguments may not be at hand: errors cross from a cell's process to its sweep.
         return _rebuilt, (type(self), self.args, vars(self))
 
 
 def _rebuilt(kind: type[UserError], arguments: tuple[Any, ...], values: dict[str, Any]) -> UserError:
+    """The error that was pickled."""
     base = kind.__base__ or kind  # of two, the one whose memory layout it has
     error = base.__new__(kind, *arguments)
     error.args = arguments
@@ -33,7 +34,7 @@ class ConfigError(UserError):
 
 
 class DataError(UserError):
-    """A data set is missing, unreadable or not in the expected layout."""
+    """A data set is missing, unreadable, or not in the expected layout."""
 
 
 class ModelError(UserError):
@@ -41,7 +42,11 @@ class ModelError(UserError):
 
 
 class CannotWrite(UserError, OSError):
-    """A file of the record cannot be written: a full disk, a quota, a folder without permission."""
+    """A file of the record cannot be written: a full disk, a quota, a folder without permission.
+
+    Args:
+        error: what the operating system said.
+    """
 
     def __init__(self, path: Path, error: OSError):
         reason = error.strerror or error
@@ -49,7 +54,11 @@ class CannotWrite(UserError, OSError):
 
 
 class RunExists(UserError):
-    """The run directory holds a finished run; ``summary`` is its row."""
+    """The run directory holds a finished run.
+
+    Args:
+        summary: the run's row.
+    """
 
     def __init__(self, summary: dict[str, Any], directory: Path):
         self.summary, self.directory = summary, directory
@@ -65,16 +74,24 @@ class SweepFailed(UserError):
 
 
 class MissingExtra(UserError, ImportError):
-    """A package of an optional extra is not installed."""
+    """A package of an optional extra is not installed.
+
+    Args:
+        extra: the extra of zobench that brings the package.
+        missing: what its import raised.
+    """
 
     def __init__(self, extra: str, missing: ModuleNotFoundError):
         super().__init__(f"{missing.name} is not installed; pip install 'zobench[{extra}]'")
 
 
 def complain(error: object, program: str = "zobench") -> int:
-    """Print an error; the exit code: 2 if the configuration was wrong, else 1.
+    """Print an error on standard error, after the program's name.
 
     Of several processes that torchrun started, the first speaks for all.
+
+    Returns:
+        The exit code: 2 if the configuration was wrong, else 1.
     """
     if os.environ.get("RANK", "0") == "0":
         print(f"{program}: {error}", file=sys.stderr)
@@ -97,8 +114,9 @@ def did_you_mean(word: str, known: Iterable[str], before: str = "", otherwise: s
         before: what is typed in front of the word, such as ``method=``.
         otherwise: the ending where no known word is near.
 
-    >>> did_you_mean("lorn", ["mezo", "loren"], before="method=")
-    '; did you mean method=loren?'
+    Example:
+        >>> did_you_mean("lorn", ["mezo", "loren"], before="method=")
+        '; did you mean method=loren?'
     """
     near = nearest(word, known)
     return f"; did you mean {before}{near}?" if near else otherwise

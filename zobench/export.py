@@ -13,22 +13,31 @@ if TYPE_CHECKING:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The exit code: 0, 1 if the model cannot be had or written, 2 for wrong arguments."""
-    asked = _parser().parse_args(arguments)
+    """Export a run's model.
+
+    Args:
+        arguments: of the command line; the process's own if None.
+
+    Returns:
+        The exit code: 0, 1 if the model cannot be had or written, 2 for wrong arguments.
+    """
+    options = _parser().parse_args(arguments)
     from zobench.errors import UserError, complain
     from zobench.run.rebuild import rebuild
     from zobench.system.console import Console
 
     console = Console()
     try:
-        _refuse_full(asked.folder)
-        found = rebuild(asked.run, asked.step, console, device=asked.device)
-        if found.expected not in (None, found.checksum):
-            console.say(f"the weights are not bit for bit those of the run: {found.checksum}, not {found.expected}")
-        (write_adapter if asked.adapter else write_model)(found, asked.folder)
+        _refuse_full(options.folder)
+        rebuilt = rebuild(options.run, options.step, console, device=options.device)
+        if rebuilt.expected not in (None, rebuilt.checksum):
+            console.say(f"the weights are not bit for bit those of the run: {rebuilt.checksum}, not {rebuilt.expected}")
+        (write_adapter if options.adapter else write_model)(rebuilt, options.folder)
     except (UserError, OSError) as error:
         return complain(error, "zobench.export")
-    console.say(f"written: {asked.folder}, {'the adapter' if asked.adapter else 'the model'} after step {found.step}")
+    console.say(
+        f"written: {options.folder}, {'the adapter' if options.adapter else 'the model'} after step {rebuilt.step}"
+    )
     return 0
 
 
@@ -43,24 +52,32 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _refuse_full(folder: Path) -> None:
+    """Raise ConfigError if something is there that would be mixed with the files to be written."""
     from zobench.errors import ConfigError
 
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"{folder}: is there already; give a new or empty folder")
 
 
-def write_model(found: "Rebuilt", folder: Path) -> None:
-    """Model and tokenizer in Hugging Face format; LoRA is merged into the weights it adapts."""
+def write_model(rebuilt: "Rebuilt", folder: Path) -> None:
+    """Write model and tokenizer in Hugging Face format; LoRA is merged into the weights it adapts.
+
+    Args:
+        rebuilt: the run's model; LoRA's modules are taken out of it.
+        folder: made if it does not exist.
+    """
     from zobench.models.tuning import merge_lora
 
-    merge_lora(found.model)
-    found.loaded.model.save_pretrained(folder)
-    found.loaded.tokenizer.save_pretrained(folder)
-    _write_origin(found, folder)
+    merge_lora(rebuilt.model)
+    rebuilt.loaded.model.save_pretrained(folder)
+    rebuilt.loaded.tokenizer.save_pretrained(folder)
+    _write_origin(rebuilt, folder)
 
 
-def write_adapter(found: "Rebuilt", folder: Path) -> None:
-    """``adapter_config.json`` and ``adapter_model.safetensors``, as ``peft.PeftModel.from_pretrained`` reads them.
+def write_adapter(rebuilt: "Rebuilt", folder: Path) -> None:
+    """Write a LoRA adapter as ``peft.PeftModel.from_pretrained`` reads it.
+
+    The files are ``adapter_config.json`` and ``adapter_model.safetensors``.
 
     Raises:
         ConfigError: if the run did not tune by LoRA.
@@ -70,9 +87,9 @@ def write_adapter(found: "Rebuilt", folder: Path) -> None:
     from zobench.errors import ConfigError
     from zobench.models.tuning import LoRA, LoRALinear
 
-    if not isinstance(found.tuning, LoRA):
-        raise ConfigError(f"--adapter: the run has tuning={found.summary['tuning']}, not lora; leave --adapter out")
-    adapted = {name: m for name, m in found.model.named_modules() if isinstance(m, LoRALinear)}
+    if not isinstance(rebuilt.tuning, LoRA):
+        raise ConfigError(f"--adapter: the run has tuning={rebuilt.summary['tuning']}, not lora; leave --adapter out")
+    adapted = {name: m for name, m in rebuilt.model.named_modules() if isinstance(m, LoRALinear)}
     tensors: dict[str, Tensor] = {}
     for name, module in adapted.items():
         for part, tensor in (("lora_A", module.lora_a), ("lora_B", module.lora_b)):
@@ -80,9 +97,9 @@ def write_adapter(found: "Rebuilt", folder: Path) -> None:
     settings = {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
-        "base_model_name_or_path": found.loaded.model.name_or_path,
-        "r": found.tuning.r,
-        "lora_alpha": found.tuning.alpha,
+        "base_model_name_or_path": rebuilt.loaded.model.name_or_path,
+        "r": rebuilt.tuning.r,
+        "lora_alpha": rebuilt.tuning.alpha,
         "lora_dropout": 0.0,
         "bias": "none",
         "target_modules": sorted(adapted),
@@ -91,12 +108,12 @@ def write_adapter(found: "Rebuilt", folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "adapter_config.json").write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
     save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
-    _write_origin(found, folder)
+    _write_origin(rebuilt, folder)
 
 
-def _write_origin(found: "Rebuilt", folder: Path) -> None:
-    """Where the weights come from: the run's row, in ``zobench.json``."""
-    origin = {"step": found.step, "weights_checksum": found.checksum, "run": found.summary}
+def _write_origin(rebuilt: "Rebuilt", folder: Path) -> None:
+    """Write ``zobench.json``: where the weights come from, with the run's row."""
+    origin = {"step": rebuilt.step, "weights_checksum": rebuilt.checksum, "run": rebuilt.summary}
     (folder / "zobench.json").write_text(json.dumps(origin, indent=1) + "\n", encoding="utf-8")
 
 

@@ -8,12 +8,19 @@ from pathlib import Path
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The exit code: 0, 1 if the weights are other ones or cannot be made, 2 for wrong arguments."""
-    asked = _parser().parse_args(arguments)
+    """Make a run's weights again, and compare them with its record.
+
+    Args:
+        arguments: of the command line; the process's own if None.
+
+    Returns:
+        The exit code: 0, 1 if the weights are other ones or cannot be made, 2 for wrong arguments.
+    """
+    options = _parser().parse_args(arguments)
     from zobench.errors import UserError, complain
 
     try:
-        return _replay(asked)
+        return _replay(options)
     except UserError as error:
         return complain(error, "zobench.replay")
 
@@ -30,32 +37,35 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _replay(asked: argparse.Namespace) -> int:
+def _replay(options: argparse.Namespace) -> int:
+    """Do what the command line says and report it on the console; the exit code."""
     from zobench.record import checkpoint, trajectory
     from zobench.run.rebuild import rebuild
     from zobench.system.console import Console
 
     console = Console()
     start = time.perf_counter()
-    found = rebuild(asked.run, asked.step, console, device=asked.device, replay=True)
-    size = os.path.getsize(asked.run / trajectory.NAME)
-    steps = found.summary.get("steps") or found.step
+    rebuilt = rebuild(options.run, options.step, console, device=options.device, replay=True)
+    size = os.path.getsize(options.run / trajectory.NAME)
+    steps = rebuilt.summary.get("steps") or rebuilt.step
     console.say(
-        f"step {found.step}, {time.perf_counter() - start:.1f} s; trajectory {size:,} bytes, "
+        f"step {rebuilt.step}, {time.perf_counter() - start:.1f} s; trajectory {size:,} bytes, "
         f"{size / max(1, steps):.1f} a step"
     )
-    if asked.out:
+    if options.out:
         from safetensors.torch import save_file
 
-        save_file(checkpoint.weights_of(found.method.slots), asked.out)
-        console.say(f"written: {asked.out}")
-    if found.expected is None:
-        console.say(f"weights {found.checksum}; the record has no checksum of this step")
+        save_file(checkpoint.weights_of(rebuilt.method.slots), options.out)
+        console.say(f"written: {options.out}")
+    if rebuilt.expected is None:
+        console.say(f"weights {rebuilt.checksum}; the record has no checksum of this step")
         return 0
-    if found.checksum == found.expected:
-        console.say(f"weights {found.checksum}: bit for bit those of the run")
+    if rebuilt.checksum == rebuilt.expected:
+        console.say(f"weights {rebuilt.checksum}: bit for bit those of the run")
         return 0
-    console.say(f"weights {found.checksum}, but the run had {found.expected}: another device, library or processor?")
+    console.say(
+        f"weights {rebuilt.checksum}, but the run had {rebuilt.expected}: another device, library or processor?"
+    )
     return 1
 
 

@@ -1,11 +1,11 @@
 """Directions by their definition, one draw after another, for tests of the passes that do the same faster."""
 
-from zobench.zo.slot import wide
+from zobench.zo.slot import sum_dtype
 
 
 def moved(perturbation, slot, direction, keep=1.0):
     """``keep·θ + Σ w_k lift(draw(k))``, rounded once to the weights' dtype."""
-    total = slot.param.to(wide(slot.param), copy=True).contiguous()
+    total = slot.param.to(sum_dtype(slot.param), copy=True).contiguous()
     if keep != 1.0:
         total.mul_(keep)
     for key, weight in perturbation.local(slot, direction).items():

@@ -24,7 +24,7 @@ from zobench.zo import Diverged
 def test_yaml_and_signature_agree(name):
     """Every key of the YAML file is an argument, and every argument a user may set is in the YAML file."""
     node = node_of(name)
-    known = instantiate.accepted(instantiate.locate(node["_target_"], name))
+    known = instantiate.keyword_arguments(instantiate.locate(node["_target_"], name))
     given = set(node) - {"_target_"}
     assert given <= set(known)
     runner_sets = {"seed", "total_steps", "perturbation"}

@@ -64,7 +64,7 @@ def test_compiled_loops_give_the_defined_bits(distribution, dtype, first, count)
     start = torch.linspace(-1, 1, count, dtype=dtype)
     found, expected = start.clone(), start.mul(0.9)
     noise.add_(found, 42, draws, keep=0.9, first=first, distribution=distribution)
-    for key, weight in noise.items():
+    for key, weight in draws.items():
         expected.add_(run_of(mix(key, 42), first, count, STREAMS[distribution]).to(dtype).mul(weight))
     assert noise._fused(CPU, dtype, STREAMS[distribution]) is cpu_loops.add_
     assert torch.equal(found, expected)
@@ -166,7 +166,7 @@ def test_rows_of_a_draw_are_added_to_rows_of_a_tensor(distribution, dtype):
     for shape in ((30, 70), (5000,), (9, 8, 7), ()):
         whole = torch.linspace(-1, 1, math.prod(shape)).to(dtype).view(shape)
         expected, found = whole.clone(), whole.clone()
-        for key, weight in noise.items():
+        for key, weight in draws.items():
             draw = run_of(mix(key, 8), 0, whole.numel(), STREAMS[distribution]).view(shape)
             expected.add_(draw.to(dtype).mul(weight))
         noise.add_rows_(found, 8, draws, distribution=distribution)

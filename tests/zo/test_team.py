@@ -56,11 +56,11 @@ def scalars_and_texts(rank):
             "failed both": tell(lambda: team.together(lambda: _fails(rank))),
             "nobody stops": team.stop(),
         }
-        team.asked = lambda: "SIGUSR1" if rank else None
+        team.stop_request = lambda: "SIGUSR1" if rank else None
         found["one stops"] = team.stop()
         found["stops within"] = tell(lambda: team.results(str, [1, 2, 3]))
-        found["same"] = tell(lambda: team.same("words", lambda: "a"))
-        found["not same"] = tell(lambda: team.same("words", lambda: "ab"[rank]))
+        found["same"] = tell(lambda: team.check_same("words", lambda: "a"))
+        found["not same"] = tell(lambda: team.check_same("words", lambda: "ab"[rank]))
     return found
 
 

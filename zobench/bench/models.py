@@ -9,7 +9,7 @@ from zobench.bench.spec import RANDOM_MODELS, Shape
 from zobench.config import instantiate
 from zobench.config.signature import compose
 from zobench.errors import ConfigError
-from zobench.models.base import quiet
+from zobench.models.base import silence_libraries
 from zobench.objective import Encoded
 from zobench.objective.encode import Row
 from zobench.tasks.base import Example
@@ -29,7 +29,7 @@ def load(name: str, dtype: str, device: torch.device) -> Any:
         return spec.load(dtype=kind, device=device, attention="sdpa").model
     from transformers import AutoModelForCausalLM
 
-    quiet()
+    silence_libraries()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_SEED)
         model = AutoModelForCausalLM.from_config(random_config(name), attn_implementation="sdpa")

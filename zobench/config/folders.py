@@ -1,11 +1,14 @@
-"""Where conf/ is: beside the package in a checkout, inside it in a wheel. Standard library only."""
+"""Where conf/ and the cache are. Standard library only.
+
+conf/ is beside the package in a checkout and inside it in a wheel.
+"""
 
 import os
 from pathlib import Path
 
 
 def conf_dir() -> Path:
-    """The folder that holds config.yaml.
+    """The folder conf/, which holds config.yaml.
 
     Raises:
         FileNotFoundError: if the installation is broken.
@@ -18,5 +21,5 @@ def conf_dir() -> Path:
 
 
 def cache_dir() -> Path:
-    """``$ZOBENCH_CACHE``, else ``~/.cache/zobench``."""
+    """The folder for what can be made again: ``$ZOBENCH_CACHE``, else ``~/.cache/zobench``. It may not exist yet."""
     return Path(os.environ.get("ZOBENCH_CACHE", "~/.cache/zobench")).expanduser()

@@ -1,6 +1,6 @@
-"""From a node with a ``_target_`` to the object it describes.
+"""From a node of the configuration to the object it describes.
 
-The class a YAML file points at is its schema: keyword-only, typed arguments.
+A node's ``_target_`` names a class, and the class is its schema: keyword-only arguments with type hints and defaults.
 """
 
 import inspect
@@ -14,10 +14,14 @@ from zobench.errors import ConfigError, did_you_mean
 
 
 def locate(target: str, where: str) -> Any:
-    """The object a dotted path names.
+    """The object that a dotted path names.
+
+    Args:
+        target: the path, such as ``zobench.methods.mezo.MeZO``.
+        where: the node that holds it, for the message.
 
     Raises:
-        ConfigError: if there is none.
+        ConfigError: if there is no such object.
     """
     module, _, name = target.rpartition(".")
     try:
@@ -29,22 +33,34 @@ def locate(target: str, where: str) -> Any:
 def build(node: Mapping[str, Any], where: str, *positional: Any, **extra: Any) -> Any:
     """Instantiate what a node's ``_target_`` names, nested nodes first.
 
-    ``extra`` arguments are passed if the class (or the base it hands ``**common`` to) takes them.
+    Args:
+        node: the arguments, by name, beside ``_target_``.
+        where: the node's path in the configuration, for messages.
+        positional: passed ahead of the node's arguments.
+        extra: passed if the class, or a base that it hands ``**`` arguments to, takes them.
 
     Raises:
-        ConfigError: all unknown and missing keys at once, or the reason the class gives for refusing a value.
+        ConfigError: with all unknown and missing keys at once, or with the reason the class gives for refusing a value.
+
+    Example:
+        >>> node = {"_target_": "zobench.zo.rules.Momentum", "beta": 0.5}
+        >>> build(node, "method.rule").beta
+        0.5
+        >>> build({**node, "bta": 0.5}, "method.rule")
+        Traceback (most recent call last):
+        zobench.errors.ConfigError: method.rule.bta: Momentum has no bta; did you mean method.rule.beta?
     """
     if "_target_" not in node:
         raise ConfigError(f"{where}: its YAML file needs a _target_, the dotted path of a class")
     cls = locate(node["_target_"], where)
-    known = accepted(cls)
+    known = keyword_arguments(cls)
     given = {k: v for k, v in node.items() if k != "_target_"}
     for key, value in given.items():
         if isinstance(value, Mapping) and "_target_" in value:
             given[key] = build(value, f"{where}.{key}")
     hints = get_type_hints(cls.__init__)
     problems = [
-        f"{where}.{key}={value}: expected {_said(hints[key])}"
+        f"{where}.{key}={value}: expected {_in_words(hints[key])}"
         for key, value in given.items()
         if key in hints and not _fits(value, hints[key])
     ]
@@ -68,30 +84,31 @@ def build(node: Mapping[str, Any], where: str, *positional: Any, **extra: Any) -
 _SIMPLE = {int: "an integer", float: "a number", str: "text", bool: "true or false", NoneType: "null"}
 
 
-def _kinds(hint: Any) -> tuple[Any, ...]:
+def _members(hint: Any) -> tuple[Any, ...]:
+    """The types of a union, or the one type."""
     return get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
 
 
 def _fits(value: Any, hint: Any) -> bool:
     """Whether a value is of a type that consists of simple ones; other types are left to the class."""
-    kinds = _kinds(hint)
-    if not all(kind in _SIMPLE for kind in kinds):
+    members = _members(hint)
+    if not all(member in _SIMPLE for member in members):
         return True
-    return type(value) in kinds or (float in kinds and is_int(value))
+    return type(value) in members or (float in members and is_int(value))
 
 
-def _said(hint: Any) -> str:
-    return " or ".join(_SIMPLE[kind] for kind in _kinds(hint))
+def _in_words(hint: Any) -> str:
+    return " or ".join(_SIMPLE[member] for member in _members(hint))
 
 
-def accepted(cls: Any) -> dict[str, inspect.Parameter]:
-    """Keyword-only arguments of a class, its bases' included where it passes ``**`` on."""
-    found: dict[str, inspect.Parameter] = {}
+def keyword_arguments(cls: Any) -> dict[str, inspect.Parameter]:
+    """The keyword-only arguments of a class by name, its bases' included where it passes ``**`` arguments on."""
+    arguments: dict[str, inspect.Parameter] = {}
     for base in inspect.getmro(cls):
         if "__init__" not in vars(base) or base is object:
             continue
         parameters = inspect.signature(vars(base)["__init__"]).parameters.values()
-        found |= {p.name: p for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in found}
+        arguments |= {p.name: p for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in arguments}
         if not any(p.kind is p.VAR_KEYWORD for p in parameters):
             break
-    return found
+    return arguments

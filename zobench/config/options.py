@@ -10,21 +10,29 @@ from typing import Any
 import yaml
 
 _OUTSIDE = ("hydra",)
+#: the folder of sweeps' grids in conf/
 GRIDS = "sweep"
 
 
 def groups(conf: Path) -> dict[str, list[str]]:
-    """Group name → option names, for every folder of conf/ except Hydra's own and the grids of sweeps."""
-    found: dict[str, list[str]] = {}
+    """The options of each group: of every folder of conf/ except Hydra's own and the grids of sweeps.
+
+    Args:
+        conf: a folder like conf/.
+
+    Returns:
+        Option names, sorted, by group name; a group within a group has a path, such as ``method/rule``.
+    """
+    options: dict[str, list[str]] = {}
     for path in sorted(conf.rglob("*.yaml")):
         group = path.parent.relative_to(conf).as_posix()
         if group != "." and group.split("/")[0] not in (*_OUTSIDE, GRIDS):
-            found.setdefault(group, []).append(path.stem)
-    return found
+            options.setdefault(group, []).append(path.stem)
+    return options
 
 
 def describe(path: Path) -> str:
-    """The first comment line of a YAML file, without its mark."""
+    """What a YAML file says of itself: its first comment line without the mark; empty if there is none."""
     for line in path.read_text(encoding="utf-8").splitlines():
         if line.startswith("#") and not line.startswith("# @package"):
             return line.lstrip("# ").strip()
@@ -32,7 +40,7 @@ def describe(path: Path) -> str:
 
 
 def load_yaml(path: Path) -> dict[str, Any]:
-    """A YAML file, read once as long as it does not change; not to be written to."""
+    """The content of a YAML file, read once as long as the file does not change; callers must not write to it."""
     return _load(path, path.stat().st_mtime_ns)
 
 
@@ -42,20 +50,25 @@ def _load(path: Path, changed: int) -> dict[str, Any]:
 
 
 def defaults(config: Path) -> dict[str, list[str]]:
-    """Group → options that a YAML file's list of defaults names."""
-    found = {}
+    """The options that a YAML file's list of defaults names, by group."""
+    options = {}
     for entry in load_yaml(config).get("defaults", []):
         for group, option in entry.items() if isinstance(entry, dict) else ():
-            found[group.removeprefix("override ").lstrip("/")] = [str(option)]
-    return found
+            options[group.removeprefix("override ").lstrip("/")] = [str(option)]
+    return options
 
 
 def config_dirs(arguments: list[str]) -> list[Path]:
-    """Folders given with ``--config-dir`` or ``-cd``."""
-    found = []
+    """The folders that a command line gives with ``--config-dir`` or ``-cd``.
+
+    Example:
+        >>> [str(folder) for folder in config_dirs(["task=rte", "--config-dir=mine", "-cd", "ours"])]
+        ['mine', 'ours']
+    """
+    folders = []
     for i, argument in enumerate(arguments):
         if argument.startswith("--config-dir="):
-            found.append(Path(argument.split("=", 1)[1]))
+            folders.append(Path(argument.split("=", 1)[1]))
         elif argument in ("--config-dir", "-cd") and i + 1 < len(arguments):
-            found.append(Path(arguments[i + 1]))
-    return found
+            folders.append(Path(arguments[i + 1]))
+    return folders

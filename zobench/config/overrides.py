@@ -40,6 +40,7 @@ class FrontDoor:
                 self.groups.setdefault(group, []).extend(o for o in options if o not in self.groups.get(group, []))
 
     def file(self, group: str, option: str) -> Path | None:
+        """The YAML file of an option, in the first folder that has one; None if none has."""
         for folder in self.folders:
             path = folder / group / f"{option}.yaml"
             if path.is_file():

@@ -29,11 +29,12 @@ def check_plugin(group: str, option: str, folders: Iterable[Path]) -> None:
     """Refuse an option of one of Hydra's own groups that is misspelt or whose plugin is not installed.
 
     Args:
-        group: e.g. ``hydra/launcher``; groups that need no plugin pass.
-        folders: where options are defined; an option counts as the plugin's that its ``defaults`` name.
+        group: such as ``hydra/launcher``; groups that need no plugin pass.
+        option: the name that was chosen.
+        folders: where options are defined; an option belongs to the plugin whose option its ``defaults`` name.
 
     Raises:
-        ConfigError: with the command that installs it, or the nearest option there is.
+        ConfigError: with the command that installs the plugin, or the nearest option there is.
     """
     plugins = _PLUGINS.get(group)
     if plugins is None:
@@ -53,7 +54,7 @@ def check_plugin(group: str, option: str, folders: Iterable[Path]) -> None:
 
 
 def _base(option: str, presets: dict[str, Path]) -> str:
-    """The option of a plugin on which a preset builds."""
+    """The plugin's option on which a preset builds, through any number of presets."""
     while option in presets:
         defaults = (yaml.safe_load(presets[option].read_text(encoding="utf-8")) or {}).get("defaults", [])
         named = [entry for entry in defaults if isinstance(entry, str) and entry not in ("_self_", option)]
@@ -64,12 +65,19 @@ def _base(option: str, presets: dict[str, Path]) -> str:
 
 
 def with_search(arguments: Sequence[str]) -> list[str]:
-    """``search=<method>`` is a multirun with the sweeper ``search``, unless another is named."""
-    found = list(arguments)
-    if not any(a.startswith("search=") and a not in ("search=", "search=null") for a in found):
-        return found
-    if not {"-m", "--multirun"} & set(found):
-        found.insert(0, "--multirun")
-    if not any(a.startswith("hydra/sweeper=") for a in found):
-        found.append("hydra/sweeper=search")
-    return found
+    """A command line with what ``search=<method>`` implies: a multirun with the sweeper ``search``.
+
+    Example:
+        >>> with_search(["search=mezo", "task=rte"])
+        ['--multirun', 'search=mezo', 'task=rte', 'hydra/sweeper=search']
+        >>> with_search(["task=rte"])
+        ['task=rte']
+    """
+    completed = list(arguments)
+    if not any(a.startswith("search=") and a not in ("search=", "search=null") for a in completed):
+        return completed
+    if not {"-m", "--multirun"} & set(completed):
+        completed.insert(0, "--multirun")
+    if not any(a.startswith("hydra/sweeper=") for a in completed):
+        completed.append("hydra/sweeper=search")
+    return completed

@@ -1,1 +1,1 @@
-"""Rows, read from the hub or from files and drawn into splits."""
+"""Data: rows, read from the hub or from files, checked and drawn into splits."""

@@ -1,4 +1,8 @@
-"""Rows: read from the hub or from local files, checked, and drawn as the MeZO suite draws them."""
+"""Rows: read from the hub or from local files, checked, and drawn as the MeZO suite draws them.
+
+The suite is princeton-nlp/MeZO @552cb1b (arXiv:2305.17333). Train and dev rows come from a data set's train file, test
+rows from its validation file: the hub's test files have no labels.
+"""
 
 import hashlib
 import json
@@ -14,12 +18,17 @@ from zobench.errors import ConfigError, DataError
 from zobench.system import network
 from zobench.tasks.base import Example, Task
 
+#: the files of a data set
 FILES = ("train", "validation")
 
 
 @dataclass(frozen=True)
 class Splits:
-    """Examples of a run. ``rows_hash`` names the drawn rows: equal hashes mean equal data in equal order."""
+    """The examples of a run.
+
+    Attributes:
+        rows_hash: names the drawn rows, 16 hexadecimal digits: equal hashes mean equal data in equal order.
+    """
 
     train: list[Example]
     dev: list[Example]
@@ -37,7 +46,7 @@ def load(
     test_seed: int,
     strict: bool,
 ) -> Splits:
-    """Read and draw the splits of a task.
+    """Read the rows of a task and draw its splits.
 
     Train and dev come from the train file: ``permutation(n)[:train+dev]`` of numpy's legacy generator under
     ``data_seed``, the last ``dev`` of it being dev. Test comes from the validation file under ``test_seed``.
@@ -46,11 +55,13 @@ def load(
         name: the task's option name, also its folder in a local directory.
         directory: a local folder; ``mini`` for the files that ship with zobench; None for the hub.
         splits: name of the task's split sizes; test may exceed the file, which then is taken whole.
+        data_seed: draws train and dev.
+        test_seed: draws test.
         strict: refuse when train + dev exceed the file; else train gets what dev leaves, as in the 2023 code.
 
     Raises:
-        ConfigError: no such split sizes, or a size below 1.
-        DataError: missing or unreadable files, missing columns, bad labels, too few rows.
+        ConfigError: if the task has no such split sizes, or a size is below 1.
+        DataError: if files are missing or unreadable, columns missing, labels wrong or rows too few.
     """
     sizes = _sizes(task, splits)
     tables = _from_directory(task, name, directory) if directory else _from_hub(task, name)
@@ -73,6 +84,7 @@ def load(
 
 
 def _sizes(task: Task, splits: str) -> Mapping[str, int]:
+    """The number of rows of train, dev and test."""
     if splits not in task.splits:
         raise ConfigError(f"data.splits={splits}: the task has split sizes named {', '.join(task.splits)}")
     for part, size in task.splits[splits].items():
@@ -82,6 +94,7 @@ def _sizes(task: Task, splits: str) -> Mapping[str, int]:
 
 
 def _draw(n: int, k: int, seed: int) -> list[int]:
+    """The positions of k of n rows, or of all n if there are fewer."""
     return [int(i) for i in np.random.RandomState(seed).permutation(n)[:k]]
 
 
@@ -105,6 +118,7 @@ def _examples(task: Task, name: str, split: str, tables: Mapping[str, pa.Table],
 
 
 def _bad_text(task: Task, row: Mapping[str, Any]) -> str | None:
+    """What is wrong with a row's columns that must hold text, or None."""
     missing = [column for column in task.columns if row[column] is None]
     if missing:
         return f"{missing[0]} is missing"
@@ -124,6 +138,7 @@ def _check_columns(task: Task, name: str, split: str, table: pa.Table) -> None:
 
 
 def _layout(task: Task, name: str) -> str:
+    """What a user types for local files of a task, and how these are laid out."""
     return (
         f"data.dir=DIR with DIR/{name}/train.parquet and DIR/{name}/validation.parquet (or .jsonl), "
         f"columns {', '.join(task.columns)}"
@@ -135,20 +150,20 @@ def _from_directory(task: Task, name: str, directory: str) -> dict[str, pa.Table
     folder = root / name
     tables = {}
     for split in FILES:
-        found = [p for p in (folder / f"{split}.parquet", folder / f"{split}.jsonl") if p.is_file()]
-        if not found:
+        paths = [p for p in (folder / f"{split}.parquet", folder / f"{split}.jsonl") if p.is_file()]
+        if not paths:
             raise DataError(
                 f"task={name}: {folder} has no {split}.parquet or {split}.jsonl; give {_layout(task, name)}"
             )
-        tables[split] = read(found[0])
+        tables[split] = read(paths[0])
     return tables
 
 
 def read(path: Path) -> pa.Table:
-    """A parquet or JSON-lines file as an Arrow table.
+    """Read a parquet or JSON-lines file as an Arrow table.
 
     Raises:
-        DataError: if it cannot be read.
+        DataError: if the file cannot be read.
     """
     import pyarrow.json
     import pyarrow.parquet

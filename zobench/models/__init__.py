@@ -1,0 +1,1 @@
+"""Models: how each is loaded, and which of its parameters train."""

@@ -1,4 +1,4 @@
-"""What zobench must know of a model beyond its weights."""
+"""The base of all models: what zobench must know of one beyond its weights, and how it is loaded."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,19 +14,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Loaded:
-    """A causal language model in evaluation mode, and its tokenizer."""
+    """A causal language model of transformers in evaluation mode, and its tokenizer."""
 
     model: "PreTrainedModel"
     tokenizer: "PreTrainedTokenizerBase"
 
 
 class ModelSpec:
-    """Facts of a model; subclasses know how to load it.
+    """The facts of a model; subclasses know how to load it.
 
     Args:
         max_length: longest sequence in tokens, prompt and answer together.
-        start_token: the token put in front of each sequence, by protocol: ``native`` and ``mezo``; None for none.
+        start_token: the text of the token put in front of each sequence, by flavour, of which a protocol chooses one:
+            ``native``, the tokenizer's own, and ``mezo``, that of the 2023 MeZO code. None for no token.
         lora_targets: names of the linear modules that LoRA adapts by default.
+
+    Raises:
+        ValueError: for a length or a start token that cannot be one.
     """
 
     def __init__(self, *, max_length: int, start_token: Mapping[str, str | None], lora_targets: Sequence[str]):
@@ -42,30 +46,35 @@ class ModelSpec:
     def load(self, *, dtype: torch.dtype, device: torch.device, attention: str) -> Loaded:
         """Load model and tokenizer.
 
+        Args:
+            dtype: of the weights.
+            device: where the weights go.
+            attention: the attention implementation, a name that transformers knows: ``sdpa`` or ``eager``.
+
         Raises:
             ModelError: if either cannot be had.
         """
         raise NotImplementedError
 
     def start_id(self, tokenizer: Any, flavour: str) -> int | None:
-        """The id of the start token.
+        """The id of the start token of a flavour, ``native`` or ``mezo``; None for no token.
 
         Raises:
-            ModelError: if the tokenizer does not know it.
+            ModelError: if the tokenizer does not know the token.
         """
         token = self.start_token[flavour]
         if token is None:
             return None
-        found = tokenizer.convert_tokens_to_ids(token)
-        if found is None or (found == tokenizer.unk_token_id and token != tokenizer.unk_token):
+        token_id = tokenizer.convert_tokens_to_ids(token)
+        if token_id is None or (token_id == tokenizer.unk_token_id and token != tokenizer.unk_token):
             raise ModelError(
                 f"the tokenizer has no start token {token!r}; set model.start_token.{flavour} to one it has, or null"
             )
-        return int(found)
+        return int(token_id)
 
 
-def quiet() -> None:
-    """No progress bars and warnings from model libraries."""
+def silence_libraries() -> None:
+    """Turn off the progress bars and warnings of model libraries."""
     from transformers.utils import logging
 
     logging.disable_progress_bar()

@@ -7,18 +7,19 @@ import torch
 from safetensors import SafetensorError
 
 from zobench.errors import ModelError
-from zobench.models.base import Loaded, ModelSpec, quiet
+from zobench.models.base import Loaded, ModelSpec, silence_libraries
 from zobench.system import network
 
+#: transformers' ``device_map``
 DeviceMap = str | dict[str, Any] | None
 
 
 class HubModel(ModelSpec):
-    """A causal language model by its hub id.
+    """A causal language model by its id on the Hugging Face hub.
 
     Args:
         id, revision: the hub's repository and commit.
-        dir: a local folder that is read instead.
+        dir: a local folder in the hub's format that is read instead.
         device_map: spreads a model over several GPUs, as transformers' ``from_pretrained`` takes it: ``auto``,
             ``balanced``, a map from modules to devices; None for one device.
         facts: the arguments of ``ModelSpec``.
@@ -62,7 +63,11 @@ class HubModel(ModelSpec):
 def load_folder(
     folder: Path, *, dtype: torch.dtype, device: torch.device, attention: str, device_map: DeviceMap = None
 ) -> Loaded:
-    """A model and tokenizer from a local folder in Hugging Face format.
+    """Load a model and its tokenizer from a local folder in Hugging Face format.
+
+    Args:
+        dtype, device, attention: as ``ModelSpec.load`` takes them.
+        device_map: as ``HubModel`` takes it.
 
     Raises:
         ModelError: if the folder is missing or incomplete.
@@ -85,7 +90,7 @@ def _load(
 ) -> Loaded:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    quiet()
+    silence_libraries()
     tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
     model = AutoModelForCausalLM.from_pretrained(
         source,
@@ -97,10 +102,10 @@ def _load(
     )
     if device_map is None:
         model.to(device)  # type: ignore[arg-type]
-    found = {param.device.type for param in model.parameters()}
-    if found != {device.type}:
+    types = {param.device.type for param in model.parameters()}
+    if types != {device.type}:
         raise ModelError(
-            f"model.device_map={device_map} puts weights on {', '.join(sorted(found))}, the run is on device={device}; "
+            f"model.device_map={device_map} puts weights on {', '.join(sorted(types))}, the run is on device={device}; "
             "zobench moves weights where they are, so all must be there, none offloaded"
         )
     return Loaded(model.eval(), tokenizer)

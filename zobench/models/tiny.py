@@ -1,18 +1,25 @@
-"""Random-weight models of two layers with a small tokenizer, built offline in a second. For code paths and tests."""
+"""Models of random weights with a small tokenizer, built offline in a second: for code paths and tests."""
 
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from zobench.models.base import Loaded, ModelSpec, quiet
+from zobench.models.base import Loaded, ModelSpec, silence_libraries
 
+#: a Hugging Face tokenizer file
 TOKENIZER = Path(__file__).parent / "tiny_tokenizer.json"
 _WEIGHT_SEED = 20260101
 
 
 class _Tiny(ModelSpec):
-    """``layers`` layers of width ``hidden``, 4 heads, weights from a fixed seed."""
+    """A model with weights from a fixed seed and 4 attention heads.
+
+    Args:
+        layers: number of transformer layers.
+        hidden: their width.
+        facts: the arguments of ``ModelSpec``.
+    """
 
     def __init__(self, *, layers: int, hidden: int, **facts: Any):
         super().__init__(**facts)
@@ -21,7 +28,7 @@ class _Tiny(ModelSpec):
     def load(self, *, dtype: torch.dtype, device: torch.device, attention: str) -> Loaded:
         from transformers import AutoModelForCausalLM
 
-        quiet()
+        silence_libraries()
         tokenizer = tiny_tokenizer()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(_WEIGHT_SEED)
@@ -29,11 +36,12 @@ class _Tiny(ModelSpec):
         return Loaded(model.to(device=device, dtype=dtype).eval(), tokenizer)
 
     def config(self, vocabulary: int) -> Any:
+        """The configuration of transformers for so many tokens."""
         raise NotImplementedError
 
 
 class TinyOPT(_Tiny):
-    """OPT architecture (arXiv:2205.01068)."""
+    """A random model of the OPT architecture (arXiv:2205.01068), with a tied head."""
 
     def config(self, vocabulary: int) -> Any:
         from transformers import OPTConfig
@@ -54,7 +62,7 @@ class TinyOPT(_Tiny):
 
 
 class TinyLlama(_Tiny):
-    """Llama architecture (arXiv:2302.13971) with grouped key-value heads and an untied head."""
+    """A random model of the Llama architecture (arXiv:2302.13971), with grouped key-value heads and an untied head."""
 
     def config(self, vocabulary: int) -> Any:
         from transformers import LlamaConfig
@@ -74,7 +82,16 @@ class TinyLlama(_Tiny):
 
 
 def tiny_tokenizer() -> Any:
-    """A byte-level BPE of 1,024 tokens, trained on the texts in ``data/mini``; <s> 0, <pad> 1, </s> 2, <unk> 3."""
+    """A byte-level BPE tokenizer of 1,024 tokens, trained on the texts in ``data/mini``.
+
+    Its special tokens are <s> 0, <pad> 1, </s> 2 and <unk> 3, OPT's ids.
+
+    Example:
+        >>> tokenizer = tiny_tokenizer()
+        >>> ids = tokenizer("It was great", add_special_tokens=False)["input_ids"]
+        >>> tokenizer.decode(ids), tokenizer.convert_tokens_to_ids("</s>")
+        ('It was great', 2)
+    """
     from transformers import PreTrainedTokenizerFast
 
     return PreTrainedTokenizerFast(

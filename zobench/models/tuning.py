@@ -1,4 +1,7 @@
-"""Which parameters train. A tuning marks them with ``requires_grad`` and may add modules; all else is frozen."""
+"""Tunings: which parameters train.
+
+A tuning marks them with ``requires_grad`` and may add modules; all else is frozen.
+"""
 
 import re
 from collections.abc import Iterator
@@ -13,7 +16,7 @@ from zobench.zo.keys import mix, tag
 
 
 def decoder_layers(model: Any) -> nn.ModuleList:
-    """The list of transformer layers.
+    """The list of a model's transformer layers, the lowest first.
 
     Raises:
         ConfigError: if the model does not keep them in ``get_decoder().layers``.
@@ -25,7 +28,8 @@ def decoder_layers(model: Any) -> nn.ModuleList:
     return layers
 
 
-def _last(model: Any, count: int) -> list[nn.Module]:
+def _last_layers(model: Any, count: int) -> list[nn.Module]:
+    """The model's last ``count`` layers; ConfigError if it has fewer."""
     layers = decoder_layers(model)
     if not 1 <= count <= len(layers):
         raise ConfigError(f"tuning.layers={count}: the model has {len(layers)} layers; give 1 to {len(layers)}")
@@ -33,12 +37,24 @@ def _last(model: Any, count: int) -> list[nn.Module]:
 
 
 class Tuning:
-    """Base: freezes the model, then lets ``choose`` mark what trains."""
+    """The base of all tunings: freezes the model, then lets ``choose`` mark what trains.
+
+    Attributes:
+        cache_gib: memory for cached activations of the frozen part, in GiB; 0 for no cache.
+    """
 
     cache_gib: float = 0.0
 
     def apply(self, model: Any, spec: ModelSpec, init_seed: int) -> list[tuple[str, nn.Parameter]]:
-        """Prepare the model and return its trainable (name, parameter) pairs in the model's order.
+        """Prepare the model for training.
+
+        Args:
+            model: of transformers; changed in place.
+            spec: the model's facts.
+            init_seed: draws the initial values of modules that are added.
+
+        Returns:
+            The trainable (name, parameter) pairs, in the model's order.
 
         Raises:
             ConfigError: if the choice does not fit the model.
@@ -51,24 +67,28 @@ class Tuning:
         return named
 
     def choose(self, model: Any, spec: ModelSpec, init_seed: int) -> None:
+        """Mark what trains in a model of which nothing does. Takes the arguments of ``apply``."""
         raise NotImplementedError
 
 
 class Full(Tuning):
-    """Every parameter."""
+    """Full tuning: every parameter trains."""
 
     def choose(self, model: Any, spec: ModelSpec, init_seed: int) -> None:
         model.requires_grad_(True)
 
 
 class LastLayers(Tuning):
-    """The last transformer layers.
+    """The last transformer layers train, or some parameters of them.
 
     Args:
         layers: how many.
         only: regular expression searched in parameter names within these layers; None for all.
         final_norm: whether the norm before the head trains too.
-        cache_gib: memory for the cached activations of the frozen part.
+        cache_gib: memory for the cached activations of the frozen part, in GiB.
+
+    Raises:
+        ValueError: if ``only`` is no regular expression.
     """
 
     def __init__(self, *, layers: int = 4, only: str | None = None, final_norm: bool = False, cache_gib: float = 4.0):
@@ -79,7 +99,7 @@ class LastLayers(Tuning):
         self.layers, self.final_norm, self.cache_gib = layers, final_norm, cache_gib
 
     def choose(self, model: Any, spec: ModelSpec, init_seed: int) -> None:
-        for layer in _last(model, self.layers):
+        for layer in _last_layers(model, self.layers):
             for name, param in layer.named_parameters():
                 param.requires_grad_(self.only.search(name) is not None)
         if self.final_norm:
@@ -89,14 +109,17 @@ class LastLayers(Tuning):
 
 
 class LoRA(Tuning):
-    """Low-rank adapters on linear modules (arXiv:2106.09685).
+    """Low-rank adapters on linear modules train, and nothing else (LoRA, arXiv:2106.09685).
 
     Args:
         r: rank.
         alpha: the adapter is scaled by ``alpha / r``.
         targets: last parts of module names; None for the model's query and value projections.
         layers: adapt the last so many layers; None for all.
-        cache_gib: memory for the cached activations of the frozen part.
+        cache_gib: memory for the cached activations of the frozen part, in GiB.
+
+    Raises:
+        ValueError: for a rank below 1, or targets that are no list.
     """
 
     def __init__(
@@ -117,17 +140,18 @@ class LoRA(Tuning):
     def choose(self, model: Any, spec: ModelSpec, init_seed: int) -> None:
         targets = self.targets or spec.lora_targets
         layers = decoder_layers(model)
-        first = len(layers) - len(_last(model, self.layers)) if self.layers is not None else 0
-        found = 0
+        first = len(layers) - len(_last_layers(model, self.layers)) if self.layers is not None else 0
+        adapted = 0
         for index, layer in list(enumerate(layers))[first:]:
             for parent, name, linear in _linears(layer, targets):
                 setattr(parent, name, LoRALinear(linear, self.r, self.alpha, mix(init_seed, index, tag(name))))
-                found += 1
-        if not found:
+                adapted += 1
+        if not adapted:
             raise ConfigError(f"tuning.targets={targets}: no linear module with such a name in the model's layers")
 
 
 def _linears(layer: nn.Module, targets: list[str]) -> Iterator[tuple[nn.Module, str, nn.Linear]]:
+    """The linear modules of a layer with these names: (parent, name, module)."""
     for parent in list(layer.modules()):
         for name, child in list(parent.named_children()):
             if name in targets and isinstance(child, nn.Linear):
@@ -135,7 +159,23 @@ def _linears(layer: nn.Module, targets: list[str]) -> Iterator[tuple[nn.Module, 
 
 
 class LoRALinear(nn.Module):
-    """``W x + (alpha / r) B A x``; A ~ U(−1/√in, 1/√in), the Kaiming init (a = √5) of the reference code, B = 0."""
+    """A linear module with its adapter: ``W x + (alpha / r) B A x`` (arXiv:2106.09685, equation 3).
+
+    ``A ~ U(−1/√in, 1/√in)``, the Kaiming initialisation (a = √5) of the paper's code, and ``B = 0``: at first the
+    module computes what ``linear`` does.
+
+    Args:
+        linear: the module that is adapted; its weight W stays.
+        r: rank.
+        alpha: the adapter is scaled by ``alpha / r``.
+        seed: draws A.
+
+    Example:
+        >>> adapted = LoRALinear(nn.Linear(8, 4), r=2, alpha=16.0, seed=0)
+        >>> x = torch.ones(3, 8)
+        >>> adapted(x).equal(adapted.linear(x)), adapted.lora_a.shape, adapted.lora_b.shape
+        (True, torch.Size([2, 8]), torch.Size([4, 2]))
+    """
 
     def __init__(self, linear: nn.Linear, r: int, alpha: float, seed: int):
         super().__init__()
@@ -149,10 +189,11 @@ class LoRALinear(nn.Module):
         self.scale = alpha / r
 
     def forward(self, x: Tensor) -> Tensor:
+        """The adapted map of inputs (… × in) to outputs (… × out)."""
         return self.linear(x) + (x @ self.lora_a.T) @ self.lora_b.T * self.scale
 
     def merged(self) -> nn.Linear:
-        """The adapted linear module itself, with the adapter added to its weight; rounds once to the weight's dtype."""
+        """The inner linear module, after the adapter was added to its weight in fp64 and rounded once to its dtype."""
         change = self.lora_b.detach().double() @ self.lora_a.detach().double() * self.scale
         weight = self.linear.weight
         with torch.no_grad():
@@ -161,7 +202,7 @@ class LoRALinear(nn.Module):
 
 
 def merge_lora(model: nn.Module) -> None:
-    """Put plain linear modules in the place of all adapted ones."""
+    """Put a plain linear module with the same function in the place of each adapted one."""
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, LoRALinear):

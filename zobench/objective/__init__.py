@@ -1,4 +1,4 @@
-"""From examples to losses: tokenisation, batched forwards, option scores."""
+"""Objectives: from examples to losses, by tokenisation, batched forwards and option scores."""
 
 from zobench.objective.clean import Objective
 from zobench.objective.encode import Encoded, Encoder, Row

@@ -2,8 +2,12 @@
 
 Rows are padded on the right, so no attention mask is needed and an example's numbers do not depend on its neighbours
 beyond rounding. Logits are computed at the option's positions alone. Where every option is one token after the same
-prompt, one sequence per example serves all options; the softmax normaliser then cancels in the training loss, and two
-rows of the head suffice.
+prompt, one sequence per example serves all options; the softmax normaliser then cancels in the training loss, and the
+options' rows of the head suffice.
+
+The losses are those of the MeZO suite (arXiv:2305.17333; princeton-nlp/MeZO @552cb1b), apart from the dtype:
+classification tasks take the cross-entropy over the options' mean log-probabilities, lm tasks that of the answer's
+tokens.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from zobench.objective.cuts import LastAttention, Tail, pad_right, pick
+from zobench.objective.cuts import LastAttention, Tail, pad_right, select_positions
 from zobench.objective.encode import MAX_NEW_TOKENS, Encoded, Row
 from zobench.objective.prefix import Prefix, frozen_layers
 from zobench.objective.shelf import Shelf
@@ -24,12 +28,20 @@ class Objective:
     """The loss of a batch and the scores of its options, for one model and task.
 
     Args:
+        model: a causal language model of transformers in evaluation mode, its trainable parameters marked.
+        tokenizer: the model's; generation decodes with it.
+        task: tells which loss is meant.
         shared_prompt: use one sequence per example where possible; False forces one per option (for tests).
         cache_gib: memory for activations of frozen lower layers; 0 turns the cache off.
         shelf: where those activations are kept for other runs; None for nowhere.
         length_buckets: the sequences of a forward are sorted by length and run in so many parts, each padded to its
             own longest. Less padding is computed; numbers change by rounding alone.
         trim_last_layer: run what follows the last attention at the option's positions alone; False for tests.
+
+    Attributes:
+        tokens: how many tokens losses and scores have run through the model, padding not counted.
+        device: of the inputs.
+        head_device: of the logits; another one where a model is spread over GPUs.
     """
 
     def __init__(
@@ -46,8 +58,8 @@ class Objective:
     ):
         self.model, self.tokenizer, self.task = model, tokenizer, task
         self.shared_prompt, self.length_buckets = shared_prompt, length_buckets
-        self.device = next(model.parameters()).device  # of the inputs
-        self.top = model.get_output_embeddings().weight.device  # of what the head gives
+        self.device = next(model.parameters()).device
+        self.head_device = model.get_output_embeddings().weight.device
         self.tokens = 0
         depth = frozen_layers(model) if cache_gib > 0 else 0
         budget = int(cache_gib * 2**30)
@@ -57,39 +69,47 @@ class Objective:
         self._last = LastAttention(decoder, self._backbone) if fits else None
 
     def loss_sum(self, batch: Sequence[Encoded]) -> tuple[Tensor, int]:
-        """Summed loss and ``weight``. Their ratio is the loss."""
+        """The summed loss of a batch, and the ``weight`` to divide it by: sums of micro-batches add up to a batch's.
+
+        Returns:
+            A scalar tensor in fp32, with a graph where gradients are enabled; and a count.
+        """
         if self.task.loss == "lm":
             logits = self._option_log_probs([e.rows[e.gold] for e in batch])
             return -torch.cat(logits).sum(), self.weight(batch)
-        gold = torch.tensor([e.gold for e in batch], device=self.top)
-        if (pairs := self._shared(batch)) is not None:
+        gold = torch.tensor([e.gold for e in batch], device=self.head_device)
+        if (pairs := self._shared_prompts(batch)) is not None:
             hidden = self._hidden([Tail(prompt, 1) for prompt, _ in pairs])
-            options = torch.tensor([ids for _, ids in pairs], device=self.top)
+            options = torch.tensor([ids for _, ids in pairs], device=self.head_device)
             rows = self._head()[options].float()
             scores = torch.einsum("eh,eoh->eo", hidden.float(), rows)
             return F.cross_entropy(scores, gold, reduction="sum"), self.weight(batch)
-        losses = [F.cross_entropy(s[None], gold[i : i + 1]) for i, s in enumerate(self._means(batch))]
+        losses = [F.cross_entropy(s[None], gold[i : i + 1]) for i, s in enumerate(self._option_means(batch))]
         return torch.stack(losses).sum(), self.weight(batch)
 
     def weight(self, batch: Sequence[Encoded]) -> int:
-        """Examples for classification, answer tokens for lm."""
+        """How many terms the loss of a batch averages: its examples for classification, its answer tokens for lm."""
         return sum(e.rows[e.gold].option_len for e in batch) if self.task.loss == "lm" else len(batch)
 
     def scores(self, batch: Sequence[Encoded]) -> list[list[float]]:
-        """Mean log-probability of each option's tokens, per example."""
-        if (pairs := self._shared(batch)) is not None:
+        """Mean log-probability of each option's tokens, in fp32: one list per example, in the order of its options."""
+        if (pairs := self._shared_prompts(batch)) is not None:
             logits = F.linear(self._hidden([Tail(prompt, 1) for prompt, _ in pairs]), self._head()).float()
             normalised = torch.log_softmax(logits, dim=-1)
             return [[float(normalised[i, t]) for t in ids] for i, (_, ids) in enumerate(pairs)]
-        return [s.tolist() for s in self._means(batch)]
+        return [s.tolist() for s in self._option_means(batch)]
 
     def answer_losses(self, batch: Sequence[Encoded]) -> list[tuple[float, int]]:
-        """Per example the summed loss of the answer's tokens, and their number (lm tasks)."""
-        found = self._option_log_probs([e.rows[e.gold] for e in batch])
-        return [(-float(x.sum()), len(x)) for x in found]
+        """The summed loss of each example's answer tokens, and how many these are; for lm tasks."""
+        log_probs = self._option_log_probs([e.rows[e.gold] for e in batch])
+        return [(-float(x.sum()), len(x)) for x in log_probs]
 
     def generate(self, batch: Sequence[Encoded]) -> list[str]:
-        """Greedy continuations of the prompts, up to a newline, the end token or 50 tokens."""
+        """Greedy continuations of the prompts, up to a newline, the end token or ``MAX_NEW_TOKENS``.
+
+        Returns:
+            One text per example, decoded without special tokens and stripped of white space.
+        """
         from transformers import GenerationConfig
 
         # Greedy means greedy: a checkpoint may bring habits, such as a repetition penalty.
@@ -107,45 +127,54 @@ class Objective:
             eos_token_id=ends,
             pad_token_id=ends[-1],
         )
-        new = [self._until(row[width:].tolist(), ends) for row in out]
+        new = [self._up_to_end(row[width:].tolist(), ends) for row in out]
         return [self.tokenizer.decode(tokens, skip_special_tokens=True).strip() for tokens in new]
 
     def prepare(self, examples: Sequence[Encoded], progress: Callable[[int], None] = lambda n: None) -> int:
-        """Fill the cache of frozen layers for these examples. Returns its size in bytes."""
+        """Fill the cache of frozen layers for these examples.
+
+        Args:
+            progress: told how many sequences are done, as they are.
+
+        Returns:
+            The size of the cache in bytes; 0 without one.
+        """
         if self.prefix is None:
             return 0
         self.prefix.fill(self.tails(examples), progress)
         return self.prefix.bytes
 
     def tails(self, examples: Sequence[Encoded]) -> list[Tail]:
-        """The distinct requests for hidden states that losses and scores of these examples consist of."""
-        found: dict[Tail, None] = {}
+        """The requests for hidden states that losses and scores of these examples consist of, each once."""
+        requests: dict[Tail, None] = {}
         for e in examples:
             pair = e.shared if self.shared_prompt and self.task.loss == "classification" else None
             for tail in [Tail(pair[0], 1)] if pair else map(_tail, e.rows):
-                found[tail] = None
-        return list(found)
+                requests[tail] = None
+        return list(requests)
 
     @staticmethod
-    def _until(tokens: list[int], ends: list[int]) -> list[int]:
+    def _up_to_end(tokens: list[int], ends: list[int]) -> list[int]:
         stops = [i for i, token in enumerate(tokens) if token in ends]
         return tokens[: stops[0]] if stops else tokens
 
-    def _shared(self, batch: Sequence[Encoded]) -> list[tuple[tuple[int, ...], tuple[int, ...]]] | None:
+    def _shared_prompts(self, batch: Sequence[Encoded]) -> list[tuple[tuple[int, ...], tuple[int, ...]]] | None:
+        """Each example's prompt and one id per option; None unless all examples have as many options of one token."""
         pairs = [e.shared for e in batch] if self.shared_prompt else [None]
-        found = [pair for pair in pairs if pair is not None]
-        return found if len(found) == len(batch) and len({len(ids) for _, ids in found}) == 1 else None
+        shared = [pair for pair in pairs if pair is not None]
+        return shared if len(shared) == len(batch) and len({len(ids) for _, ids in shared}) == 1 else None
 
-    def _means(self, batch: Sequence[Encoded]) -> list[Tensor]:
-        found = iter(self._option_log_probs([row for e in batch for row in e.rows]))
-        return [torch.stack([next(found).mean() for _ in e.rows]) for e in batch]
+    def _option_means(self, batch: Sequence[Encoded]) -> list[Tensor]:
+        """Mean log-probability of each option's tokens: one tensor per example."""
+        log_probs = iter(self._option_log_probs([row for e in batch for row in e.rows]))
+        return [torch.stack([next(log_probs).mean() for _ in e.rows]) for e in batch]
 
     def _option_log_probs(self, rows: Sequence[Row]) -> list[Tensor]:
-        """fp32 log-probabilities of each row's option tokens."""
+        """Log-probabilities of each row's option tokens, fp32: one tensor per row."""
         logits = F.linear(self._hidden([_tail(row) for row in rows]), self._head()).float()
-        targets = torch.tensor([t for row in rows for t in row.ids[-row.option_len :]], device=self.top)
-        found = torch.log_softmax(logits, dim=-1).gather(-1, targets[:, None])[:, 0]
-        return list(found.split([row.option_len for row in rows]))
+        targets = torch.tensor([t for row in rows for t in row.ids[-row.option_len :]], device=self.head_device)
+        log_probs = torch.log_softmax(logits, dim=-1).gather(-1, targets[:, None])[:, 0]
+        return list(log_probs.split([row.option_len for row in rows]))
 
     def _hidden(self, tails: Sequence[Tail]) -> Tensor:
         """Last hidden states at the requested positions (positions × width), one request after another."""
@@ -153,21 +182,22 @@ class Objective:
         order = sorted(range(len(tails)), key=lambda i: len(tails[i].ids))
         size = -(-len(tails) // self.length_buckets)
         if size == len(tails):
-            return self._run(tails).to(self.top)
+            return self._run_model(tails).to(self.head_device)
         parts: list[Tensor] = [torch.empty(0)] * len(tails)
         for start in range(0, len(tails), size):
             chosen = order[start : start + size]
-            found = self._run([tails[i] for i in chosen]).split([tails[i].last for i in chosen])
-            for i, part in zip(chosen, found, strict=True):
+            hidden = self._run_model([tails[i] for i in chosen]).split([tails[i].last for i in chosen])
+            for i, part in zip(chosen, hidden, strict=True):
                 parts[i] = part
-        return torch.cat(parts).to(self.top)
+        return torch.cat(parts).to(self.head_device)
 
-    def _run(self, tails: Sequence[Tail]) -> Tensor:
+    def _run_model(self, tails: Sequence[Tail]) -> Tensor:
+        """``_hidden`` in one forward pass, by the shortest way that fits the model."""
         if self.prefix:
             return self.prefix.hidden(tails)
         if self._last:
             return self._last.above(self._last.below(tails), tails)
-        return pick(self._backbone(pad_right([tail.ids for tail in tails], self.device)), tails)
+        return select_positions(self._backbone(pad_right([tail.ids for tail in tails], self.device)), tails)
 
     def _backbone(self, ids: Tensor) -> Tensor:
         return self.model.base_model(input_ids=ids, use_cache=False).last_hidden_state
@@ -177,5 +207,5 @@ class Objective:
 
 
 def _tail(row: Row) -> Tail:
-    """Where the option's tokens are predicted from; the last token predicts nothing."""
+    """The request from which a row's option tokens are predicted; its last token predicts nothing."""
     return Tail(row.ids[:-1], row.option_len)

@@ -1,4 +1,8 @@
-"""Tokenised examples: one row of token ids per option, and where its option begins."""
+"""Tokenised examples: one row of token ids per option, and where its option begins.
+
+Rules of the MeZO suite (arXiv:2305.17333; princeton-nlp/MeZO @552cb1b, ``encode_prompt``), but for the start token,
+which that code leaves to the tokenizer and its version, and which is explicit here.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,12 +11,18 @@ from typing import Any
 from zobench.errors import DataError
 from zobench.tasks.base import Example, Task
 
+#: longest answer that is generated, in tokens
 MAX_NEW_TOKENS = 50
 
 
 @dataclass(frozen=True)
 class Row:
-    """One sequence: start token, prompt, option. The last ``option_len`` ids are the option's."""
+    """One sequence of token ids: start token, prompt, option.
+
+    Attributes:
+        ids: all of them, at most the encoder's ``max_length``.
+        option_len: how many at the end are the option's, at least 1.
+    """
 
     ids: tuple[int, ...]
     option_len: int
@@ -20,7 +30,14 @@ class Row:
 
 @dataclass(frozen=True)
 class Encoded:
-    """One example, tokenised. ``prompt`` is set for generation tasks; ``truncated`` if ids were cut on the left."""
+    """One example, tokenised.
+
+    Attributes:
+        example: what was tokenised.
+        rows: one for each option, in the order of the options.
+        prompt: ids of start token and prompt alone, for tasks that generate; else empty.
+        truncated: whether a row lost tokens on the left.
+    """
 
     example: Example
     rows: tuple[Row, ...]
@@ -29,11 +46,12 @@ class Encoded:
 
     @property
     def gold(self) -> int:
+        """Index of the right option."""
         return self.example.gold
 
     @property
     def shared(self) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
-        """(prompt ids, one id per option) if every option is one token after the same prompt; else None."""
+        """The prompt that all options follow, and one id for each option; None unless each option is a single token."""
         prompts = {row.ids[:-1] for row in self.rows}
         if len(prompts) > 1 or any(row.option_len != 1 for row in self.rows):
             return None
@@ -42,21 +60,35 @@ class Encoded:
 
 
 class Encoder:
-    """Tokenises as the MeZO suite does (``encode_prompt``), with an explicit start token.
+    """Turns examples into token ids, as the MeZO suite does, with an explicit start token.
 
     Spaces, and only spaces, are stripped from the ends of the prompt and of prompt + option; the option's length is
     the difference of the two token counts; too long sequences lose tokens on the left, after the start token.
 
     Args:
+        tokenizer: a Hugging Face tokenizer; its own special tokens are left out.
         start: id of the start token; None for none.
-        max_length: longest sequence; generation keeps ``MAX_NEW_TOKENS`` of it free.
+        max_length: longest sequence in tokens; generation keeps ``MAX_NEW_TOKENS`` of it free.
+
+    Example:
+        >>> from zobench.models.tiny import tiny_tokenizer
+        >>> from zobench.tasks.sst2 import SST2
+        >>> task = SST2(hub="", subset="", revision="", rows={}, splits={})
+        >>> example = task.example(0, {"sentence": "a fine film", "label": 1})
+        >>> (encoded,) = Encoder(tiny_tokenizer(), start=0, max_length=64).encode(task, [example])
+        >>> [row.option_len for row in encoded.rows], encoded.gold, encoded.rows[1].ids[0]
+        ([1, 1], 1, 0)
     """
 
     def __init__(self, tokenizer: Any, *, start: int | None, max_length: int):
         self.tokenizer, self.start, self.max_length = tokenizer, start, max_length
 
     def encode(self, task: Task, examples: Sequence[Example]) -> list[Encoded]:
-        """Raises DataError if an option has no token, or none is left before it to predict it from."""
+        """Tokenise examples of a task.
+
+        Raises:
+            DataError: if an option has no token, or none is left before it to predict it from.
+        """
         limit = self.max_length - (MAX_NEW_TOKENS if task.generates else 0)
         if limit < 2:
             raise DataError(f"max_length={self.max_length} leaves no room for a prompt; raise model.max_length")

@@ -1,6 +1,8 @@
 """Activations below the first trainable parameter: computed once per sequence, then reused.
 
-With frozen embeddings and frozen lower layers, what enters the first trainable layer depends on the sequence alone.
+With frozen embeddings and frozen lower layers, what enters the first trainable layer depends on the sequence alone. The
+vocabulary is that of ``cuts.py``: the model is cut in two, and a tail is a request for the last hidden states of a
+sequence.
 """
 
 import time
@@ -15,7 +17,11 @@ from zobench.objective.shelf import Shelf
 
 
 def frozen_layers(model: Any) -> int:
-    """How many leading layers can be cached: all below the first that trains, never the last one."""
+    """How many leading layers can be cached: all below the first that trains, never the last one.
+
+    Returns:
+        0 where something trains ahead of the layers, or where the model has no list ``get_decoder().layers``.
+    """
     decoder = model.get_decoder() if hasattr(model, "get_decoder") else None
     layers = getattr(decoder, "layers", None)
     if decoder is None or not isinstance(layers, nn.ModuleList):
@@ -31,13 +37,18 @@ def frozen_layers(model: Any) -> int:
 
 
 class Prefix:
-    """Runs the model from its first trainable part on.
+    """Runs the model from its first trainable part on, with the outputs of the frozen part in a cache.
 
     Args:
-        depth: number of layers below the first that trains, at least 1.
+        model: a causal language model with its trainable parameters marked.
+        backbone: token ids (rows × length) → last hidden states (rows × length × width).
+        depth: number of layers below the first that trains, at least 1 (``frozen_layers``).
         budget_bytes: cached activations stop growing there; what does not fit is computed anew each time.
         batch_rows: sequences per forward when the cache is filled.
         shelf: where filled caches are kept for other runs; None for nowhere.
+
+    Attributes:
+        bytes: size of the cache.
     """
 
     def __init__(
@@ -51,33 +62,41 @@ class Prefix:
         shelf: Shelf | None = None,
     ):
         decoder = model.get_decoder()
-        behind = depth == len(decoder.layers) - 1 and AttentionCut.fits(decoder, backbone)
-        self._cut: Cut = AttentionCut(decoder, backbone) if behind else LayerCut(decoder, backbone, depth)
+        attention_too = depth == len(decoder.layers) - 1 and AttentionCut.fits(decoder, backbone)
+        self._cut: Cut = AttentionCut(decoder, backbone) if attention_too else LayerCut(decoder, backbone, depth)
         self._model, self._shelf, self._device = model, shelf, next(model.parameters()).device
         self._budget, self._batch_rows = budget_bytes, batch_rows
         self._cache: dict[Hashable, Tensor] = {}
         self.bytes = 0
 
     def fill(self, tails: Sequence[Tail], progress: Callable[[int], None] = lambda n: None) -> None:
-        """Compute what is missing, longest first so that memory peaks at once; or take it from the shelf."""
+        """Fill the cache for these requests, from the shelf or by forward passes through the frozen part.
+
+        Args:
+            progress: told how many sequences are done, as they are.
+        """
         missing = {self._cut.key(tail): tail for tail in tails if self._cut.key(tail) not in self._cache}
+        # The longest first: where memory does not suffice, it fails at once.
         ordered = sorted(missing.values(), key=lambda tail: (-len(tail.ids), tail))
         name = self._shelf.name(self._model, type(self._cut).__name__, self._batch_rows, ordered) if self._shelf else ""
-        found = self._shelf.load(name) if self._shelf else None
-        if found is not None:
-            self._keep(ordered, found)
+        entries = self._shelf.load(name) if self._shelf else None
+        if entries is not None:
+            self._cache_entries(ordered, entries)
             progress(len(ordered))
             return
-        begun, kept = time.monotonic(), True
+        begun, complete = time.monotonic(), True
         for start in range(0, len(ordered), self._batch_rows):
             chunk = ordered[start : start + self._batch_rows]
-            kept &= self._keep(chunk, self._below(chunk))
+            complete &= self._cache_entries(chunk, self._below(chunk))
             progress(len(chunk))
-        if self._shelf and kept and time.monotonic() - begun > self._shelf.worth_seconds:
+        if self._shelf and complete and time.monotonic() - begun > self._shelf.worth_seconds:
             self._shelf.store(name, [self._cache[self._cut.key(tail)] for tail in ordered])
 
     def hidden(self, tails: Sequence[Tail]) -> Tensor:
-        """Last hidden states at the requested positions (positions × width), one request after another."""
+        """Last hidden states at the requested positions (positions × width), one request after another.
+
+        What is not in the cache is computed, and forgotten.
+        """
         fresh = {self._cut.key(tail): tail for tail in tails if self._cut.key(tail) not in self._cache}
         computed = dict(zip(fresh, self._below(list(fresh.values())), strict=True)) if fresh else {}
         keys = [self._cut.key(tail) for tail in tails]
@@ -88,8 +107,8 @@ class Prefix:
         with torch.inference_mode(False), torch.no_grad():
             return self._cut.below(tails)
 
-    def _keep(self, tails: Sequence[Tail], entries: Sequence[Tensor]) -> bool:
-        """Cache what fits; whether all did."""
+    def _cache_entries(self, tails: Sequence[Tail], entries: Sequence[Tensor]) -> bool:
+        """Cache what the budget allows; whether all of it fit."""
         before = len(self._cache)
         for tail, entry in zip(tails, entries, strict=True):
             size = entry.numel() * entry.element_size()

@@ -1,4 +1,4 @@
-"""Activations of frozen layers on disk, so that the cells of a sweep compute them once.
+"""The shelf: activations of frozen layers on disk, so that the cells of a sweep compute them once.
 
 A file is named by a hash of all that its numbers depend on, and holds the very bits that computing again would give.
 """
@@ -21,6 +21,7 @@ class Shelf:
     """A folder of activations; the longest unused are dropped when it grows past its limit.
 
     Args:
+        folder: made when something is first kept.
         limit_bytes: largest size of the folder.
         worth_seconds: what took no longer to compute is not kept.
     """
@@ -29,7 +30,14 @@ class Shelf:
         self.folder, self.limit_bytes, self.worth_seconds = folder, limit_bytes, worth_seconds
 
     def name(self, model: Any, cut: str, batch_rows: int, tails: Sequence[Tail]) -> str:
-        """Hash of the frozen weights, the requests in their order, and what decides how sums are rounded."""
+        """The name of a file: a hash of frozen weights, requests in order, and what decides how sums are rounded.
+
+        Args:
+            model: with its trainable parameters marked by ``requires_grad``.
+            cut: names the kind of cut.
+            batch_rows: sequences per forward pass when the activations are computed.
+            tails: the requests, one for each tensor of the file.
+        """
         import transformers
 
         param = next(model.parameters())
@@ -47,20 +55,24 @@ class Shelf:
         return digest.hexdigest()[:32]
 
     def load(self, name: str) -> list[Tensor] | None:
-        """One tensor per request, or None if there is no such file or it is damaged."""
+        """The tensors of a file, one for each request; None if there is no such file or it is damaged."""
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
         path = self.folder / f"{name}.safetensors"
         try:
-            found = load_file(path)
+            tensors = load_file(path)
             os.utime(path)
         except (OSError, SafetensorError):
             return None
-        return list(found["entries"].split(found["lengths"].tolist()))
+        return list(tensors["entries"].split(tensors["lengths"].tolist()))
 
     def store(self, name: str, entries: Sequence[Tensor]) -> None:
-        """Keep one tensor per request. A full disk only means that the next run computes again."""
+        """Keep tensors, one for each request. A full disk only means that the next run computes again.
+
+        Args:
+            entries: 2-D, positions × features, alike in dtype and features.
+        """
         from safetensors import SafetensorError
         from safetensors.torch import save_file
 
@@ -76,6 +88,7 @@ class Shelf:
             self._prune()
 
     def _prune(self) -> None:
+        """Delete the longest unused files until the folder is within its limit."""
         files = sorted(self.folder.glob("*.safetensors"), key=lambda path: path.stat().st_mtime, reverse=True)
         used = 0
         for path in files:

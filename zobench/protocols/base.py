@@ -1,4 +1,4 @@
-"""What a protocol is: everything that two runs must share to be comparable."""
+"""The base of all protocols: what two runs must share to be comparable."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -9,11 +9,11 @@ from zobench.zo import Method
 
 
 class Protocol:
-    """Constants and procedures that runs of one table share.
+    """The constants and procedures that runs of one table share.
 
     Attributes:
         attention: the attention implementation that models are loaded with.
-        start_token: which of a model's start tokens is put in front, ``native`` or ``mezo``.
+        start_token: which of a model's start tokens is put in front of a sequence, ``native`` or ``mezo``.
         splits: name of a task's split sizes, unless a run chooses others.
         strict_splits: refuse a train file that is too small; else train gets what dev leaves.
         micro_batches: whether a batch may be cut into several forward calls.
@@ -34,16 +34,39 @@ class Protocol:
         raise NotImplementedError
 
     def objective(self, model: Any, tokenizer: Any, task: Task, cache_gib: float, length_buckets: int = 1) -> Objective:
-        """How losses and scores are computed."""
+        """What computes losses and scores.
+
+        Args:
+            model, tokenizer: as loaded, with the trainable parameters marked.
+            cache_gib: memory for activations of frozen layers, in GiB; 0 for none.
+            length_buckets: parts, by length, that the sequences of a forward pass are run in.
+        """
         raise NotImplementedError
 
     def batch(self, step: int, n: int, batch_size: int, order_seed: int) -> list[int]:
-        """Positions, of ``n``, of a step's training examples: a function of the step alone."""
+        """The training examples of a step, a function of the step alone: a resumed run needs no state for it.
+
+        Args:
+            step: from 0.
+            n: number of training examples.
+            order_seed: draws the order of each epoch.
+
+        Returns:
+            Positions from 0 to n − 1. An epoch's last batch is short if ``batch_size`` does not divide n.
+        """
         raise NotImplementedError
 
     def attach(self, method: Method, noise_seed: int) -> None:
-        """Bind a method to the protocol's noise; raises ConfigError for one that the protocol cannot run."""
+        """Bind a method to the protocol's noise, where it has one of its own.
+
+        Raises:
+            ConfigError: if the protocol cannot run the method.
+        """
 
     def better(self, new: Mapping[str, float], best: Mapping[str, float]) -> bool:
-        """Whether a dev evaluation beats the best so far; both hold ``metric`` and ``loss``."""
+        """Whether a dev evaluation beats the best so far.
+
+        Args:
+            new, best: hold ``metric``, a share from 0 to 1, and ``loss``, a mean in nats.
+        """
         raise NotImplementedError

@@ -13,7 +13,11 @@ from zobench.tasks.base import Task
 
 
 class Clean(Protocol):
-    """Native start token, fp32 loss on the option's rows, highest dev metric, budget in forward passes."""
+    """The protocol for comparisons.
+
+    Each model's native start token; the loss in fp32, on the option's rows alone; no smaller splits than the task
+    names; a fresh order of the training examples each epoch; the weights with the highest dev metric are tested.
+    """
 
     attention = "sdpa"
     start_token = "native"
@@ -24,7 +28,7 @@ class Clean(Protocol):
     selection = "highest dev metric, then lowest dev loss"
 
     def test_seed(self, data_seed: int) -> int:
-        """The test rows are the same for every data seed."""
+        """Always 0: the test rows are the same for every data seed."""
         return 0
 
     def objective(self, model: Any, tokenizer: Any, task: Task, cache_gib: float, length_buckets: int = 1) -> Objective:
@@ -34,10 +38,6 @@ class Clean(Protocol):
         return Objective(model, tokenizer, task, cache_gib=cache_gib, shelf=shelf, length_buckets=length_buckets)
 
     def batch(self, step: int, n: int, batch_size: int, order_seed: int) -> list[int]:
-        """Positions of a step's training examples: a fresh order each epoch, the short last batch kept.
-
-        A resumed run needs no state for it.
-        """
         per_epoch = -(-n // batch_size)
         epoch, position = divmod(step, per_epoch)
         order = np.random.Generator(np.random.PCG64([order_seed, epoch])).permutation(n)

@@ -48,7 +48,7 @@ def _run(cfg: DictConfig, team: Team) -> dict[str, Any]:
     try:
         cell = Cell(cfg, record, console, team)
         with StopRequest(patient=team.size > 1) as stop:
-            team.asked = lambda: stop.requested
+            team.stop_request = lambda: stop.requested
             row = _to_its_end(cell, stop)
             if stop.requested:  # while the record was being closed
                 raise KeyboardInterrupt(stop.requested)

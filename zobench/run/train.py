@@ -174,7 +174,7 @@ class Trainer:
     def compare_weights(self) -> None:
         """Raises TeamError if the processes are not at one step, with the same weights to the bit."""
         step, slots = self.method.t, self.method.slots
-        self.team.same(f"the weights after step {step}", lambda: f"{step} {parallel.fingerprint(slots)}")
+        self.team.check_same(f"the weights after step {step}", lambda: f"{step} {parallel.fingerprint(slots)}")
 
     @property
     def bytes_per_step(self) -> float | None:
@@ -218,7 +218,7 @@ class Trainer:
         return sum(others, first) / self.objective.weight(batch)
 
     def _closure(self, batch: Sequence[Encoded]) -> Callable[[], Tensor]:
-        before, mine = self.objective.tokens, self.shards.mine(batch)
+        before, mine = self.objective.tokens, self.shards.share(batch)
         seen = False
 
         def loss() -> Tensor:

@@ -42,7 +42,7 @@ class Processes(Team):
 
     def scalars(self, work: Callable[[Item], float], items: Sequence[Item]) -> Iterator[float]:
         width = -(-len(items) // self.size)
-        rows = self._scalars(lambda: [work(item) for item in self.mine(items)], width)
+        rows = self._scalars(lambda: [work(item) for item in self.share(items)], width)
         return (rows[i % self.size][i // self.size] for i in range(len(items)))
 
     def sums(self, work: Callable[[], Sequence[float]], width: int) -> list[float]:
@@ -51,8 +51,8 @@ class Processes(Team):
     def results(self, work: Work[Item, Value], items: Sequence[Item]) -> list[Value]:
         def share() -> list[Value]:
             found = []
-            for item in self.mine(items):
-                if asked := self.asked():
+            for item in self.share(items):
+                if asked := self.stop_request():
                     raise KeyboardInterrupt(asked)
                 found.append(work(item))
             return found
@@ -69,12 +69,12 @@ class Processes(Team):
         return self._texts(lambda: work() if self.leads else None)[0]
 
     def stop(self) -> str | None:
-        asked = self.asked()
+        asked = self.stop_request()
         number = signal.Signals[asked].value if asked else 0
         most = int(max(row[0] for row in self._scalars(lambda: [number], 1)))
         return signal.Signals(most).name if most else None
 
-    def same(self, what: str, work: Callable[[], str]) -> None:
+    def check_same(self, what: str, work: Callable[[], str]) -> None:
         found = self._texts(work)
         others = [str(rank) for rank, text in enumerate(found) if text != found[0]]
         if others:

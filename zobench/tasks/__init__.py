@@ -1,0 +1,1 @@
+"""Tasks: data sets with their prompts, options and metrics, one file each."""

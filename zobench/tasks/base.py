@@ -1,4 +1,4 @@
-"""The base of all tasks: how a row becomes a prompt, its options and its gold answer.
+"""The base of all tasks: how a row of a data set becomes a prompt, its options and its gold answer.
 
 A task is one dataset. Prompts and verbalisers are those of the MeZO suite (arXiv:2305.17333, Table 13).
 """
@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+#: one row of a data set, by column
 Row = Mapping[str, Any]
+#: number of rows of train, dev and test
 Sizes = Mapping[str, int]
 
 
@@ -15,8 +17,13 @@ Sizes = Mapping[str, int]
 class Example:
     """One row, ready to be tokenised.
 
-    ``options`` are the texts appended to the prompt; ``gold`` is the index of the right one. A generation task has
-    one option, the answer to learn, and ``answers``, the texts that count as right.
+    Attributes:
+        index: the row's place in its file, from 0.
+        prompt: the text that all options follow.
+        options: the texts appended to the prompt, of which the model chooses; for a generation task one, the answer to
+            learn.
+        gold: index of the right option.
+        answers: the texts that count as right, for a generation task; else empty.
     """
 
     index: int
@@ -27,20 +34,38 @@ class Example:
 
 
 class Task:
-    """A dataset with its prompt, candidates and metric.
+    """A data set with its prompt, options and metric.
 
     A classification task sets ``columns`` and ``verbaliser`` and defines ``prompt``; others override ``example``.
 
     Args:
         hub, subset, revision: the hub's dataset id, configuration and pinned commit.
-        rows: rows of the hub's train and validation files, asserted on loading.
+        rows: number of rows of the hub's train and validation files, asserted on loading.
         splits: named split sizes, each with train, dev and test.
+
+    Attributes:
+        columns: the columns that a row must have. verbaliser: the text of each label, appended to the prompt. metric:
+        how answers are scored, ``accuracy`` of the chosen option or ``f1`` of a generated text; both from 0 to 1. loss:
+        ``classification``, cross-entropy over the options, or ``lm``, cross-entropy on the answer's tokens.
+
+    Example:
+        >>> class Parity(Task):
+        ...     columns = ("number", "label")
+        ...     verbaliser = (" even", " odd")
+        ...
+        ...     def prompt(self, row):
+        ...         return f"{row['number']} is"
+        >>> task = Parity(hub="", subset="", revision="", rows={}, splits={})
+        >>> row = {"number": "seven", "label": 1}
+        >>> task.example(0, row)
+        Example(index=0, prompt='seven is', options=(' even', ' odd'), gold=1, answers=())
+        >>> task.problem({"number": "seven", "label": 2})
+        'label is 2, expected an integer from 0 to 1'
     """
 
     columns: ClassVar[tuple[str, ...]]
     verbaliser: ClassVar[tuple[str, ...]] = ()
     metric: ClassVar[Literal["accuracy", "f1"]] = "accuracy"
-    #: classification: cross-entropy over the candidates; lm: cross-entropy on the answer's tokens
     loss: ClassVar[Literal["classification", "lm"]] = "classification"
 
     def __init__(self, *, hub: str, subset: str, revision: str, rows: Mapping[str, int], splits: Mapping[str, Sizes]):
@@ -50,13 +75,19 @@ class Task:
 
     @property
     def generates(self) -> bool:
+        """Whether the model answers in free text and does not choose among options."""
         return self.metric == "f1"
 
     def prompt(self, row: Row) -> str:
+        """The text that a row's options are appended to."""
         raise NotImplementedError
 
     def example(self, index: int, row: Row) -> Example:
-        """The example of one row of a split."""
+        """The example that a row becomes.
+
+        Args:
+            index: the row's place in its file, from 0.
+        """
         return Example(index, self.prompt(row), self.verbaliser, int(row["label"]))
 
     def problem(self, row: Row) -> str | None:

@@ -4,7 +4,7 @@ from zobench.tasks.base import Row, Task
 
 
 class CB(Task):
-    """0 entailment, 1 contradiction, 2 neutral."""
+    """CommitmentBank; label 0 is entailment, 1 contradiction, 2 neutral."""
 
     columns = ("premise", "hypothesis", "label")
     verbaliser = ("Yes", "No", "Maybe")

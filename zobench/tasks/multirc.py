@@ -4,7 +4,10 @@ from zobench.tasks.base import Row, Task
 
 
 class MultiRC(Task):
-    """0 wrong, 1 right; each (paragraph, question, answer) is one example, as in the MeZO suite."""
+    """Multi-sentence reading comprehension; label 0 is a wrong answer, 1 a right one.
+
+    Each (paragraph, question, answer) is one example, as in the MeZO suite.
+    """
 
     columns = ("paragraph", "question", "answer", "label")
     verbaliser = ("No", "Yes")

@@ -4,7 +4,7 @@ from zobench.tasks.base import Row, Task
 
 
 class RTE(Task):
-    """0 entailment, 1 not entailment."""
+    """Recognising textual entailment; label 0 is entailment, 1 is not."""
 
     columns = ("premise", "hypothesis", "label")
     verbaliser = ("Yes", "No")

@@ -4,7 +4,10 @@ from zobench.tasks.base import Example, Row, Task
 
 
 class SQuAD(Task):
-    """Trains on the first gold answer with its newline; scored by F1 against all gold answers."""
+    """Question answering in free text; trains on the first gold answer with its newline.
+
+    Scored by F1 against all gold answers.
+    """
 
     columns = ("title", "context", "question", "answers")
     metric = "f1"

@@ -4,7 +4,7 @@ from zobench.tasks.base import Row, Task
 
 
 class SST2(Task):
-    """0 negative, 1 positive."""
+    """Sentiment of sentences from film reviews; label 0 is negative, 1 positive."""
 
     columns = ("sentence", "label")
     verbaliser = (" terrible", " great")

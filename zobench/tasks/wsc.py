@@ -4,7 +4,10 @@ from zobench.tasks.base import Row, Task
 
 
 class WSC(Task):
-    """0 it does not, 1 it does. 66 of the 104 validation rows are 0, so 63.5 % is the majority class."""
+    """The Winograd schema challenge; label 0: the pronoun does not refer to the noun, 1: it does.
+
+    66 of the 104 validation rows are 0, so that 63.5 % is the share of the majority class.
+    """
 
     columns = ("text", "span1_text", "span2_text", "label")
     verbaliser = ("No", "Yes")

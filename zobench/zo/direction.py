@@ -1,7 +1,7 @@
-"""Directions: weighted sums of keys, ``Σ w_k u(k)``.
+"""Directions: weighted sums of random draws, ``Σ w_k u(k)``, written down as the keys k and their weights w.
 
-A probe, a gradient estimate, the offset of a walk and one line of a trajectory are all this one type. It lives on
-the host and holds a few numbers; only a ``Perturbation`` knows what tensor a key stands for.
+A probe, a gradient estimate, the offset at which a loss is measured and one line of a trajectory are all this one type.
+It lives on the host and holds a few numbers; only a ``Perturbation`` knows which tensor ``u(k)`` a key stands for.
 """
 
 from collections.abc import Iterator, Mapping
@@ -10,7 +10,21 @@ from collections.abc import Iterator, Mapping
 class Direction(Mapping[int, float]):
     """An immutable map from key to weight, with the arithmetic of a vector space.
 
-    Keys whose weight cancels to exactly 0.0 are dropped, so that a walk which returns to its start adds nothing.
+    Keys whose weights cancel to exactly 0.0 are dropped, so that a walk which returns to its start adds nothing.
+
+    Args:
+        terms: the weight of each key; no terms, the zero vector, if None.
+
+    Example:
+        >>> u, v = Direction.ray(7), Direction.ray(11)
+        >>> probe = 1e-3 * u
+        >>> probe - 2 * probe  # the move from one side of a central difference to the other
+        Direction(-0.001·u(7))
+        >>> estimate = 0.5 * u + 0.25 * v
+        >>> estimate[11], len(estimate)
+        (0.25, 2)
+        >>> estimate - 0.5 * u - 0.25 * v == ZERO
+        True
     """
 
     __slots__ = ("_terms",)
@@ -20,7 +34,7 @@ class Direction(Mapping[int, float]):
 
     @classmethod
     def ray(cls, key: int) -> "Direction":
-        """The single draw ``u(key)``."""
+        """The single draw ``u(key)``, with weight 1."""
         return cls({key: 1.0})
 
     def __getitem__(self, key: int) -> float:
@@ -53,4 +67,5 @@ class Direction(Mapping[int, float]):
         return "Direction(" + " ".join(f"{w:+.6g}·u({k:x})" for k, w in self._terms.items()) + ")"
 
 
+#: no move at all: the weights as they are
 ZERO = Direction()

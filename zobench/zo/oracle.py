@@ -68,7 +68,7 @@ class Oracle:
             missed: as the oracle that measured the losses had it, where the closure only repeats them.
         """
         self._closure = closure
-        if self._placement is None or not self._placement.serve(self.perturbation, self.mode):
+        if self._placement is None or not self._placement.is_for(self.perturbation, self.mode):
             self._placement = Placement(self.slots, self.perturbation, self.mode, missed)
             self.missed = None if missed is None else list(missed)
         self.seen = []

@@ -1,6 +1,10 @@
-"""Perturbations: distributions of directions.
+"""Perturbations: the distributions that directions are drawn from.
 
-``draw`` and ``add_`` define one: ``u(key) = lift(draw(key))``, where the core is random and the lift is linear.
+On one slot, the draw of a key is ``u(key) = lift(core)``. The *core* is the random part, as small as the distribution
+allows (r × r numbers for a subspace of rank r; the whole tensor for ``N(0, I)``), and the *lift* is the linear map from
+a core to a tensor of the slot's shape (``U core Vᵀ``; the identity). ``draw`` gives the core and ``add_`` adds its lift
+to a tensor: the two define a distribution.
+
 ``local`` gives the weights of a direction on one slot, for distributions that skip slots or scale them one by one.
 ``accumulate_`` adds a whole direction, or some rows of it, and must equal its definition here: to the bit where it only
 draws and adds, to rounding where it sums the cores before it lifts them. All else is made of it.
@@ -13,41 +17,63 @@ from torch import Tensor
 
 from zobench.zo import noise
 from zobench.zo.direction import Direction
-from zobench.zo.slot import Rows, Slot, pick, wide
+from zobench.zo.slot import Rows, Slot, pick, sum_dtype
 
 
 class Perturbation:
-    """A distribution of directions; draws are pure functions of (key, slot, frozen state)."""
+    """A distribution of directions: the base of all.
+
+    Draws are pure functions of (key, slot, frozen state): the same whenever, wherever and in whatever order they are
+    made. A subclass defines ``draw`` and ``add_``; what it learns along a run changes in ``begin`` and ``after`` alone.
+
+    Example:
+        Rank-one directions ``a bᵀ`` with a frozen ``a`` of ones: the core is b, the lift its outer product with a.
+
+        >>> from zobench.zo import make_slots
+        >>> class Ones(Perturbation):
+        ...     def draw(self, slot, key):
+        ...         return noise.gaussian(key, slot.id, slot.param.shape[1:], slot.param.device)
+        ...
+        ...     def add_(self, slot, core, out, scale):
+        ...         out.add_(core.to(out.dtype).expand_as(out), alpha=scale)
+        >>> slot = make_slots([("w", torch.zeros(4, 3))])[0]
+        >>> tensor = Ones().estimate(slot, Direction({7: 0.5, 8: -1.0}))
+        >>> tensor.shape, int(torch.linalg.matrix_rank(tensor))
+        (torch.Size([4, 3]), 1)
+    """
 
     def begin(self, step: int, slots: Sequence[Slot]) -> None:
-        """Refresh or freeze state. Only here and in ``after`` may it change."""
+        """Refresh or freeze state, before a step. State may change here and in ``after`` alone."""
 
     def draw(self, slot: Slot, key: int) -> Tensor:
-        """The random core of ``u(key)`` for this slot, fp32."""
+        """The random core of ``u(key)`` on a slot, fp32 and of a shape of the distribution's choice."""
         raise NotImplementedError
 
     def add_(self, slot: Slot, core: Tensor, out: Tensor, scale: float) -> None:
-        """``out += scale * lift(core)``, linear in the core; ``out`` has the slot's shape."""
+        """``out += scale * lift(core)``, linear in the core; ``out`` has the slot's shape, in fp32 or fp64."""
         raise NotImplementedError
 
     def local(self, slot: Slot, direction: Direction) -> Direction:
-        """The direction as this slot sees it: the draws that reach it and their weights."""
+        """The direction as one slot sees it: the draws that reach the slot, and their weights there."""
         return direction
 
     def splits(self, slot: Slot) -> bool:
-        """Whether rows of a direction can be had without the others, at a cost in proportion."""
+        """Whether some rows of a direction can be made without the others, at a cost in proportion."""
         return False
 
     def after(self, step: int, slots: Sequence[Slot]) -> None:
-        """Learn from what was measured in this step."""
+        """Learn from what the step measured, after it."""
 
     def accumulate_(self, slot: Slot, direction: Direction, total: Tensor, rows: Rows = None) -> None:
-        """``total += Σ w_k u(k)`` on the given rows.
+        """``total += Σ w_k u(k)`` on the given rows of a slot.
 
         Args:
             direction: as ``local`` gives it.
             total: contiguous, fp32 (fp64 for fp64 weights), of the shape of these rows.
             rows: indices or a slice of axis 0, for slots that ``splits``; None for all.
+
+        Raises:
+            ValueError: if rows are asked for of a slot that does not split.
         """
         if rows is not None:
             raise ValueError(f"{slot.name}: directions of {type(self).__name__} are made whole, not row by row")
@@ -55,9 +81,13 @@ class Perturbation:
             self.add_(slot, self.draw(slot, key), total, weight)
 
     def estimate(self, slot: Slot, direction: Direction, rows: Rows = None) -> Tensor:
-        """The direction's tensor for one slot or some of its rows, in fp32 (fp64 for fp64 weights)."""
+        """The tensor ``Σ w_k u(k)`` of a direction on one slot or on some of its rows.
+
+        Returns:
+            A new tensor of the shape of these rows, in fp32 (fp64 for fp64 weights).
+        """
         shape = slot.param.shape if rows is None else pick(slot.param, rows).shape
-        total = torch.zeros(shape, dtype=wide(slot.param), device=slot.param.device)
+        total = torch.zeros(shape, dtype=sum_dtype(slot.param), device=slot.param.device)
         direction = self.local(slot, direction)
         for part, to in self._parts_of(slot, total, rows):
             self.accumulate_(slot, direction, to, part)
@@ -67,27 +97,29 @@ class Perturbation:
         """``out ← keep·θ + Σ w_k u(k)`` on the given rows, summed in fp32 and rounded once to the weights' dtype.
 
         Args:
-            out: of the shape of these rows; may be the slot's own tensor.
-            rows: as for ``accumulate_``.
+            out: of the shape of these rows and the weights' dtype; may be the slot's own tensor.
+            keep: the factor of the weights θ.
+            rows: indices or a slice of axis 0, for slots that ``splits``; None for all.
         """
         direction = self.local(slot, direction)
         in_place = out is slot.param
         if not direction and keep == 1.0 and in_place:
             return
         for part, to in self._parts_of(slot, out, rows):
-            start = to if in_place else pick(slot.param, part)
-            own = to.dtype == wide(slot.param) and to.is_contiguous()
-            total = to if own else start.to(wide(slot.param), copy=True, memory_format=torch.contiguous_format)
-            if own and not in_place:
-                to.copy_(start)
+            weights = to if in_place else pick(slot.param, part)
+            dtype = sum_dtype(slot.param)
+            direct = to.dtype == dtype and to.is_contiguous()  # summed where it is written
+            total = to if direct else weights.to(dtype, copy=True, memory_format=torch.contiguous_format)
+            if direct and not in_place:
+                to.copy_(weights)
             if keep != 1.0:
                 total.mul_(keep)
             self.accumulate_(slot, direction, total, part)
-            if not own:
+            if not direct:
                 to.copy_(total)
 
     def parts(self, slot: Slot) -> Iterator[Rows]:
-        """What a slot is worked on at a time: blocks of rows, or the whole where it cannot be split."""
+        """The parts in which a slot is worked on: slices of rows, or None, the whole, where the slot cannot split."""
         if not self.splits(slot) or slot.param.numel() <= noise.block(slot.param.device):
             yield None
             return
@@ -96,7 +128,7 @@ class Perturbation:
             yield slice(start, min(start + size, len(slot.param)))
 
     def _parts_of(self, slot: Slot, tensor: Tensor, rows: Rows) -> Iterator[tuple[Rows, Tensor]]:
-        """The rows part by part, and where each lies in a tensor of these rows."""
+        """Yield the given rows part by part, each with its view of ``tensor``, which holds these rows."""
         if rows is not None:
             yield rows, tensor
             return
@@ -113,10 +145,11 @@ class Perturbation:
             self.move_(slot, direction, keep)
 
     def state_dict(self) -> dict[str, Tensor | int | float]:
+        """What the distribution has learnt, flat: tensors and numbers by name; empty without state."""
         return {}
 
     def load_state_dict(self, state: dict[str, Tensor | int | float]) -> None:
-        pass
+        """Take over what ``state_dict`` gave."""
 
     def state_bytes(self) -> int:
         """Bytes held between steps, beyond the weights."""
@@ -124,8 +157,12 @@ class Perturbation:
 
 
 class Independent(Perturbation):
-    """Independent numbers over all trainable weights: matrices, embeddings and vectors alike. No state."""
+    """Independent numbers of one distribution over all trainable weights: matrices, embeddings and vectors alike.
 
+    The core is the draw itself, the lift the identity. No state.
+    """
+
+    #: what the noise engine draws
     distribution: noise.Distribution
 
     def draw(self, slot: Slot, key: int) -> Tensor:
@@ -142,7 +179,7 @@ class Independent(Perturbation):
         noise.add_rows_(total, slot.id, direction, rows, distribution=self.distribution)
 
     def alone(self, slot: Slot) -> bool:
-        """Whether a slot's directions are sums of these numbers and no more: one pass then draws and adds them."""
+        """Whether a slot's directions are sums of these draws and nothing else; one pass then draws and adds them."""
         return True
 
     def write_(self, slot: Slot, direction: Direction, out: Tensor, keep: float = 1.0, rows: Rows = None) -> None:
@@ -172,12 +209,33 @@ class Independent(Perturbation):
 
 
 class Gaussian(Independent):
-    """``u ~ N(0, I)``."""
+    """Standard normal directions, ``u ~ N(0, I)``: MeZO's (arXiv:2305.17333, Definition 1).
+
+    Example:
+        >>> from zobench.zo import make_slots
+        >>> slot = make_slots([("w", torch.zeros(3, 2))])[0]
+        >>> u = Direction.ray(7)
+        >>> Gaussian().estimate(slot, 2 * u).equal(2 * Gaussian().estimate(slot, u))
+        True
+        >>> Gaussian().move([slot], 1e-3 * u)  # the weights walk to θ + εu ...
+        >>> Gaussian().move([slot], -1e-3 * u)  # ... and back, without a stored tensor
+        >>> bool(slot.param.any())
+        False
+    """
 
     distribution = "normal"
 
 
 class Rademacher(Independent):
-    """``u`` of −1 and 1, each with probability ½: the second moments of ``N(0, I)`` at a fraction of the cost."""
+    """Random signs, −1 and 1 with probability ½ each: the second moments of ``N(0, I)`` at a fraction of the cost.
+
+    The directions of simultaneous perturbation (SPSA; Spall, IEEE Transactions on Automatic Control, 1992).
+
+    Example:
+        >>> from zobench.zo import make_slots
+        >>> slot = make_slots([("w", torch.zeros(1000))])[0]
+        >>> Rademacher().estimate(slot, Direction.ray(7)).unique().tolist()
+        [-1.0, 1.0]
+    """
 
     distribution = "sign"

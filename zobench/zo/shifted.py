@@ -1,9 +1,9 @@
-"""Functions that see the weights at ``θ + direction`` while ``θ`` stays where it is.
+"""Shifted weights: torch functions see the weights at ``θ + offset`` while ``θ`` stays where it is.
 
-Inside this mode, every torch function that is called with a trainable tensor gets its shifted values instead, made just
-before in scratch memory that the next call uses again: no copy of the weights, no way back, and the shifted values are
-still in the cache when they are read. A look-up of rows makes these rows alone; the product with a large matrix is
-made in blocks of its rows.
+Inside the context, every torch function that is called with a trainable tensor is handed its shifted values instead.
+They are made just before, in scratch memory that the next call uses again: no copy of the weights, no way back, and the
+values are still in the cache when they are read. A look-up of rows makes these rows alone; the product with a large
+matrix is made in blocks of its rows.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -20,36 +20,52 @@ from zobench.zo.slot import Slot
 
 #: elements of scratch memory beyond which a linear layer is computed in blocks of its outputs
 LARGE = 1 << 24
-#: what asks about a tensor and not for its values; everything else gets the shifted ones
-_QUESTIONS = frozenset(
+#: functions and attributes that tell about a tensor without reading its values; all others get the shifted ones
+_METADATA = frozenset(
     """
     size dim ndimension numel nelement element_size stride storage_offset get_device is_contiguous is_floating_point
     is_complex is_signed is_inference is_conj is_neg __len__ __hash__ requires_grad_
     """.split()  # noqa: SIM905
 )
+#: attributes that do give values
 _VALUES = frozenset(["T", "mT", "H", "mH", "data", "real", "imag"])
 
 
 class ShiftedWeights(TorchFunctionMode):
     """A context in which torch functions see ``slots`` at an offset.
 
+    It watches the thread that enters it, and what passes through torch's functions; ``torch.compile``, and views of the
+    weights that were made earlier, are out of its reach.
+
     Args:
         slots: the trainable tensors; all others are seen as they are.
         perturbation: what the offsets are drawn from.
+
+    Attributes:
+        offset: where the slots are seen.
+        seen: indices of the slots whose values were asked for since ``at``.
+
+    Example:
+        >>> from zobench.zo import Gaussian, make_slots
+        >>> weight = torch.zeros(2, 3)
+        >>> context = ShiftedWeights(make_slots([("w", weight)]), Gaussian())
+        >>> with context.at(Direction({7: 0.1})):
+        ...     output = F.linear(torch.ones(1, 3), weight)
+        >>> bool(output.any()), bool(weight.any()), context.seen
+        (True, False, {0})
     """
 
     def __init__(self, slots: Sequence[Slot], perturbation: Perturbation):
         super().__init__()
         self.perturbation = perturbation
         self.offset = ZERO
-        #: indices of the slots that were asked for
         self.seen: set[int] = set()
         self.slots = slots
         self._slots: dict[int, Slot] = {}
         self._scratch: dict[tuple[torch.device, torch.dtype, int], Tensor] = {}
 
     def at(self, offset: Direction) -> "ShiftedWeights":
-        """The context for an offset."""
+        """Set the offset and forget what was seen; enter what is returned, which is the context itself."""
         self.offset, self.seen = offset, set()
         self._slots = {id(slot.param): slot for slot in self.slots}  # a copy of a method has other tensors
         return self
@@ -63,26 +79,27 @@ class ShiftedWeights(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         known = self._slots
-        found = [known[id(x)] for x in args if id(x) in known]
+        slots = [known[id(x)] for x in args if id(x) in known]
         if kwargs or any(type(x) is list or type(x) is tuple for x in args):
-            found = [known[id(x)] for x in _tensors((args, kwargs)) if id(x) in known]
-        if not found or _asks(func):
+            slots = [known[id(x)] for x in _tensors((args, kwargs)) if id(x) in known]
+        if not slots or _reads_metadata(func):
             return func(*args, **kwargs)
-        self.seen.update(slot.index for slot in found)
-        if len(found) == 1 and (special := self._special(func, found[0], args, kwargs)) is not None:
-            return special()
-        return self._call(func, found, args, kwargs)
+        self.seen.update(slot.index for slot in slots)
+        if len(slots) == 1 and (shortcut := self._shortcut(func, slots[0], args, kwargs)) is not None:
+            return shortcut()
+        return self._call(func, slots, args, kwargs)
 
-    def _call(self, func: Callable, found: Sequence[Slot], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
-        shifted = [self._shifted(slot, place) for place, slot in enumerate(found)]
-        replace = {id(slot.param): tensor for slot, tensor in zip(found, shifted, strict=True)}
-        out = func(*_mapped(args, replace), **_mapped(kwargs, replace))
-        if any(_lives_in(out, x) for x in shifted):
+    def _call(self, func: Callable, slots: Sequence[Slot], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        """The function's result with each slot's tensor among its arguments replaced by its shifted values."""
+        shifted = [self._shifted(slot, place) for place, slot in enumerate(slots)]
+        replace = {id(slot.param): tensor for slot, tensor in zip(slots, shifted, strict=True)}
+        out = func(*_replaced(args, replace), **_replaced(kwargs, replace))
+        if any(_shares_memory(out, x) for x in shifted):
             self._scratch = {}  # what was returned still needs it
         return out
 
     def _shifted(self, slot: Slot, place: int) -> Tensor:
-        """A slot's shifted values, in the scratch memory of a place in the call; itself where the offset leaves it."""
+        """A slot's shifted values, in the scratch memory of its place in the call; its own tensor if unmoved."""
         param = slot.param
         if not self.perturbation.local(slot, self.offset):
             return param
@@ -91,36 +108,44 @@ class ShiftedWeights(TorchFunctionMode):
         return out
 
     def _memory(self, kind: tuple[torch.device, torch.dtype, int], size: int) -> Tensor:
-        held = self._scratch.get(kind)
-        if held is None or held.numel() < size:
+        """Flat scratch memory of at least ``size`` numbers, for a device, a dtype and a place in a call."""
+        memory = self._scratch.get(kind)
+        if memory is None or memory.numel() < size:
             self._scratch.pop(kind, None)
-            self._scratch[kind] = held = torch.empty(size, device=kind[0], dtype=kind[1])
-        return held
+            self._scratch[kind] = memory = torch.empty(size, device=kind[0], dtype=kind[1])
+        return memory
 
-    def _special(
+    def _shortcut(
         self, func: Callable, slot: Slot, args: Sequence[Any], kwargs: dict[str, Any]
     ) -> Callable[[], Any] | None:
-        """A cheaper way to the same result, where only rows of the slot are looked up or the slot is large."""
+        """A cheaper way to the same result, where rows of the slot are looked up or the slot is large; else None."""
         param = slot.param
         if param.ndim != 2 or not self.perturbation.splits(slot):
             return None
-        if func is F.embedding and len(args) > 1 and args[1] is param and _plain(args, kwargs):
+        if func is F.embedding and len(args) > 1 and args[1] is param and _leaves_table(args, kwargs):
             return lambda: F.embedding(*self._rows(slot, args[0], 0))
         if func is Tensor.__getitem__ and args[0] is param and isinstance(args[1], Tensor):
             if args[1].dtype == torch.int64:
-                return lambda: self._looked_up(slot, args[1])
+                return lambda: self._index(slot, args[1])
             return None
         if func is F.linear and len(args) > 1 and args[1] is param and param.numel() > LARGE:
             bias = args[2] if len(args) > 2 else kwargs.get("bias")
             return lambda: self._linear(slot, args[0], bias)
         return None
 
-    def _looked_up(self, slot: Slot, ids: Tensor) -> Tensor:
+    def _index(self, slot: Slot, ids: Tensor) -> Tensor:
         places, rows = self._rows(slot, ids, -len(slot.param))
         return rows[places]
 
     def _rows(self, slot: Slot, ids: Tensor, lowest: int) -> tuple[Tensor, Tensor]:
-        """Places in the shifted rows that are asked for, and these rows; raises IndexError for what is no row."""
+        """Each distinct row that is asked for, shifted, and where each of ``ids`` is among them, ahead of them.
+
+        Args:
+            lowest: the smallest id that names a row; negative ones count from the end.
+
+        Raises:
+            IndexError: if an id names no row.
+        """
         asked, places = ids.unique(return_inverse=True)
         if len(asked) and not lowest <= int(asked[0]) <= int(asked[-1]) < len(slot.param):
             raise IndexError(f"{slot.name}: index {int(asked[0])} or {int(asked[-1])} is no row of {len(slot.param)}")
@@ -130,6 +155,7 @@ class ShiftedWeights(TorchFunctionMode):
         return places, out
 
     def _linear(self, slot: Slot, x: Tensor, bias: Tensor | None) -> Tensor:
+        """``F.linear`` with the shifted slot, in blocks of its rows, which are the layer's outputs."""
         param = slot.param
         parts: list[Tensor] = []
         size = max(1, LARGE // param.shape[1])
@@ -142,19 +168,20 @@ class ShiftedWeights(TorchFunctionMode):
         return torch.cat(parts, dim=-1)
 
 
-def _plain(args: Sequence[Any], kwargs: dict[str, Any]) -> bool:
-    """Whether a look-up leaves the table as it is: ``max_norm``, the fourth argument, does not."""
+def _leaves_table(args: Sequence[Any], kwargs: dict[str, Any]) -> bool:
+    """Whether a look-up leaves the table as it is: with ``max_norm``, its fourth argument, it writes to it."""
     return (args[3] if len(args) > 3 else kwargs.get("max_norm")) is None
 
 
-def _asks(func: Callable) -> bool:
+def _reads_metadata(func: Callable) -> bool:
     name = getattr(func, "__name__", "")
     if name == "__get__":
         return getattr(getattr(func, "__self__", None), "__name__", "") not in _VALUES
-    return name in _QUESTIONS
+    return name in _METADATA
 
 
 def _tensors(thing: Any) -> Iterator[Tensor]:
+    """All tensors in nested lists, tuples and dictionaries."""
     if isinstance(thing, Tensor):
         yield thing
     elif type(thing) in (list, tuple):
@@ -164,23 +191,24 @@ def _tensors(thing: Any) -> Iterator[Tensor]:
         yield from _tensors(list(thing.values()))
 
 
-def _mapped(thing: Any, replace: dict[int, Tensor]) -> Any:
+def _replaced(thing: Any, replace: dict[int, Tensor]) -> Any:
+    """Nested arguments with the tensors of these ids replaced."""
     if isinstance(thing, Tensor):
         return replace.get(id(thing), thing)
     if type(thing) in (list, tuple):
-        return type(thing)(_mapped(part, replace) for part in thing)
+        return type(thing)(_replaced(part, replace) for part in thing)
     if isinstance(thing, dict):
-        return {key: _mapped(value, replace) for key, value in thing.items()}
+        return {key: _replaced(value, replace) for key, value in thing.items()}
     return thing
 
 
-def _lives_in(out: Any, scratch: Tensor) -> bool:
-    """Whether a result may share the memory; only tensors that do not, and plain values, are sure not to."""
+def _shares_memory(out: Any, scratch: Tensor) -> bool:
+    """Whether a result may share the scratch memory. Only tensors that do not, and plain values, are sure not to."""
     if isinstance(out, Tensor):
         try:
             return out.untyped_storage().data_ptr() == scratch.untyped_storage().data_ptr()
         except (NotImplementedError, RuntimeError):  # a sparse tensor, or one of torch.func, has no storage of its own
             return True
     if isinstance(out, list | tuple):
-        return any(_lives_in(part, scratch) for part in out)
+        return any(_shares_memory(part, scratch) for part in out)
     return not (out is None or isinstance(out, bool | int | float | str | torch.Size | torch.dtype | torch.device))

@@ -16,10 +16,15 @@ Rows = Tensor | slice | None
 
 @dataclass(frozen=True, eq=False)
 class Slot:
-    """One trainable tensor.
+    """One trainable tensor, with the names that its noise and its state go by.
 
-    ``id`` is made from the name and not from the position: the order of parameters differs between versions of
-    model libraries, and noise must not.
+    Attributes:
+        index: its place among the trainable tensors, from 0.
+        name: its name in the model, unique.
+        param: the tensor itself; moving it moves the model.
+        kind: ``vector`` (fewer than two axes), ``embedding`` or ``matrix`` (all else, also with more than two axes).
+        id: names its noise, 63 bits. It is made from the name and not from the place: the order of parameters differs
+            between versions of model libraries (Llama's MLP between transformers 4.28 and 5), and noise must not.
     """
 
     index: int
@@ -30,31 +35,43 @@ class Slot:
 
     @property
     def bytes(self) -> int:
+        """Bytes that the tensor's numbers take."""
         return self.param.numel() * self.param.element_size()
 
 
 def pick(tensor: Tensor, rows: Rows) -> Tensor:
-    """The rows; a view, but for indices."""
+    """Some rows of a tensor: a view for a slice or None, a copy for indices."""
     return tensor if rows is None else tensor[rows]
 
 
-def wide(tensor: Tensor) -> torch.dtype:
-    """The type in which sums over such numbers are made: fp32, or fp64 for fp64 numbers."""
+def sum_dtype(tensor: Tensor) -> torch.dtype:
+    """The dtype in which sums over a tensor's numbers are made: fp64 for fp64 numbers, else fp32."""
     return torch.float64 if tensor.dtype == torch.float64 else torch.float32
 
 
 def kind_of(name: str, param: Tensor) -> Kind:
-    """Vectors have fewer than two axes; embeddings are the matrices named so; all else is a matrix."""
+    """Vector, embedding or matrix: by the number of axes, and by ``embed`` in the name."""
     if param.ndim < 2:
         return "vector"
     return "embedding" if "embed" in name else "matrix"
 
 
 def make_slots(named_parameters: Iterable[tuple[str, Tensor]]) -> list[Slot]:
-    """Slots in the given order. A tensor that appears twice (a tied head) becomes one, a frozen parameter none.
+    """The slots of a model's trainable tensors, in the given order.
+
+    A tensor that appears twice (a tied head) becomes one slot, a frozen parameter none.
+
+    Args:
+        named_parameters: (name, tensor) pairs, as ``torch.nn.Module.named_parameters`` gives them.
 
     Raises:
         ValueError: if there is nothing to train, or two parameters share a name.
+
+    Example:
+        >>> model = nn.ModuleDict({"embed": nn.Embedding(10, 4), "head": nn.Linear(4, 10)})
+        >>> model["head"].weight = model["embed"].weight  # tied
+        >>> [(slot.index, slot.name, slot.kind) for slot in make_slots(model.named_parameters())]
+        [(0, 'embed.weight', 'embedding'), (1, 'head.bias', 'vector')]
     """
     slots: list[Slot] = []
     seen: set[int] = set()

@@ -1,7 +1,7 @@
-"""A team: one run by several processes, of which each holds all weights and moves them alike.
+"""A team: the processes of one run, of which each holds all weights and moves them alike.
 
 Only scalars cross between them, and short texts where nothing is in a hurry; weights never do. A team of one process is
-the default everywhere, and nothing crosses.
+the default everywhere, and then nothing crosses.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -17,41 +17,60 @@ class TeamError(RuntimeError):
 
 
 class Team:
-    """One process. ``Processes`` is the same for several: all of them make the same calls in the same order.
+    """One process, and the base of teams of several.
+
+    All processes of a team make the same calls in the same order; each call is a collective operation. ``work`` is a
+    function that each process calls for its share. Here, with one process, everything is its share.
 
     Attributes:
         rank: number of this process, from 0.
         size: number of processes.
         bytes: of the scalars that all processes together have contributed. Each contribution reaches every other
             process, by a route of the backend's choice. The texts of evaluations and endings are not counted.
-        asked: gives the name of the signal that asks this process to stop, or None.
+        stop_request: gives the name of the signal that asks this process to stop, or None.
+
+    Example:
+        >>> team = Team()
+        >>> team.rank, team.size, team.leads
+        (0, 1, True)
+        >>> list(team.scalars(lambda x: x / 2, [1, 2, 3]))
+        [0.5, 1.0, 1.5]
+        >>> team.sums(lambda: [0.25, 4.0], width=2)
+        [0.25, 4.0]
     """
 
     rank, size = 0, 1
 
     def __init__(self) -> None:
         self.bytes = 0
-        self.asked: Callable[[], str | None] = lambda: None
+        self.stop_request: Callable[[], str | None] = lambda: None
 
     @property
     def leads(self) -> bool:
         """Whether this is the process that writes files and speaks for all."""
         return self.rank == 0
 
-    def mine(self, items: Sequence[Item]) -> Sequence[Item]:
-        """This process's share."""
+    def share(self, items: Sequence[Item]) -> Sequence[Item]:
+        """This process's items: one of every ``size``, from the ``rank``-th on."""
         return items[self.rank :: self.size]
 
     def scalars(self, work: Callable[[Item], float], items: Sequence[Item]) -> Iterator[float]:
-        """``work`` of each item, in order; each process does its share."""
+        """``work`` of each item, in order and in every process; each does its share. Float64 crosses."""
         return map(work, items)
 
     def sums(self, work: Callable[[], Sequence[float]], width: int) -> list[float]:
-        """The sums over processes of the ``width`` numbers that ``work`` gives in each, in float64 and by rank."""
+        """The sums over processes of what ``work`` gives in each, in float64 and in the order of ranks.
+
+        Args:
+            work: gives ``width`` numbers.
+        """
         return list(work())
 
     def results(self, work: Work[Item, Value], items: Sequence[Item]) -> list[Value]:
-        """``work`` of each item, in order; each process does its share. Results must be what JSON can hold.
+        """``work`` of each item, in order and in every process; each does its share.
+
+        Args:
+            work: gives what JSON can hold.
 
         Raises:
             KeyboardInterrupt: in all processes, if one was asked to stop.
@@ -63,26 +82,43 @@ class Team:
         return work()
 
     def from_first(self, work: Callable[[], Value]) -> Value:
-        """What ``work`` gives in the first process, which alone does it; JSON-able. If it raises, all raise."""
+        """What ``work`` gives in the first process, which alone does it. If it raises there, all raise.
+
+        Args:
+            work: gives what JSON can hold.
+        """
         return work()
 
     def stop(self) -> str | None:
-        """The signal that asks any of the processes to stop."""
-        return self.asked()
+        """The name of the signal that asks any of the processes to stop, or None."""
+        return self.stop_request()
 
-    def same(self, what: str, work: Callable[[], str]) -> None:
-        """Raises TeamError if ``work`` gives other text in one process than in the first."""
+    def check_same(self, what: str, work: Callable[[], str]) -> None:
+        """Check that ``work`` gives one text in all processes.
+
+        Args:
+            what: names what is compared, for the message.
+
+        Raises:
+            TeamError: if a process has another text than the first.
+        """
 
 
 class Shards(Team):
-    """A team whose processes see parts of each batch: all do every item, and a value is the sum of theirs."""
+    """A team whose processes see parts of each batch: all do every item, and a value is the sum of theirs.
+
+    Args:
+        team: the processes, which the sums cross.
+    """
 
     def __init__(self, team: Team):
         super().__init__()
         self.team, self.rank, self.size = team, team.rank, team.size
 
     def scalars(self, work: Callable[[Item], float], items: Sequence[Item]) -> Iterator[float]:
+        """The sum over processes of ``work`` of each item, in order; every process does every item."""
         return iter(self.sums(lambda: [work(item) for item in items], len(items)))
 
     def sums(self, work: Callable[[], Sequence[float]], width: int) -> list[float]:
+        """The sums over the processes of ``team``, as it makes them."""
         return self.team.sums(work, width)

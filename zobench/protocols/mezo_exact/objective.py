@@ -1,4 +1,4 @@
-"""Losses and scores as the 2023 MeZO code computes them: for ``protocol=mezo_exact``.
+"""Losses and scores as the 2023 MeZO code computes them, for ``protocol=mezo_exact``.
 
 Left padding to a multiple of 8 with a mask, one row per candidate, full logits, and all arithmetic in the model's
 dtype. The order of every sum is the official one, since golden numbers hold it to the bit in fp32 with eager attention.
@@ -13,11 +13,16 @@ from torch import Tensor
 from zobench.objective.clean import Objective
 from zobench.objective.encode import Encoded, Row
 
+#: the target of a position that no loss is taken at; torch's convention
 IGNORED = -100
 
 
 def pad_left(rows: Sequence[Row], pad: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Token ids padded on the left to a multiple of 8, and the attention mask; rows × width."""
+    """Token ids padded on the left to a multiple of 8, and the attention mask: both int64 of rows × width.
+
+    Args:
+        pad: the token id that pads.
+    """
     width = -(-max(len(row.ids) for row in rows) // 8) * 8
     ids = torch.tensor([[pad] * (width - len(r.ids)) + list(r.ids) for r in rows], device=device)
     mask = torch.tensor([[0] * (width - len(r.ids)) + [1] * len(r.ids) for r in rows], device=device)
@@ -25,12 +30,12 @@ def pad_left(rows: Sequence[Row], pad: int, device: torch.device) -> tuple[Tenso
 
 
 class OfficialObjective(Objective):
-    """``Objective`` with the official arithmetic; no cache and no shared prompt."""
+    """An ``Objective`` with the official arithmetic: no cache, no shared prompt, all logits, the model's dtype."""
 
     def loss_sum(self, batch: Sequence[Encoded]) -> tuple[Tensor, int]:
-        """The official mean, with weight 1: the code has no micro-batches."""
+        """The official mean over a batch, with weight 1: the code has no micro-batches."""
         if self.task.loss == "lm":
-            logits, targets = self._shifted([e.rows[e.gold] for e in batch])
+            logits, targets = self._logits_and_targets([e.rows[e.gold] for e in batch])
             return F.cross_entropy(logits.reshape(-1, logits.shape[-1]), targets.reshape(-1)), 1
         means = self._row_means([row for e in batch for row in e.rows])
         gold = [torch.tensor([e.gold], device=self.device) for e in batch]
@@ -44,17 +49,19 @@ class OfficialObjective(Objective):
         return total / len(batch), 1
 
     def weight(self, batch: Sequence[Encoded]) -> int:
+        """Always 1: ``loss_sum`` gives a mean."""
         return 1
 
     def scores(self, batch: Sequence[Encoded]) -> list[list[float]]:
-        """One candidate at a time, unpadded, without a mask."""
-        return [[self._single(row).mean().item() for row in e.rows] for e in batch]
+        """Mean log-probability of each option's tokens, one option at a time, unpadded and without a mask."""
+        return [[self._log_probs(row).mean().item() for row in e.rows] for e in batch]
 
     def answer_losses(self, batch: Sequence[Encoded]) -> list[tuple[float, int]]:
-        found = [self._single(e.rows[e.gold]) for e in batch]
-        return [(-float(x.sum()), len(x)) for x in found]
+        log_probs = [self._log_probs(e.rows[e.gold]) for e in batch]
+        return [(-float(x.sum()), len(x)) for x in log_probs]
 
-    def _single(self, row: Row) -> Tensor:
+    def _log_probs(self, row: Row) -> Tensor:
+        """Log-probabilities of a row's option tokens, in the model's dtype."""
         ids = torch.tensor([row.ids], device=self.device)
         self.tokens += len(row.ids)
         logits = self.model(input_ids=ids).logits[0, :-1]
@@ -62,13 +69,14 @@ class OfficialObjective(Objective):
         return chosen[-row.option_len :]
 
     def _row_means(self, rows: Sequence[Row]) -> Tensor:
-        logits, targets = self._shifted(rows)
+        """Mean log-probability of each row's option tokens, in the model's dtype."""
+        logits, targets = self._logits_and_targets(rows)
         mask = targets != IGNORED
         targets = targets.masked_fill(~mask, 0)
         chosen = torch.gather(F.log_softmax(logits, dim=-1), -1, targets.unsqueeze(-1)).squeeze(-1)
         return (chosen * mask).sum(-1) / mask.sum(-1)
 
-    def _shifted(self, rows: Sequence[Row]) -> tuple[Tensor, Tensor]:
+    def _logits_and_targets(self, rows: Sequence[Row]) -> tuple[Tensor, Tensor]:
         """Logits and targets of all positions but the last; all targets but the option's are ignored."""
         pad = self.tokenizer.pad_token_id or 0
         ids, mask = pad_left(rows, pad, self.device)

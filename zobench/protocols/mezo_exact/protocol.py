@@ -1,4 +1,8 @@
-"""The protocol of the 2023 MeZO code (princeton-nlp/MeZO @552cb1b, arXiv:2305.17333), reproduced bit for bit."""
+"""The protocol of the 2023 MeZO code (princeton-nlp/MeZO @552cb1b, arXiv:2305.17333), reproduced bit for bit.
+
+Numbers recorded from that code under transformers 4.28.1 hold it to the bit in fp32
+(tests/protocols/test_mezo_exact.py).
+"""
 
 from collections.abc import Mapping
 from functools import lru_cache
@@ -17,11 +21,14 @@ from zobench.zo import Gaussian, Method
 
 
 class MezoExact(Protocol):
-    """``<s>`` in front of OPT, loss in the model's dtype, lowest dev loss, the official noise stream and batch order.
+    """The protocol of the 2023 MeZO code, for comparisons with its published numbers.
 
-    The official seed is 42 for noise and order in every published run; set ``seed=42`` for it. What
-    differs: the official dev loss of SQuAD averages over batches of 8, this one over answer tokens, and it reports no
-    dev metric.
+    ``<s>`` in front of OPT's sequences, the loss in the model's dtype, the official noise stream and batch order; the
+    weights with the lowest dev loss are tested. In every published run the seed of noise and order is 42; set
+    ``seed=42`` for it.
+
+    What differs from the code: its dev loss of SQuAD averages over batches of 8, this one over answer tokens; and it
+    reports no dev metric.
     """
 
     attention = "eager"
@@ -33,6 +40,7 @@ class MezoExact(Protocol):
     selection = "lowest dev loss"
 
     def test_seed(self, data_seed: int) -> int:
+        """The data seed itself: the official code draws the test rows with it."""
         return data_seed
 
     def objective(self, model: Any, tokenizer: Any, task: Task, cache_gib: float, length_buckets: int = 1) -> Objective:
@@ -44,7 +52,11 @@ class MezoExact(Protocol):
         return _epoch_order(n, order_seed, epoch)[position * batch_size : (position + 1) * batch_size]
 
     def attach(self, method: Method, noise_seed: int) -> None:
-        """Raises ConfigError for a method that draws anything but one Gaussian direction a step."""
+        """Replace a method's keys, noise and arithmetic by the official ones.
+
+        Raises:
+            ConfigError: for a method that does anything but one central difference of a Gaussian direction a step.
+        """
         if not method.trains or method.backwards_per_step:
             return
         one_direction = isinstance(method, MeZO) and method.probes == 1 and type(method.perturbation) is Gaussian
@@ -63,7 +75,10 @@ class MezoExact(Protocol):
 
 @lru_cache(maxsize=2)
 def _epoch_order(n: int, seed: int, epoch: int) -> list[int]:
-    """The Hugging Face sampler's order: seeded by the first draw under ``seed``, every second permutation dropped."""
+    """The order of an epoch's examples, as the sampler of transformers 4.28.1 draws it.
+
+    Its generator is seeded with the first number drawn under ``seed``, and every second permutation is dropped.
+    """
     first = torch.empty((), dtype=torch.int64).random_(generator=torch.Generator().manual_seed(seed))
     generator = torch.Generator().manual_seed(int(first))
     for _ in range(2 * epoch):

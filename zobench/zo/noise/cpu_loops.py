@@ -1,7 +1,8 @@
-"""``philox.py`` as compiled loops for the CPU: the same bits, many times faster, no temporary beyond a span.
+"""The CPU's noise: ``philox.py`` as compiled loops, the same bits many times faster, no temporary beyond a span.
 
-A span is summed in fp32 (fp64 for fp64 numbers) and written once. Fusing to multiply-adds stays off: it would
-change the bits. Philox runs in 64-bit lanes, whose low halves a vector unit multiplies without shuffling.
+A span (2,048 elements of a draw) is summed in fp32 (fp64 for fp64 numbers) and written once. Fusing to multiply-adds
+stays off: it would change the bits. Philox runs in 64-bit lanes, whose low halves a vector unit multiplies without
+shuffling.
 """
 
 from collections.abc import Iterator, Sequence
@@ -39,7 +40,7 @@ _jit: Any = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=Fal
 
 @_jit
 def _philox(low, high, group, stream, x):
-    """The words of a group, one kind after another."""
+    """Write the words of a group to ``x``: all first words, then all second ones, and so on (``philox.words``)."""
     at = _w(group) * _w(LANES)
     above, at = at >> _w(32), at & _LOW
     for i in range(LANES):
@@ -53,6 +54,7 @@ def _philox(low, high, group, stream, x):
 
 @_jit
 def _box_muller(x, y):
+    """Two normal numbers from two words, as ``philox.py`` makes them."""
     bits = as_int((_f(_u(x)) + _HALF) * _SCALE) + _SHIFT
     k = (bits >> _i(23)) - _i(127)
     m = as_float((bits & _i(0x7FFFFF)) + _ROOT_HALF) - _ONE
@@ -72,15 +74,16 @@ def _box_muller(x, y):
 
 @_jit
 def _sign(x, shift):
+    """−1 or 1: the bit of a word that ``shift`` moves to its top."""
     return as_float(((x << shift) & _SIGN) | _ONE_BITS)
 
 
-# Where a compiler cannot tell that two arrays are one, it does not vectorise: hence each loop in two forms.
+# Where a compiler cannot tell whether two arrays overlap, it does not vectorise: hence each loop in two forms.
 
 
 @_jit
 def _normals(x, source, keep, weight, out):
-    """``out = keep·source + weight·draw`` for the span of these words."""
+    """``out = keep·source + weight·draw`` on the whole span of these words."""
     for h in (0, 2 * LANES):
         for i in range(h, h + LANES):
             a, b = _box_muller(x[i], x[LANES + i])
@@ -89,7 +92,7 @@ def _normals(x, source, keep, weight, out):
 
 
 @_jit
-def _normals_here(x, keep, weight, out):
+def _normals_in_place(x, keep, weight, out):
     for h in (0, 2 * LANES):
         for i in range(h, h + LANES):
             a, b = _box_muller(x[i], x[LANES + i])
@@ -104,38 +107,43 @@ def _signs(x, shift, source, keep, weight, out):
 
 
 @_jit
-def _signs_here(x, shift, keep, weight, out):
+def _signs_in_place(x, shift, keep, weight, out):
     for i in range(SPAN):
         put(out, i, get(out, i) * keep + _sign(x[i], shift) * weight)
 
 
 @_jit
 def _copy(source, keep, out):
+    """``out = keep·source``."""
     for i in range(out.size):
         put(out, i, get(source, i) * keep)
 
 
 @_jit
-def _add_draw(x, shift, stream, source, keep, weight, out, here):
+def _add_draw(x, shift, stream, source, keep, weight, out, in_place):
+    """``out = keep·source + weight·draw`` on a whole span, for either distribution."""
     if stream == _SIGNS:
-        if here:
-            _signs_here(x, shift, keep, weight, out)
+        if in_place:
+            _signs_in_place(x, shift, keep, weight, out)
         else:
             _signs(x, shift, source, keep, weight, out)
-    elif here:
-        _normals_here(x, keep, weight, out)
+    elif in_place:
+        _normals_in_place(x, keep, weight, out)
     else:
         _normals(x, source, keep, weight, out)
 
 
 @_jit
-def _add(out, source, first, lows, highs, weights, keep, stream, here):
-    """``out = keep·source + Σ weights·draws``, one span after another; in the type of the weights.
+def _add(out, source, first, lows, highs, weights, keep, stream, in_place):
+    """``out = keep·source + Σ weights·draws``, one span after another; summed in the dtype of ``weights``.
 
-    ``here``: out is source.
+    Args:
+        first: index of the draws' element that belongs to the first of ``out``.
+        lows, highs: the halves of the keys.
+        in_place: whether ``out`` is ``source``.
     """
     x = np.empty((max(1, lows.size), SPAN), np.int32)
-    total, one, held = np.zeros(SPAN, weights.dtype), weights.dtype.type(1.0), -1
+    total, one, last_group = np.zeros(SPAN, weights.dtype), weights.dtype.type(1.0), -1
     shift = _i(0)
     done = 0
     while done < out.size:
@@ -144,72 +152,78 @@ def _add(out, source, first, lows, highs, weights, keep, stream, here):
         group = span
         if stream == _SIGNS:
             group, shift = span // BITS, _i(BITS - 1 - span % BITS)
-        if group != held:
+        if group != last_group:
             for j in range(lows.size):
                 _philox(lows[j], highs[j], group, stream, x[j])
-        held = group
-        to, of = out[done : done + n], source[done : done + n]
+        last_group = group
+        target, origin = out[done : done + n], source[done : done + n]
         if n == SPAN and lows.size == 1:
-            _add_draw(x[0], shift, stream, of, keep, weights[0], to, here)
+            _add_draw(x[0], shift, stream, origin, keep, weights[0], target, in_place)
         else:
             part = total[at : at + n]
-            _copy(of, keep, part)
+            _copy(origin, keep, part)
             for j in range(lows.size):
                 _add_draw(x[j], shift, stream, total, one, weights[j], total, True)
-            _copy(part, one, to)
+            _copy(part, one, target)
         done += n
 
 
 @_jit
-def _add_rows(out, source, rows, first, lows, highs, weights, keep, stream, here):
+def _add_rows(out, source, rows, first, lows, highs, weights, keep, stream, in_place):
+    """``_add`` for each row of ``out``, which holds these rows of a matrix that begins at element ``first``."""
     for i in range(rows.size):
-        _add(out[i], source[i], first + rows[i] * out.shape[1], lows, highs, weights, keep, stream, here)
+        _add(out[i], source[i], first + rows[i] * out.shape[1], lows, highs, weights, keep, stream, in_place)
 
 
 @cache
-def _helpers(count: int) -> ThreadPoolExecutor:
+def _pool(count: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(count, thread_name_prefix="zobench-noise")
 
 
-def _numbers(tensor: torch.Tensor) -> np.ndarray:
-    """The memory of a tensor; numpy lacks bf16, and numba fp16 on a CPU."""
-    tensor = tensor.detach()
+def _as_array(tensor: torch.Tensor) -> np.ndarray:
+    """The memory of a tensor; numbers of 16 bits as integers of their bits (``cpu_words.py``)."""
+    tensor = tensor.detach()  # numpy lacks bf16, and numba fp16 on a CPU
     if tensor.dtype == torch.bfloat16:
         return tensor.view(torch.int16).numpy().view(np.uint16)
     return tensor.view(torch.int16).numpy() if tensor.dtype == torch.float16 else tensor.numpy()
 
 
 def add_(jobs: Sequence[NoiseJob], stream: int) -> None:
-    """``out ← keep·source + Σ_k weights[k]·draw(keys[k], first, …)`` for each job; see ``noise.Add``."""
+    """``out ← keep·source + Σ_k weights[k]·draw(keys[k])`` for each job, on as many threads as torch uses.
+
+    Args:
+        jobs: on the CPU; of one dtype or of several.
+        stream: that of the distribution (``philox.DRAWS``).
+    """
     work = [task for job in jobs for task in _tasks(job, stream)]
     threads = min(torch.get_num_threads(), len(work))
     work.reverse()
-    handed = [_helpers(threads - 1).submit(_work_off, work) for _ in range(threads - 1)]
+    helpers = [_pool(threads - 1).submit(_run_tasks, work) for _ in range(threads - 1)]
     try:
-        _work_off(work)
+        _run_tasks(work)
     finally:
-        for other in handed:
-            other.result()
+        for helper in helpers:
+            helper.result()
 
 
 def _tasks(job: NoiseJob, stream: int) -> Iterator[tuple[Any, ...]]:
-    """Calls that do not touch each other's memory."""
-    out, source, rows, first = _numbers(job.out), _numbers(job.source), job.rows, job.first
-    kind = np.float64 if job.out.dtype == torch.float64 else np.float32
+    """Calls, a loop with its arguments each, that do a job between them and do not touch each other's memory."""
+    out, source, rows, first = _as_array(job.out), _as_array(job.source), job.rows, job.first
+    number = np.float64 if job.out.dtype == torch.float64 else np.float32
     lows, highs = (np.array([philox.halves(key)[side] for key in job.keys], np.uint32) for side in (0, 1))
-    common = (lows, highs, np.array(job.weights, kind), kind(job.keep), stream, job.out is job.source)
+    common = (lows, highs, np.array(job.weights, number), number(job.keep), stream, job.out is job.source)
     if rows is None:
-        for a in range(0, out.size, _SHARE):
-            yield (_add, out[a : a + _SHARE], source[a : a + _SHARE], first + a, *common)
+        for begin in range(0, out.size, _SHARE):
+            yield (_add, out[begin : begin + _SHARE], source[begin : begin + _SHARE], first + begin, *common)
         return
     size = max(1, _SHARE // max(1, out.shape[1]))
-    for a in range(0, len(out), size):
-        part = slice(a, a + size)
+    for begin in range(0, len(out), size):
+        part = slice(begin, begin + size)
         yield (_add_rows, out[part], source[part], rows[part].numpy(), first, *common)
 
 
-def _work_off(work: list[tuple[Any, ...]]) -> None:
-    """Take calls from a list that other threads take from too, until it is empty."""
+def _run_tasks(work: list[tuple[Any, ...]]) -> None:
+    """Do calls from the end of a list, which other threads take from too, until it is empty."""
     while True:
         try:
             loop, *arguments = work.pop()

@@ -1,6 +1,7 @@
-"""Numbers as machine words: what numba has no words for, as LLVM instructions.
+"""Numbers as machine words, for compiled loops: what numba has no functions for, as LLVM instructions.
 
-Arrays of numbers of 16 bits come as those of their bits: unsigned for bf16, signed for fp16.
+numba knows no bf16, and no fp16 on a CPU: arrays of such numbers come as integers of their bits, unsigned for bf16 and
+signed for fp16.
 """
 
 from typing import Any
@@ -16,6 +17,13 @@ _HALF, _FLOAT = ir.HalfType(), ir.FloatType()
 
 
 def _instruction(name: str, argument: Any, result: Any, build: Any) -> Any:
+    """A function of one number for compiled code.
+
+    Args:
+        argument, result: numba's types.
+        build: (LLVM builder, LLVM value) → LLVM value.
+    """
+
     def typed(typingctx, x):
         return result(argument), lambda context, builder, signature, args: build(builder, args[0])
 
@@ -34,12 +42,12 @@ to_half = _instruction(
 
 
 def get(array: Any, i: int) -> Any:
-    """An element as a number: fp32, or fp64 for fp64 numbers."""
+    """An array's element as a number, in compiled code: fp32, or fp64 for fp64 numbers."""
     raise NotImplementedError
 
 
 def put(array: Any, i: int, value: Any) -> None:
-    """Set an element, rounded to nearest, ties to even."""
+    """Set an array's element, in compiled code: rounded to nearest, ties to even."""
     raise NotImplementedError
 
 

@@ -2,7 +2,7 @@
 
 A draw is a function of (key, slot id) alone, and each of its elements of its index alone (``philox.py``): any part can
 be drawn by itself, for any thread count and on any device, with the same bits. Fused loops draw and add in one pass:
-compiled ones on a CPU (``compiled.py``), a Triton kernel on a GPU (``triton_noise.py``). Where they cannot be had, or
+compiled ones on a CPU (``cpu_loops.py``), a Triton kernel on a GPU (``gpu_kernel.py``). Where they cannot be had, or
 with ``ZOBENCH_NOISE=torch``, torch's own operations do, block by block.
 """
 
@@ -19,21 +19,22 @@ from torch import Tensor
 from zobench.zo.keys import mix
 from zobench.zo.noise import philox
 from zobench.zo.noise.job import NoiseJob
-from zobench.zo.slot import Rows, wide
+from zobench.zo.slot import Rows, sum_dtype
 
+#: standard normal numbers; or −1 and 1, each with probability ½
 Distribution = Literal["normal", "sign"]
 _STREAMS = {"normal": philox.NORMALS, "sign": philox.SIGNS}
 
-#: elements that are worked on at a time where temporaries are needed; small enough for a CPU's cache
+#: elements that are worked on at a time where temporaries are needed, by type of device; they fit a CPU's cache
 BLOCK = {"cpu": 1 << 18, "cuda": 1 << 21}
 
-#: does the work of jobs that share a device and a dtype, drawing from a stream
+#: does jobs that share a device and a dtype; the number is that of the distribution's stream (``philox.py``)
 Add = Callable[[Sequence[NoiseJob], int], None]
 
 
 @cache
 def _fused(device: torch.device, dtype: torch.dtype, stream: int) -> Add | None:
-    """The one-pass function for such tensors; None where there is none."""
+    """The function that draws and adds in one pass for a device and a dtype; None where there is none."""
     if os.environ.get("ZOBENCH_NOISE") == "torch":
         return None
     if device.type == "cuda":
@@ -48,7 +49,7 @@ def _fused(device: torch.device, dtype: torch.dtype, stream: int) -> Add | None:
 
 
 def checked(add: Add, device: torch.device, dtype: torch.dtype, stream: int) -> Add | None:
-    """The function itself if it gives the definition's bits on this device; otherwise None, with a warning."""
+    """A one-pass function, tried on small jobs: itself if its bits are torch's own; otherwise None, with a warning."""
     table = torch.linspace(-2, 2, 5000, dtype=torch.float64).to(dtype)
     jobs = [
         NoiseJob(torch.zeros_like(source), source, first, [5, 2**63 - 1], [0.37, -1.3e-3], 0.99, rows)
@@ -57,19 +58,19 @@ def checked(add: Add, device: torch.device, dtype: torch.dtype, stream: int) -> 
             (table[:400].view(4, 100), 5, torch.tensor([49, 3, 3, 20])),
         )
     ]
-    there = [
+    on_device = [
         replace(
-            p,
-            out=p.out.to(device, copy=True),
-            source=p.source.to(device),
-            rows=None if p.rows is None else p.rows.to(device),
+            job,
+            out=job.out.to(device, copy=True),
+            source=job.source.to(device),
+            rows=None if job.rows is None else job.rows.to(device),
         )
-        for p in jobs
+        for job in jobs
     ]
     try:
         _by_torch(jobs, stream)
-        add(there, stream)
-        if all(torch.equal(found.out.cpu(), job.out) for found, job in zip(there, jobs, strict=True)):
+        add(on_device, stream)
+        if all(torch.equal(tried.out.cpu(), job.out) for tried, job in zip(on_device, jobs, strict=True)):
             return add
         trouble = "its bits differ from the definition's"
     except Exception as error:  # a compiler, a driver and a launch each raise errors of their own
@@ -90,30 +91,31 @@ def _by_triton(jobs: Sequence[NoiseJob], stream: int) -> None:
 
 
 def _by_torch(jobs: Sequence[NoiseJob], stream: int) -> None:
+    """Each job as separate torch operations, in blocks where it is one run of elements."""
     for job in jobs:
         first = job.first
         parts = [(job.out, job.source)]
         if job.rows is None:
             parts = list(zip(blocks(job.out), blocks(job.source), strict=True))
-        for to, of in parts:
-            total = of.to(wide(of), copy=True).mul_(job.keep)
+        for out, source in parts:
+            total = source.to(sum_dtype(source), copy=True).mul_(job.keep)
             for key, weight in zip(job.keys, job.weights, strict=True):
                 if job.rows is None:
-                    u = philox.elements(key, first, of.numel(), of.device, stream)
+                    u = philox.elements(key, first, source.numel(), source.device, stream)
                 else:
-                    u = philox.rows(key, first, job.rows, of.shape[1], stream)
+                    u = philox.rows(key, first, job.rows, source.shape[1], stream)
                 total.add_(u.to(total.dtype).mul_(weight))
-            to.copy_(total)
-            first += of.numel()
+            out.copy_(total)
+            first += source.numel()
 
 
 def block(device: torch.device) -> int:
-    """Elements that are worked on at a time where temporaries are needed."""
+    """How many elements are worked on at a time where temporaries are needed, on a device."""
     return BLOCK.get(device.type, BLOCK["cuda"])
 
 
 def blocks(flat: Tensor) -> Iterator[Tensor]:
-    """Views of a flat tensor, one block each."""
+    """Views of a flat tensor, of ``block`` elements each; the last may be shorter."""
     return iter(flat.split(block(flat.device)))
 
 
@@ -126,29 +128,39 @@ def make_job(
     source: Tensor | None = None,
     rows: Tensor | None = None,
 ) -> NoiseJob:
-    """``out ← keep·source + Σ weight·u(key)`` for a slot; ``draws``: the keys' weights; ``source``: ``out`` if None."""
-    seeds = [mix(key, slot_id) for key in draws]
-    return NoiseJob(out, out if source is None else source, first, seeds, list(draws.values()), keep, rows)
+    """The job ``out ← keep·source + Σ weight·u(key)`` for one slot; nothing is drawn yet.
+
+    Args:
+        out: flat and contiguous; with ``rows``, a matrix of these rows.
+        slot_id: names the slot's draws.
+        draws: the weight of each key.
+        keep: the factor of the source.
+        first: index of the draw's element at which ``out`` begins; with ``rows``, at which the matrix begins.
+        source: of the shape of ``out``; ``out`` itself if None.
+        rows: int64 indices of the rows that ``out`` holds.
+    """
+    own_keys = [mix(key, slot_id) for key in draws]
+    return NoiseJob(out, out if source is None else source, first, own_keys, list(draws.values()), keep, rows)
 
 
 def add_all_(jobs: Sequence[NoiseJob], distribution: Distribution = "normal") -> None:
-    """Do jobs of work, which may lie on several devices.
+    """Do jobs, which may lie on several devices, in as few passes as there are devices and dtypes.
 
     Every product and every sum is rounded by itself, in the order of the keys: what separate operations would give.
 
     Args:
-        distribution: standard normal numbers, or −1 and 1 with equal probability.
+        distribution: what is drawn, for all jobs.
     """
     stream = _STREAMS[distribution]
-    alike: dict[tuple[torch.device, torch.dtype], list[NoiseJob]] = {}
-    for one in jobs:
-        alike.setdefault((one.out.device, one.out.dtype), []).append(one)
-    for kind, group in alike.items():
-        fused = _fused(*kind, stream)
+    groups: dict[tuple[torch.device, torch.dtype], list[NoiseJob]] = {}
+    for job in jobs:
+        groups.setdefault((job.out.device, job.out.dtype), []).append(job)
+    for (device, dtype), group in groups.items():
+        fused = _fused(device, dtype, stream)
         (fused or _by_torch)(group, stream)
-        for one in group if fused is not None else ():
-            if not one.out.is_inference():
-                torch.autograd.graph.increment_version(one.out)  # torch saw no write
+        for job in group if fused is not None else ():
+            if not job.out.is_inference():
+                torch.autograd.graph.increment_version(job.out)  # torch saw no write
 
 
 def add_(
@@ -159,7 +171,21 @@ def add_(
     first: int = 0,
     distribution: Distribution = "normal",
 ) -> None:
-    """``out ← keep·out + Σ weight·u(key)``, from element ``first`` of the draws on; ``out`` is flat."""
+    """``out ← keep·out + Σ weight·u(key)`` on one flat tensor.
+
+    Args:
+        out: flat and contiguous; summed in fp32 (fp64 for fp64 numbers) and rounded once.
+        draws: the weight of each key.
+        first: index of the draws' element that is added to the first of ``out``.
+
+    Example:
+        >>> weights = torch.zeros(5)
+        >>> add_(weights, slot_id=1, draws={7: 0.5})
+        >>> tail = torch.zeros(2)
+        >>> add_(tail, slot_id=1, draws={7: 0.5}, first=3)
+        >>> tail.equal(weights[3:])
+        True
+    """
     add_all_([make_job(out, slot_id, draws, keep, first)], distribution)
 
 
@@ -170,6 +196,8 @@ def add_rows_(
 
     Args:
         total: contiguous, of the shape of these rows.
+        draws: the weight of each key.
+        rows: indices (int64) or a slice of the draws' axis 0; None for all.
     """
     if not draws:
         return
@@ -181,12 +209,34 @@ def add_rows_(
 
 
 def gaussian(key: int, slot_id: int, shape: torch.Size, device: torch.device) -> Tensor:
-    """A whole draw of normal numbers: fp32, of the given shape."""
+    """A whole draw of standard normal numbers, ``draw`` with ``distribution="normal"``: fp32, of the given shape.
+
+    Example:
+        >>> z = gaussian(7, 1, torch.Size([200, 500]), torch.device("cpu"))
+        >>> abs(float(z.mean())) < 0.02, abs(float(z.std()) - 1) < 0.02
+        (True, True)
+    """
     return draw(key, slot_id, shape, device, "normal")
 
 
 def draw(key: int, slot_id: int, shape: torch.Size, device: torch.device, distribution: Distribution) -> Tensor:
-    """A whole draw: fp32, of the given shape."""
+    """A whole draw of a slot, a pure function of its arguments: fp32, of the given shape.
+
+    Args:
+        key: names the draw, 63 bits.
+        slot_id: names the slot; other slots have independent draws.
+        shape: the draw's elements lie along it in row-major order, so that shapes of equal size share their numbers.
+
+    Example:
+        >>> cpu = torch.device("cpu")
+        >>> u = draw(7, 1, torch.Size([3, 4]), cpu, "normal")
+        >>> u.equal(draw(7, 1, torch.Size([3, 4]), cpu, "normal"))  # the same key, the same numbers
+        True
+        >>> row = torch.zeros(1, 4)
+        >>> add_rows_(row, 1, {7: 1.0}, rows=slice(2, 3))  # a part is a part of the whole
+        >>> row[0].equal(u[2])
+        True
+    """
     out = torch.zeros(shape, device=device)
     add_(out.view(-1), slot_id, {key: 1.0}, distribution=distribution)
     return out

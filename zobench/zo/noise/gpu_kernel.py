@@ -1,10 +1,9 @@
-"""``philox.py`` as one Triton kernel: the same bits on a GPU, one read and one write of the weights for all keys.
+"""The GPU's noise: ``philox.py`` as one Triton kernel, the same bits in one pass over the weights for all keys.
 
-A program works on one span of one row (of the only one, but for rows of a matrix), in whose layout a counter's four
-words are four coalesced accesses. Its numbers come in one small tensor (``_plan``), so that there is one binary per
-dtype and distribution: the one that ``noise.py`` checks.
-Every division and root is asked for IEEE-rounded, and fusing to multiply-adds is forbidden at the launch: it would
-change the bits.
+A program works on one span of one row (a run of elements is one row), in whose layout a counter's four words are four
+coalesced accesses. Its numbers come in one small tensor (``_plan``), so that there is one binary per dtype and
+distribution: the one that ``draws.checked`` tries before it is used. Every division and root is asked for IEEE-rounded,
+and fusing to multiply-adds is forbidden at the launch: it would change the bits.
 """
 
 import struct
@@ -31,11 +30,13 @@ _SHIFT = tl.constexpr(philox.ONE_BITS - philox.ROOT_HALF_BITS)
 #: a plan's numbers before its pairs of key and weight: first element, width of a row, its spans, keys, keep
 _HEAD = tl.constexpr(5)
 _SIGNS, _BITS = tl.constexpr(philox.SIGNS), tl.constexpr(philox.BITS)
+#: how the kernel is compiled
 OPTIONS = {"enable_fp_fusion": False}
 
 
 @triton.jit
 def _radius(x):
+    """The radius of Box and Muller's transform, from words."""
     u = (x.to(tl.float32) + 0.5) * _SCALE
     bits = u.to(tl.int32, bitcast=True) + _SHIFT
     k = (bits >> 23) - 127
@@ -48,6 +49,7 @@ def _radius(x):
 
 @triton.jit
 def _box_muller(x, y):
+    """Pairs of normal numbers, from two words each, as ``philox.py`` makes them."""
     r = _radius(x)
     t = ((y & 0x3FFFFFFF).to(tl.int32) - 0x20000000).to(tl.float32) * _ANGLE
     z = t * t
@@ -60,12 +62,13 @@ def _box_muller(x, y):
 
 @triton.jit
 def _sign(word, bit):
+    """−1 or 1, by one bit of each word."""
     return tl.where(((word >> bit) & 1) != 0, -1.0, 1.0)
 
 
 @triton.jit
 def _draw(span, key, stream: tl.constexpr):
-    """A span's numbers, a quarter each, from its number (int64) and the draw's key (int64)."""
+    """The numbers of one span, in four quarters; the span's index and the draw's key are int64."""
     group = span // _BITS if stream == _SIGNS else span
     at = group * _LANES + tl.arange(0, _LANES)
     a, b = at.to(tl.uint32), (at >> 32).to(tl.uint32)
@@ -87,17 +90,25 @@ def _draw(span, key, stream: tl.constexpr):
 
 @triton.jit
 def _kept(source, at, low, high, keep, kind: tl.constexpr):
+    """``keep·source`` at these places of the span; 0 outside ``low`` to ``high``, where the row ends."""
     return tl.load(source + at, mask=(at >= low) & (at < high), other=0.0).to(kind) * keep
 
 
 @triton.jit
 def _store(out, at, low, high, total):
+    """Write at these places of the span, rounded to the dtype of ``out``; nothing outside ``low`` to ``high``."""
     tl.store(out + at, total.to(out.dtype.element_ty), mask=(at >= low) & (at < high))
 
 
 @triton.jit(do_not_specialize=["out", "source", "rows", "plan"])
 def _add(out, source, rows, plan, kind: tl.constexpr, stream: tl.constexpr):
-    """One span of one row."""
+    """``out = keep·source + Σ weights·draws`` on one span of one row: the kernel's program.
+
+    Args:
+        rows: index of each row of ``out`` in the matrix that is drawn.
+        plan: see ``_plan``.
+        kind: the dtype that is summed in.
+    """
     parts, width = tl.load(plan + 2), tl.load(plan + 1)
     program = tl.program_id(0).to(tl.int64)
     i, part = program // parts, program % parts
@@ -128,25 +139,36 @@ def _add(out, source, rows, plan, kind: tl.constexpr, stream: tl.constexpr):
 
 
 def _plan(first: int, width: int, spans: int, keys: Sequence[int], weights: Sequence[float], keep: float) -> Tensor:
-    """All of a launch's numbers, 64 bits each: one copy to the device."""
+    """All numbers of a launch, 64 bits each, in one int64 tensor: one copy to the device.
+
+    Args:
+        first: index of the draws' element that belongs to the first of the matrix, or of the run.
+        width: elements of a row.
+        spans: how many spans a row can touch.
+    """
     pairs = (number for key, weight in zip(keys, weights, strict=True) for number in (key % 2**64, weight))
     head = (first, width, spans, len(keys), keep)
-    # A last zero: the only row of what is no matrix.
+    # The zero at the end is the row index of a run of elements.
     packed = struct.pack("=4qd" + "Qd" * len(keys) + "q", *head, *pairs, 0)
     return torch.frombuffer(bytearray(packed), dtype=torch.int64)
 
 
 def add_(jobs: Sequence[NoiseJob], stream: int) -> None:
-    """``out ← keep·source + Σ_k weights[k]·draw(keys[k], first, …)`` for each job, one launch each."""
-    for p in jobs:
-        if p.out.numel() == 0:
+    """``out ← keep·source + Σ_k weights[k]·draw(keys[k])`` for each job, one launch each.
+
+    Args:
+        jobs: on GPUs.
+        stream: that of the distribution (``philox.DRAWS``).
+    """
+    for job in jobs:
+        if job.out.numel() == 0:
             continue
-        kind = tl.float64 if p.out.dtype == torch.float64 else tl.float32
-        width = p.out.numel() if p.rows is None else p.out.shape[1]
+        kind = tl.float64 if job.out.dtype == torch.float64 else tl.float32
+        width = job.out.numel() if job.rows is None else job.out.shape[1]
         # A row that begins within a span may end in one more than its length alone would need.
-        begin = p.first % philox.SPAN if p.rows is None else philox.SPAN - 1
+        begin = job.first % philox.SPAN if job.rows is None else philox.SPAN - 1
         spans = triton.cdiv(begin + width, philox.SPAN)
-        with torch.cuda.device_of(p.out):
-            plan = _plan(p.first, width, spans, p.keys, p.weights, p.keep).to(p.out.device, non_blocking=True)
-            which = plan[-1:] if p.rows is None else p.rows
-            _add[(len(which) * spans,)](p.out, p.source, which, plan, kind, stream, **OPTIONS)
+        with torch.cuda.device_of(job.out):
+            plan = _plan(job.first, width, spans, job.keys, job.weights, job.keep).to(job.out.device, non_blocking=True)
+            rows = plan[-1:] if job.rows is None else job.rows
+            _add[(len(rows) * spans,)](job.out, job.source, rows, plan, kind, stream, **OPTIONS)

@@ -1,4 +1,4 @@
-"""One piece of work for the noise engine."""
+"""The noise engine's unit of work: draws that are added to one tensor in one pass."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,10 +8,17 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class NoiseJob:
-    """``out ← keep·source + Σ weights[k]·draw(keys[k])[first:]``, summed in fp32 (fp64 for fp64) and rounded once.
+    """``out ← keep·source + Σ_k weights[k]·draw(keys[k])``, summed in fp32 (fp64 for fp64) and rounded once.
 
-    ``out`` and ``source`` are contiguous, may be one, and have one axis; or, with ``rows`` (int64), two: they are then
-    these rows of the matrix that is drawn, which begins at element ``first``.
+    Attributes:
+        out: where the sum is written: contiguous, one axis; with ``rows``, a matrix of these rows.
+        source: what the draws are added to, of the shape of ``out``; may be ``out``.
+        first: index of the draws' element that belongs to the first of ``out``; with ``rows``, to the first of the
+            matrix whose rows they are.
+        keys: 64 bits each, of (key, slot) mixed.
+        weights: one for each key.
+        keep: the factor of the source.
+        rows: int64 indices of the rows that ``out`` and ``source`` hold; None for a run of elements.
     """
 
     out: Tensor

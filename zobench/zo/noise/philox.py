@@ -8,8 +8,8 @@ numbers (Box and Muller, 1958): exact, from 32-bit uniforms, no larger than 6.8.
 words of group ``g`` of LANES counters serve the BITS = 32 spans from ``32·g`` on, bit ``b`` of each word the ``b``-th.
 
 Logarithm, sine and cosine are truncated Taylor series, so that each number is the result of fp32 additions,
-multiplications, divisions and square roots in a fixed order, which IEEE 754 rounds alike everywhere: these functions
-and the compiled kernels (``compiled.py``) give the same bits on every device.
+multiplications, divisions and square roots in a fixed order, which IEEE 754 rounds alike everywhere: these functions,
+the compiled loops (``cpu_loops.py``) and the GPU's kernel (``gpu_kernel.py``) give the same bits.
 """
 
 import math
@@ -17,10 +17,14 @@ import math
 import torch
 from torch import Tensor
 
+#: counters whose words make one span
 LANES = 512
+#: elements of a draw that are made together
 SPAN = 4 * LANES
+#: spans of signs that share their words, a bit each
 BITS = 32
 ROUNDS = 7
+#: Philox4x32's multipliers, and what is added to the halves of its key after each round
 MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 WEYL = (0x9E3779B9, 0xBB67AE85)
 
@@ -36,7 +40,7 @@ ANGLE = math.pi / 2 * 2.0**-30
 SINE_SERIES = (1 / 362880, -1 / 5040, 1 / 120, -1 / 6)
 COSINE_SERIES = (-1 / 3628800, 1 / 40320, -1 / 720, 1 / 24, -1 / 2)
 
-#: streams of the counter
+#: streams: values of the counter's third word, one for each distribution
 NORMALS, SIGNS = 0, 1
 
 _MASK = 0xFFFFFFFF
@@ -44,16 +48,26 @@ _SIGN = 0x80000000
 
 
 def halves(key: int) -> tuple[int, int]:
-    """The low and the high 32 bits of a key."""
+    """A key's low 32 bits and its high 32 bits, as Philox takes them."""
     return key & _MASK, key >> 32 & _MASK
 
 
 def words(key: int, groups: Tensor, stream: int = 0) -> list[Tensor]:
-    """The four words of the counters of each group: each int64 of shape (groups, LANES), from 0 to 2³² − 1.
+    """The four 32-bit words that Philox4x32-7 makes of each counter: the raw bits of a draw.
 
     Args:
-        groups: numbers of groups of LANES counters, int64.
-        stream: third word of the counter; draws of other distributions use other numbers.
+        key: the draw's, 64 bits.
+        groups: which groups of LANES successive counters, int64.
+        stream: third word of the counter; each distribution has its own.
+
+    Returns:
+        Four tensors, int64 of shape (groups, LANES), with values from 0 to 2³² − 1.
+
+    Example:
+        The vector that Salmon et al. publish for 7 rounds, key 0 and counter 0:
+
+        >>> [f"{int(word[0, 0]):08x}" for word in words(0, torch.tensor([0]))]
+        ['5f6fb709', '0d893f64', '4f121f81', '4f730a48']
     """
     counter = groups[:, None] * LANES + torch.arange(LANES, device=groups.device)
     a, b = counter & _MASK, counter >> 32
@@ -79,24 +93,37 @@ def signs(key: int, spans: Tensor) -> Tensor:
     return torch.where((w >> (spans % BITS)[:, None] & 1) != 0, -1.0, 1.0)
 
 
-#: the draw of each stream of the counter
+#: the function that draws, for each stream
 DRAWS = {NORMALS: normals, SIGNS: signs}
 
 
 def elements(key: int, first: int, count: int, device: torch.device, stream: int = NORMALS) -> Tensor:
-    """Elements ``first`` to ``first + count`` of a draw, fp32."""
+    """Elements ``first`` to ``first + count - 1`` of a draw, fp32 of shape (count,).
+
+    Example:
+        >>> cpu = torch.device("cpu")
+        >>> elements(7, 5000, 3, cpu).equal(elements(7, 0, 6000, cpu)[5000:5003])
+        True
+    """
     spans = torch.arange(first // SPAN, -(-(first + count) // SPAN), device=device)
     return DRAWS[stream](key, spans).view(-1)[first % SPAN :][:count]
 
 
 def rows(key: int, first: int, which: Tensor, width: int, stream: int = NORMALS) -> Tensor:
-    """Of a draw seen as a matrix that begins at element ``first``: some rows, fp32 of shape (rows, width)."""
+    """Some rows of a draw that is seen as a matrix: fp32 of shape (rows, width).
+
+    Args:
+        first: index of the draw's element at which the matrix begins.
+        which: the rows, int64; any, repeated or in any order.
+        width: elements of a row.
+    """
     at = first + which[:, None] * width + torch.arange(width, device=which.device)
     spans, place = (at // SPAN).unique(return_inverse=True)
     return DRAWS[stream](key, spans)[place, at % SPAN]
 
 
 def _box_muller(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """``r cos φ`` and ``r sin φ``, with the radius from the words x and the angle φ from the words y."""
     r = _radius(x)
     t = ((y & 0x3FFFFFFF) - 0x20000000).float() * ANGLE  # within a quarter turn, ±π/4
     t2 = t * t
@@ -107,7 +134,7 @@ def _box_muller(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _radius(x: Tensor) -> Tensor:
-    """``√(−2 log u)``, ``u = (x + ½)/2³²``."""
+    """The radius ``√(−2 log u)`` of Box and Muller's transform, with ``u = (x + ½)/2³²``."""
     u = (x.float() + 0.5) * SCALE
     bits = u.view(torch.int32) + (ONE_BITS - ROOT_HALF_BITS)
     k = (bits >> 23) - 127
@@ -118,7 +145,7 @@ def _radius(x: Tensor) -> Tensor:
 
 
 def _horner(series: tuple[float, ...], x: Tensor) -> Tensor:
-    """``x·(… + x·series[-2] …)``: the series without its constant term, highest power first."""
+    """A power series without its constant term, at x: ``series[-1]·x + series[-2]·x² + …``."""
     total = x * series[0]
     for coefficient in series[1:]:
         total = (total + coefficient) * x

@@ -11,7 +11,7 @@ from zobench.zo import noise
 from zobench.zo.direction import ZERO, Direction
 from zobench.zo.keys import mix, tag
 from zobench.zo.perturbation import Gaussian
-from zobench.zo.slot import Rows, Slot, pick, wide
+from zobench.zo.slot import Rows, Slot, pick, sum_dtype
 
 Start = Literal["zero", "unit_per_tensor"]
 
@@ -67,7 +67,7 @@ class MeanShift(Gaussian):
 
     def initial(self, slot: Slot) -> Tensor:
         """μ before the first step."""
-        mean = torch.zeros(slot.param.shape, dtype=wide(slot.param), device=slot.param.device)
+        mean = torch.zeros(slot.param.shape, dtype=sum_dtype(slot.param), device=slot.param.device)
         if self.start == "unit_per_tensor":
             mean.copy_(noise.gaussian(mix(self.seed, tag("mean")), slot.id, mean.shape, mean.device))
             mean.div_(mean.norm())
@@ -103,7 +103,7 @@ class MeanShift(Gaussian):
 
     def draw(self, slot: Slot, key: int) -> Tensor:
         """``μ + σz``, in fp32 (fp64 for fp64 weights); zero in a slot that the direction does not move."""
-        out = torch.zeros(slot.param.shape, dtype=wide(slot.param), device=slot.param.device)
+        out = torch.zeros(slot.param.shape, dtype=sum_dtype(slot.param), device=slot.param.device)
         self.accumulate_(slot, self.local(slot, Direction.ray(key)), out)
         return out
 

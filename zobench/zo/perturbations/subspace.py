@@ -12,7 +12,7 @@ from zobench.zo import noise
 from zobench.zo.direction import Direction
 from zobench.zo.keys import mix, tag
 from zobench.zo.perturbation import Gaussian
-from zobench.zo.slot import Rows, Slot, pick, wide
+from zobench.zo.slot import Rows, Slot, pick, sum_dtype
 
 SignScope = Literal["per_matrix", "common", "fixed"]
 SVD = Literal["randomized", "full"]
@@ -141,7 +141,7 @@ class AlignedSubspace(Gaussian):
         def blocks() -> Iterator[Tensor]:
             return (self.estimate(slot, gradient, rows) for rows in self.parts(slot))
 
-        basis, square = gram_svd(blocks, slot.param.shape, self.rank, wide(slot.param))
+        basis, square = gram_svd(blocks, slot.param.shape, self.rank, sum_dtype(slot.param))
         self.bases[slot.name] = basis
         return basis.S.double().square().sum() / square.clamp_min(torch.finfo(torch.float64).tiny)
 

@@ -8,7 +8,7 @@ from zobench.zo.direction import ZERO, Direction
 from zobench.zo.perturbation import Perturbation
 from zobench.zo.perturbations.smoothing import Kernel
 from zobench.zo.perturbations.wrapper import Wrapper
-from zobench.zo.slot import Slot, wide
+from zobench.zo.slot import Slot, sum_dtype
 
 
 class TensorRadii(Wrapper):
@@ -47,4 +47,4 @@ class TensorRadii(Wrapper):
         return found
 
     def draw(self, slot: Slot, key: int) -> Tensor:
-        return self.base.draw(slot, key & ~1).to(wide(slot.param)).mul(self.factor(slot, key))
+        return self.base.draw(slot, key & ~1).to(sum_dtype(slot.param)).mul(self.factor(slot, key))
