@@ -2,19 +2,17 @@
 
 import importlib.util
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pyarrow.parquet
 import pytest
+import torch
 
+from zobench.config.signature import compose
 from zobench.data.rows import load
+from zobench.run.runner import run
 
-ROOT = Path(__file__).resolve().parents[2]
-SCRIPT = ROOT / "scripts" / "pretrain_tiny.py"
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "pretrain_tiny.py"
 
 
 @pytest.fixture(scope="module")
@@ -38,25 +36,21 @@ def test_it_sees_no_row_that_zobench_draws(script, shared_data, compose_task):
         assert not sentences & seen
 
 
-def test_zobench_runs_on_the_folder_it_writes(shared_data, tmp_path):
+def test_zobench_runs_on_the_folder_it_writes(script, shared_data, tmp_path):
     (tmp_path / "sst2").mkdir()
     for split, rows in (("train", 4_000), ("validation", 40)):
         table = pyarrow.parquet.read_table(shared_data / "sst2" / f"{split}.parquet").slice(0, rows)
         pyarrow.parquet.write_table(table, tmp_path / "sst2" / f"{split}.parquet")
-    _run(str(SCRIPT), "--data", ".", "--out", "tiny", "--steps", "4", cwd=tmp_path)
+    with torch.random.fork_rng():
+        script.main(["--data", str(tmp_path), "--out", str(tmp_path / "tiny"), "--steps", "4"])
     vocabulary = json.loads((tmp_path / "tiny" / "tokenizer.json").read_text())["model"]["vocab"]
     assert {"Ġgreat", "Ġterrible"} <= set(vocabulary)  # Ġ is byte-level BPE's space
 
-    _run(
-        "-m", "zobench", "method=mezo", "model=llama", "model.dir=tiny", "task=sst2", "tuning=full", "data=local",
-        "data.dir=.", "steps=2", "batch_size=4", "wandb=disabled", "threads=1", "device=cpu",
-        *(f"task.splits.clean.{part}=16" for part in ("train", "dev", "test")), cwd=tmp_path,
+    cfg = compose(
+        "method=mezo", "model=llama", f"model.dir={tmp_path / 'tiny'}", "task=sst2", "tuning=full", "data=local",
+        f"data.dir={tmp_path}", "steps=2", "batch_size=4", "wandb=disabled", "threads=1", "device=cpu",
+        f"runs_dir={tmp_path / 'runs'}", *(f"task.splits.clean.{part}=16" for part in ("train", "dev", "test")),
     )  # fmt: skip
-    (summary,) = [json.loads(path.read_text()) for path in (tmp_path / "runs").rglob("summary.json")]
+    summary = run(cfg)
     assert summary["state"] == "finished"
     assert summary["forwards"] == 4
-
-
-def _run(*arguments, cwd):
-    ended = subprocess.run([sys.executable, *arguments], cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True)
-    assert ended.returncode == 0, ended.stderr

@@ -20,14 +20,14 @@ def run_of(key, first, count, stream):
     return philox.DRAWS[stream](key, spans).reshape(-1)[first % SPAN : first % SPAN + count]
 
 
-def defined(piece, stream):
-    """What a piece of work leaves in ``out``: separate operations in fp32 or fp64, then one rounding."""
-    total = piece.source.to(torch.promote_types(piece.source.dtype, torch.float32)) * piece.keep
-    for key, weight in zip(piece.keys, piece.weights, strict=True):
-        if piece.rows is None:
-            z = run_of(key, piece.first, total.numel(), stream)
+def defined(job, stream):
+    """What a job leaves in ``out``: separate operations in fp32 or fp64, then one rounding."""
+    total = job.source.to(torch.promote_types(job.source.dtype, torch.float32)) * job.keep
+    for key, weight in zip(job.keys, job.weights, strict=True):
+        if job.rows is None:
+            z = run_of(key, job.first, total.numel(), stream)
         else:
             width = total.shape[1]
-            z = torch.stack([run_of(key, piece.first + row * width, width, stream) for row in piece.rows.tolist()])
+            z = torch.stack([run_of(key, job.first + row * width, width, stream) for row in job.rows.tolist()])
         total = total + z.to(total.dtype) * weight
-    return total.to(piece.source.dtype)
+    return total.to(job.source.dtype)

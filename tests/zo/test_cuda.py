@@ -63,15 +63,15 @@ def draw_and_add(device, dtype, first=5):
     rows, elsewhere = torch.tensor([40, 3, 3, 2**20], device=flat.device), torch.zeros_like(flat)
     some, others = flat[:10_000].view(4, 2500).clone(), torch.zeros(4, 2500, dtype=dtype, device=flat.device)
     for distribution in ("normal", "sign"):
-        pieces = [
+        jobs = [
             noise.make_job(elsewhere, 3, {11: 0.37}, keep=0.9, first=first, source=flat),
             noise.make_job(some, 4, {11: 0.37, 12: 2.0}, first=first, rows=rows),
             noise.make_job(others, 5, {13: -1.0}, first=first, source=some.clone(), rows=rows),
         ]
-        noise.add_all_(pieces, distribution)
+        noise.add_all_(jobs, distribution)
         flat = elsewhere.clone()
     drawn = noise.gaussian(7, 3, torch.Size((700, 30)), flat.device)
-    return [found.cpu() for found in (drawn, flat, some, others)]
+    return [tensor.cpu() for tensor in (drawn, flat, some, others)]
 
 
 @pytest.mark.parametrize("first", [5, 2**43 - 1000])

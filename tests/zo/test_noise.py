@@ -1,4 +1,4 @@
-"""The noise engine: its bits are defined, and the same on every path, in every piece and on any number of threads."""
+"""The noise engine: its bits are defined, and the same on every path, in every job and on any number of threads."""
 
 import math
 import random
@@ -18,9 +18,9 @@ from zobench.zo.noise.job import NoiseJob
 WEIGHTS = [0.37, -1.7, 1e-3]
 
 
-def pieces_of(dtype, terms=3, keep=0.9):
-    """Pieces of many shapes: runs and rows, in place and from a source."""
-    made = []
+def jobs_of(dtype, terms=3, keep=0.9):
+    """Jobs of many shapes: runs and rows, in place and from a source."""
+    jobs = []
     runs = [(1, 0), (2047, 5), (2049, 2048), (4096, 0), (5003, 12345), (3001, GROUP - 1500)]
     shapes = [((4, 100), [49, 3, 3, 20], 5), ((3, 2500), [1, 1 << 30, 0], 77), ((2, 2048), [6, 31], 0)]
     shapes.append(((5, 1), [4, 0, 1, 3, 2], 9))
@@ -28,10 +28,10 @@ def pieces_of(dtype, terms=3, keep=0.9):
         source = torch.randn(shape, generator=torch.Generator().manual_seed(shape[0])).to(dtype)
         rows = None if rows is None else torch.tensor(rows)
         out = torch.full_like(source, 7.0)
-        made.append(NoiseJob(out, source, first, KEYS[:terms], WEIGHTS[:terms], keep, rows))
-        there = source.clone()
-        made.append(NoiseJob(there, there, first, KEYS[:terms], WEIGHTS[:terms], keep, rows))
-    return made
+        jobs.append(NoiseJob(out, source, first, KEYS[:terms], WEIGHTS[:terms], keep, rows))
+        in_place = source.clone()
+        jobs.append(NoiseJob(in_place, in_place, first, KEYS[:terms], WEIGHTS[:terms], keep, rows))
+    return jobs
 
 
 @pytest.fixture
@@ -62,28 +62,28 @@ def test_compiled_loops_give_the_defined_bits(distribution, dtype, first, count)
     """One pass over three draws and a factor equals the separate operations, to the bit."""
     draws = {11: 0.3, 2**62 + 5: -1.7, 3: 1e-3}
     start = torch.linspace(-1, 1, count, dtype=dtype)
-    found, expected = start.clone(), start.mul(0.9)
-    noise.add_(found, 42, draws, keep=0.9, first=first, distribution=distribution)
+    result, expected = start.clone(), start.mul(0.9)
+    noise.add_(result, 42, draws, keep=0.9, first=first, distribution=distribution)
     for key, weight in draws.items():
         expected.add_(run_of(mix(key, 42), first, count, STREAMS[distribution]).to(dtype).mul(weight))
     assert noise._fused(CPU, dtype, STREAMS[distribution]) is cpu_loops.add_
-    assert torch.equal(found, expected)
+    assert torch.equal(result, expected)
 
 
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("terms", "keep"), [(0, 0.5), (1, 1.0), (3, 0.9)])
-def test_pieces_of_all_shapes_in_one_call(distribution, dtype, terms, keep):
+def test_jobs_of_all_shapes_in_one_call(distribution, dtype, terms, keep):
     """Runs and rows, in place and from a source: the compiled loops, torch's operations and the definition agree."""
     stream = STREAMS[distribution]
-    expected = [defined(piece, stream) for piece in pieces_of(dtype, terms, keep)]
+    expected = [defined(job, stream) for job in jobs_of(dtype, terms, keep)]
     for add in (cpu_loops.add_, noise._by_torch):
-        pieces = pieces_of(dtype, terms, keep)
-        sources = [piece.source.clone() for piece in pieces]
-        add(pieces, stream)
-        for piece, right, source in zip(pieces, expected, sources, strict=True):
-            assert torch.equal(piece.out, right)
-            assert piece.out is piece.source or torch.equal(piece.source, source)
+        jobs = jobs_of(dtype, terms, keep)
+        sources = [job.source.clone() for job in jobs]
+        add(jobs, stream)
+        for job, right, source in zip(jobs, expected, sources, strict=True):
+            assert torch.equal(job.out, right)
+            assert job.out is job.source or torch.equal(job.source, source)
         add([], stream)
 
 
@@ -99,9 +99,9 @@ def test_half_precision_is_summed_in_fp32_and_rounded_once(dtype, elsewhere, ter
     if count > 1:
         source[-2:] = torch.tensor([torch.finfo(dtype).max, float("inf")])
     out = torch.zeros_like(source) if elsewhere else source
-    piece = NoiseJob(out, source, first, KEYS[:terms], [2.0**-20, 3e4][:terms], 0.9)
-    expected = defined(replace(piece, source=source.clone()), philox.NORMALS)
-    cpu_loops.add_([piece], philox.NORMALS)
+    job = NoiseJob(out, source, first, KEYS[:terms], [2.0**-20, 3e4][:terms], 0.9)
+    expected = defined(replace(job, source=source.clone()), philox.NORMALS)
+    cpu_loops.add_([job], philox.NORMALS)
     torch.testing.assert_close(out, expected, rtol=0, atol=0, equal_nan=True)
 
 
@@ -120,31 +120,31 @@ def test_every_number_of_16_bits_is_read_and_every_rounding_is_torchs(dtype):
 
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS)
 def test_any_slice_is_a_part_of_the_whole_on_any_number_of_threads(distribution, threads):
-    n, found = 600_001, {}
+    n, whole = 600_001, {}
     for count in (1, 2, 3):
         threads(count)
-        found[count] = noise.draw(5, 6, torch.Size([n]), CPU, distribution)
-    assert torch.equal(found[1], found[2])
-    assert torch.equal(found[1], found[3])
+        whole[count] = noise.draw(5, 6, torch.Size([n]), CPU, distribution)
+    assert torch.equal(whole[1], whole[2])
+    assert torch.equal(whole[1], whole[3])
     generator = random.Random(1)
     places = [(0, 10), (300_000, 4097), (n - 1, 1), (GROUP - 1, 2), (GROUP, 2048), (3 * GROUP - 7, 5000)]
     for first, count in places + [(generator.randrange(n - 9000), generator.randrange(1, 9000)) for _ in range(20)]:
         part = torch.zeros(count)
         noise.add_(part, 6, {5: 1.0}, first=first, distribution=distribution)
-        assert torch.equal(part, found[1][first : first + count])
+        assert torch.equal(part, whole[1][first : first + count])
 
 
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS)
 @pytest.mark.parametrize("share", [997, 1 << 14])
-def test_threads_share_a_list_of_pieces_without_a_trace(distribution, share, threads, monkeypatch):
-    """Pieces of odd sizes, handed out in shares that end anywhere in a span or a row."""
+def test_threads_share_a_list_of_jobs_without_a_trace(distribution, share, threads, monkeypatch):
+    """Jobs of odd sizes, handed out in shares that end anywhere in a span or a row."""
     monkeypatch.setattr(cpu_loops, "_SHARE", share)
-    expected = [defined(piece, STREAMS[distribution]) for piece in pieces_of(torch.float32)]
+    expected = [defined(job, STREAMS[distribution]) for job in jobs_of(torch.float32)]
     for count in (1, 2, 3):
         threads(count)
-        pieces = pieces_of(torch.float32)
-        cpu_loops.add_(pieces, STREAMS[distribution])
-        assert all(torch.equal(piece.out, right) for piece, right in zip(pieces, expected, strict=True))
+        jobs = jobs_of(torch.float32)
+        cpu_loops.add_(jobs, STREAMS[distribution])
+        assert all(torch.equal(job.out, right) for job, right in zip(jobs, expected, strict=True))
 
 
 def test_an_error_in_a_thread_is_raised(threads, monkeypatch):
@@ -155,7 +155,7 @@ def test_an_error_in_a_thread_is_raised(threads, monkeypatch):
     for count in (1, 3):
         threads(count)
         with pytest.raises(MemoryError, match="no room"):
-            cpu_loops.add_(pieces_of(torch.float32), philox.NORMALS)
+            cpu_loops.add_(jobs_of(torch.float32), philox.NORMALS)
 
 
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS)
@@ -165,12 +165,12 @@ def test_rows_of_a_draw_are_added_to_rows_of_a_tensor(distribution, dtype):
     draws = {3: 0.5, 4: -2.0}
     for shape in ((30, 70), (5000,), (9, 8, 7), ()):
         whole = torch.linspace(-1, 1, math.prod(shape)).to(dtype).view(shape)
-        expected, found = whole.clone(), whole.clone()
+        expected, result = whole.clone(), whole.clone()
         for key, weight in draws.items():
             draw = run_of(mix(key, 8), 0, whole.numel(), STREAMS[distribution]).view(shape)
             expected.add_(draw.to(dtype).mul(weight))
-        noise.add_rows_(found, 8, draws, distribution=distribution)
-        assert torch.equal(found, expected)
+        noise.add_rows_(result, 8, draws, distribution=distribution)
+        assert torch.equal(result, expected)
         for rows in (slice(2, 7), slice(3, 3), torch.tensor([4, 1, 4])) if shape else ():
             part = whole[rows].clone()
             noise.add_rows_(part, 8, draws, rows, distribution=distribution)
@@ -193,12 +193,12 @@ def test_a_run_without_the_compiled_loops_has_the_same_weights(dtype, distributi
             method.step(lambda: sum(p.double().square().mean() for p in parameters.values()))
         return parameters
 
-    found = weights()
+    compiled = weights()
     torch_only()
     assert noise._fused(CPU, torch.float32, philox.NORMALS) is None
     for name, tensor in weights().items():
-        assert torch.equal(tensor, found[name])
-    assert not torch.equal(found["w"], torch.linspace(-1, 1, 70_000).view(700, 100).to(dtype))
+        assert torch.equal(tensor, compiled[name])
+    assert not torch.equal(compiled["w"], torch.linspace(-1, 1, 70_000).view(700, 100).to(dtype))
 
 
 @pytest.mark.parametrize("perturbation", [Gaussian(), Rademacher()])

@@ -10,8 +10,9 @@ from helpers.definition import moved
 from torch import nn
 
 from zobench import MeZO
-from zobench.bench import models, subjects
+from zobench.bench.models import random_batch
 from zobench.bench.spec import Shape
+from zobench.objective import Objective
 from zobench.zo import Direction, Diverged, Gaussian, Oracle, Perturbation, Rademacher, make_slots, placement, shifted
 from zobench.zo.noise import draws
 from zobench.zo.perturbations.block_sampling import SampledBlocks
@@ -24,31 +25,30 @@ from zobench.zo.perturbations.tensor_radii import TensorRadii
 
 FAMILIES = ["tiny-opt", "tiny-llama"]
 OFFSETS = [Direction({4: 0.02, 9: -0.01}), Direction({4: -0.02, 9: 0.01})]
-CPU = torch.device("cpu")
 SHAPE = Shape(3, 10)
 
 
 def aligned(slots):
-    made = AlignedSubspace(rank=4)
-    made.randomise(slots, 3)
-    return made
+    subspace = AlignedSubspace(rank=4)
+    subspace.randomise(slots, 3)
+    return subspace
 
 
 def shifted_mean(slots):
-    made = MeanShift(sigma=0.5, start="unit_per_tensor", seed=2)
-    made.begin(0, slots)
-    return made
+    mean = MeanShift(sigma=0.5, start="unit_per_tensor", seed=2)
+    mean.begin(0, slots)
+    return mean
 
 
 def stored(slots):
-    held = {slot.name: torch.full_like(slot.param, 0.3) for slot in slots[::2]}
-    return Stored(Gaussian(), lambda slot: held.get(slot.name))
+    tensors = {slot.name: torch.full_like(slot.param, 0.3) for slot in slots[::2]}
+    return Stored(Gaussian(), lambda slot: tensors.get(slot.name))
 
 
 def blocks(slots):
-    made = SampledBlocks()
-    made.redraw(slots, torch.full((len(slots),), 0.5), 1)
-    return made
+    sampled = SampledBlocks()
+    sampled.redraw(slots, torch.full((len(slots),), 0.5), 1)
+    return sampled
 
 
 PERTURBATIONS = {
@@ -66,34 +66,48 @@ IN_BLOCKS = ["rademacher", "aligned subspace", "rank one", "rank one, tiled", "m
 
 
 @pytest.fixture(params=FAMILIES)
-def model(request):
-    return scaled(models.load(request.param, "float32", CPU))
+def model(request, load_model):
+    """A fresh model, its weights scaled up so that the loss depends on all of them."""
+    return load_model(request.param, gain=4.0).model
 
 
-@torch.no_grad()
-def scaled(model):
-    """Larger weights, so that the loss depends on all of them."""
-    for param in model.parameters():
-        param.mul_(4.0 if param.ndim == 2 else 1.0)
-    return model
+@pytest.fixture
+def loss_of(compose_task):
+    """``loss_of(model)()``: its loss on a batch of random tokens."""
+
+    def make(model):
+        objective, batch = Objective(model, None, compose_task("sst2")), random_batch(model, SHAPE)
+
+        def loss():
+            total, weight = objective.loss_sum(batch)
+            return total / weight
+
+        return loss
+
+    return make
+
+
+@pytest.fixture
+def loss_where_moved(loss_of):
+    """``loss_where_moved(model, perturbation, offset)``: the loss of a copy whose weights were moved."""
+
+    @torch.no_grad()
+    def measure(model, perturbation, offset):
+        twin = copy.deepcopy(model)
+        Perturbation.move(perturbation, make_slots(twin.named_parameters()), offset)
+        return float(loss_of(twin)())
+
+    return measure
 
 
 def bits(slots):
     return [slot.param.detach().clone() for slot in slots]
 
 
-@torch.no_grad()
-def loss_where_moved(model, perturbation, offset):
-    twin = copy.deepcopy(model)
-    slots = make_slots(twin.named_parameters())
-    Perturbation.move(perturbation, slots, offset)
-    return float(subjects.losses(twin, SHAPE)[0]())
-
-
 @pytest.mark.parametrize(
     ("name", "large"), [*((name, False) for name in PERTURBATIONS), *((name, True) for name in IN_BLOCKS)]
 )
-def test_exact_losses_are_those_of_moved_weights(model, name, large, monkeypatch):
+def test_exact_losses_are_those_of_moved_weights(model, name, large, loss_of, loss_where_moved, monkeypatch):
     """Also with the matrices of linear layers in blocks."""
     if large:
         monkeypatch.setattr(shifted, "LARGE", 1000)
@@ -102,49 +116,49 @@ def test_exact_losses_are_those_of_moved_weights(model, name, large, monkeypatch
     offsets = OFFSETS
     if name == "stored":
         offsets = [offset + Stored.ray * 0.1 for offset in offsets]
-    before, loss = bits(slots), subjects.losses(model, SHAPE)[0]
+    before, loss = bits(slots), loss_of(model)
     oracle = Oracle(slots, perturbation, "exact")
     oracle.begin(loss)
-    found = oracle.losses(offsets)
+    losses = oracle.losses(offsets)
     assert oracle._placement.shifted._scratch == {}
     assert oracle._placement.shown == {slot.index for slot in slots}
     assert oracle.state_bytes() == 0
     assert all(map(torch.equal, bits(slots), before))
-    assert found == pytest.approx([loss_where_moved(model, perturbation, offset) for offset in offsets], rel=1e-6)
+    assert losses == pytest.approx([loss_where_moved(model, perturbation, offset) for offset in offsets], rel=1e-6)
     with torch.inference_mode():
-        assert min(abs(value - float(loss())) for value in found) > 1e-4
+        assert min(abs(value - float(loss())) for value in losses) > 1e-4
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_exact_losses_in_half_precision(family, dtype):
-    model = scaled(models.load(family, dtype, CPU))
+def test_exact_losses_in_half_precision(family, dtype, load_model, loss_of, loss_where_moved):
+    model = load_model(family, dtype=dtype, gain=4.0).model
     slots = make_slots(model.named_parameters())
     oracle = Oracle(slots, Gaussian(), "exact")
-    oracle.begin(subjects.losses(model, SHAPE)[0])
+    oracle.begin(loss_of(model))
     assert oracle.losses(OFFSETS) == [loss_where_moved(model, Gaussian(), offset) for offset in OFFSETS]
 
 
 @pytest.mark.parametrize("perturbation", [Gaussian(), Rademacher()])
-def test_in_place_large_embeddings_stay_where_they_are(model, perturbation, monkeypatch):
+def test_in_place_large_embeddings_stay_where_they_are(model, perturbation, loss_of, loss_where_moved, monkeypatch):
     monkeypatch.setattr(placement, "TABLE", 1)
     method = MeZO(model.named_parameters(), lr=1e-3, eps=1e-2, weight_decay=0.1)
     method.perturbation = method.oracle.perturbation = perturbation
     tables = {slot.index: slot for slot in method.slots if slot.kind == "embedding"}
     memory = {index: slot.param.detach().numpy() for index, slot in tables.items()}
-    start, twin, found = bits(method.slots), copy.deepcopy(model), []
-    loss = subjects.losses(model, SHAPE)[0]
+    start, twin, losses = bits(method.slots), copy.deepcopy(model), []
+    loss = loss_of(model)
 
     def closure():
-        found.append(float(loss()))
+        losses.append(float(loss()))
         assert all((memory[index] == start[index].numpy()).all() for index in tables)
-        return found[-1]
+        return losses[-1]
 
     for _ in range(2):
         probe = method.direction() * 1e-2
         method.step(closure)
         expected = [loss_where_moved(twin, perturbation, offset) for offset in (probe, -probe)]
-        assert found[-2:] == pytest.approx(expected, rel=1e-5)
+        assert losses[-2:] == pytest.approx(expected, rel=1e-5)
         assert method.oracle._placement.shown == set(tables)
         assert method.oracle._placement.shifted._scratch == {}
         twins = make_slots(twin.named_parameters())
@@ -188,14 +202,14 @@ def test_what_torch_functions_do_not_read_is_moved_and_put_back(mode, monkeypatc
     for batch in range(2):
         oracle.begin(problem.loss)
         problem.calls = 0
-        found = oracle.losses(OFFSETS)
+        losses = oracle.losses(OFFSETS)
         assert problem.calls == (3 if batch == 0 else 2)
         assert oracle.forwards == 2 * (batch + 1)
         oracle.settle()
         for slot, old in zip(slots, before, strict=True):
             torch.testing.assert_close(slot.param.detach(), old, rtol=0, atol=0 if exact else 1e-6)
         expected = [float(problem.loss(*(moved(Gaussian(), slot, o) for slot in slots)).detach()) for o in OFFSETS]
-        assert found == pytest.approx(expected, rel=1e-5)
+        assert losses == pytest.approx(expected, rel=1e-5)
     assert oracle._placement.shown == ({1} if exact else set())
     assert oracle.state_bytes() == (slots[0].bytes if exact else 0)
     expected = [moved(Gaussian(), slot, Direction({4: -0.2})) for slot in slots]
@@ -258,24 +272,24 @@ def test_a_tied_head_is_the_table_at_the_offset(mode, monkeypatch):
         assert torch.equal(slots[0].param, before[0])
 
 
-def test_torchs_own_operations_give_the_same_losses(model, monkeypatch):
-    slots, found = make_slots(model.named_parameters()), []
+def test_torchs_own_operations_give_the_same_losses(model, loss_of, monkeypatch):
+    slots, losses = make_slots(model.named_parameters()), []
     for value in ("", "torch"):
         monkeypatch.setenv("ZOBENCH_NOISE", value)
         draws._fused.cache_clear()
         oracle = Oracle(slots, Gaussian(), "exact")
-        oracle.begin(subjects.losses(model, SHAPE)[0])
-        found.append(oracle.losses(OFFSETS))
+        oracle.begin(loss_of(model))
+        losses.append(oracle.losses(OFFSETS))
     draws._fused.cache_clear()
-    assert found[0] == found[1]
+    assert losses[0] == losses[1]
 
 
-def test_steps_of_both_modes_are_alike(model):
+def test_steps_of_both_modes_are_alike(model, loss_of):
     twin = copy.deepcopy(model)
     methods = {}
-    for mode, own in (("exact", model), ("in_place", twin)):
-        methods[mode] = MeZO(own.named_parameters(), lr=1e-3, eps=1e-2, seed=5, mode=mode)
-        loss = subjects.losses(own, SHAPE)[0]
+    for mode, copied in (("exact", model), ("in_place", twin)):
+        methods[mode] = MeZO(copied.named_parameters(), lr=1e-3, eps=1e-2, seed=5, mode=mode)
+        loss = loss_of(copied)
         for _ in range(3):
             methods[mode].step(loss)
     for one, other in zip(methods["exact"].slots, methods["in_place"].slots, strict=True):
@@ -286,12 +300,12 @@ def test_steps_of_both_modes_are_alike(model):
 def test_a_copied_method_goes_on_like_the_original(mode, monkeypatch):
     monkeypatch.setattr(placement, "TABLE", 1)
     problem = Hidden()
-    held = {"embed": problem.w.detach().clone(), "b": problem.b.detach().clone()}
-    method = MeZO(held.items(), lr=1e-2, mode=mode)
-    method.step(lambda: problem.loss(w=held["embed"], b=held["b"]))
-    twin, other = copy.deepcopy((held, method))
+    original = {"embed": problem.w.detach().clone(), "b": problem.b.detach().clone()}
+    method = MeZO(original.items(), lr=1e-2, mode=mode)
+    method.step(lambda: problem.loss(w=original["embed"], b=original["b"]))
+    twin, other = copy.deepcopy((original, method))
     assert other.slots[0].param is twin["embed"]
-    for own, weights in ((method, held), (other, twin)):
-        own.step(lambda weights=weights: problem.loss(w=weights["embed"], b=weights["b"]))
+    for stepping, weights in ((method, original), (other, twin)):
+        stepping.step(lambda weights=weights: problem.loss(w=weights["embed"], b=weights["b"]))
     assert method.oracle.notes == other.oracle.notes
-    assert all(torch.equal(held[name], twin[name]) for name in held)
+    assert all(torch.equal(original[name], twin[name]) for name in original)
