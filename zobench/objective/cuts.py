@@ -1,8 +1,8 @@
 """Cuts: a model in two parts, so that a forward pass need not run all of it at all positions.
 
-A *cut* is a place in the model. What lies below it is run once per sequence, where it is frozen; what lies above it is
-run anew, and maybe at a few positions alone. A *tail* is what is asked of a sequence: the last hidden states at its
-last positions. What the lower part hands to the upper part for one tail is its *entry*.
+A *cut* is a place in the model. What lies below it is run once per sequence if nothing of it trains; what lies above it
+is run in every forward pass, but maybe at a few positions alone. A *tail* is what is asked of a sequence: the last
+hidden states at its last positions. What the lower part hands to the upper part for one tail is its *entry*.
 
 The model's own code does all the arithmetic: its list of layers is swapped for the part that is needed, and the entry
 is put in where the upper part begins. It works for decoders whose layers are a ``ModuleList`` named ``layers``, called
@@ -43,7 +43,7 @@ class Cut(Protocol):
 
 
 def pad_right(sequences: Sequence[Ids], device: torch.device) -> Tensor:
-    """Token ids as a rectangle, int64 of sequences × longest length, with zeros behind the shorter ones.
+    """Token ids as a rectangle, int64 of sequences × longest length, with zeros after the shorter ones.
 
     Under a causal mask no real token sees the padding, so that no attention mask is needed.
     """
@@ -91,7 +91,7 @@ class LayerCut(Cut):
 
 
 class AttentionCut(Cut):
-    """The cut behind the attention of the last layer; nothing above it looks at other positions than those asked for.
+    """The cut after the attention of the last layer: nothing above it looks at other positions than those asked for.
 
     An entry holds the input of that layer and the output of its attention, side by side, at these positions alone.
 
@@ -164,7 +164,7 @@ class AttentionCut(Cut):
 
 
 class LastAttention(AttentionCut):
-    """The cut behind the last attention where all trains: what follows runs at the requested positions alone.
+    """The cut after the last attention, where all trains: what follows runs at the requested positions alone.
 
     Nothing is kept between forward passes.
     """
@@ -203,7 +203,7 @@ class _KnownAttention(nn.Module):
 
 
 def _pad_entries(entries: Sequence[Tensor]) -> Tensor:
-    """Entries as one tensor, sequences × longest × features, with zeros behind the shorter ones."""
+    """Entries as one tensor, sequences × longest × features, with zeros after the shorter ones."""
     return nn.utils.rnn.pad_sequence(list(entries), batch_first=True)
 
 

@@ -73,7 +73,7 @@ class Prefix:
         """Fill the cache for these requests, from the shelf or by forward passes through the frozen part.
 
         Args:
-            progress: told how many sequences are done, as they are.
+            progress: called with the number of sequences that were just done.
         """
         missing = {self._cut.key(tail): tail for tail in tails if self._cut.key(tail) not in self._cache}
         # The longest first: where memory does not suffice, it fails at once.
@@ -95,7 +95,7 @@ class Prefix:
     def hidden(self, tails: Sequence[Tail]) -> Tensor:
         """Last hidden states at the requested positions (positions × width), one request after another.
 
-        What is not in the cache is computed, and forgotten.
+        What the cache lacks is computed, and not kept.
         """
         fresh = {self._cut.key(tail): tail for tail in tails if self._cut.key(tail) not in self._cache}
         computed = dict(zip(fresh, self._below(list(fresh.values())), strict=True)) if fresh else {}

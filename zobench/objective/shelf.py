@@ -1,4 +1,4 @@
-"""The shelf: activations of frozen layers on disk, so that the cells of a sweep compute them once.
+"""The shelf: activations of frozen layers on disk, so that the runs of a sweep compute them once.
 
 A file is named by a hash of all that its numbers depend on, and holds the very bits that computing again would give.
 """

@@ -1,6 +1,6 @@
 """The zeroth-order core: directions, perturbations, oracle, update rules and the base of all methods.
 
-A library in its own right: it imports torch and nothing else of zobench.
+A library in its own right: it imports torch, numpy and numba (triton on a GPU), and nothing else of zobench.
 """
 
 from zobench.zo.direction import ZERO, Direction

@@ -21,14 +21,14 @@ TABLE = 1 << 20
 class Placement:
     """The slots of an oracle in two groups: those that are shown at an offset, and the others, which are moved there.
 
-    In exact mode all slots are shown, in place the large embeddings. A slot that the loss reads by other means than
-    torch functions of its own thread cannot be shown: the first evaluation tells which (``missed``), and they are
-    moved.
+    In exact mode all slots are shown, in ``in_place`` mode the large embeddings. A slot that the loss reads by other
+    means than torch functions of its own thread cannot be shown: the first evaluation tells which (``missed``), and
+    they are moved.
 
     Args:
         slots: all of the oracle's slots.
         perturbation: what the offsets are drawn from.
-        mode: how the oracle perturbs.
+        mode: how the oracle perturbs, ``in_place`` or ``exact``.
         missed: names of the slots that cannot be shown, where an earlier run found out; None to find out.
 
     Attributes:

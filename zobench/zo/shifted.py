@@ -65,7 +65,7 @@ class ShiftedWeights(TorchFunctionMode):
         self._scratch: dict[tuple[torch.device, torch.dtype, int], Tensor] = {}
 
     def at(self, offset: Direction) -> "ShiftedWeights":
-        """Set the offset and forget what was seen; enter what is returned, which is the context itself."""
+        """Set the offset, forget what was seen, and return the context itself, to be entered."""
         self.offset, self.seen = offset, set()
         self._slots = {id(slot.param): slot for slot in self.slots}  # a copy of a method has other tensors
         return self
@@ -138,10 +138,13 @@ class ShiftedWeights(TorchFunctionMode):
         return rows[places]
 
     def _rows(self, slot: Slot, ids: Tensor, lowest: int) -> tuple[Tensor, Tensor]:
-        """Each distinct row that is asked for, shifted, and where each of ``ids`` is among them, ahead of them.
+        """The shifted values of the rows that a look-up asks for, each once.
 
         Args:
             lowest: the smallest id that names a row; negative ones count from the end.
+
+        Returns:
+            The place of each of ``ids`` among these rows, and the rows.
 
         Raises:
             IndexError: if an id names no row.

@@ -88,7 +88,7 @@ class OfficialOracle(Oracle):
         return ((torch.tensor(plus, dtype=dtype) - torch.tensor(minus, dtype=dtype)) / (2 * eps)).item()
 
     def descend(self, estimate: Direction, lr: float, weight_decay: float) -> None:
-        """``θ ← θ − lr·(g·z + wd·θ)`` from settled weights; biases and layer norms are not decayed.
+        """Walk back to θ (settle), then ``θ ← θ − lr·(g·z + wd·θ)``; biases and layer norms are not decayed.
 
         Raises:
             ValueError: for an estimate of more than one key, as the stream cannot be replayed for sums.
