@@ -225,8 +225,7 @@ def test_training_the_final_norm_alone(tiny, encode):
 
 @pytest.mark.parametrize("only", ["fc[12]|mlp", "norm", "q_proj", "final_layer_norm|post_attention", "^$"])
 def test_the_cut_lies_behind_attention_only_where_nothing_before_trains(tiny, mini, only):
-    from zobench.objective.cuts import AttentionCut
-
     LastLayers(layers=1, only=only, final_norm=True).apply(tiny.model, tiny.spec, 0)
-    prefix = Objective(tiny.model, tiny.tokenizer, mini("sst2")[0], cache_gib=1.0).prefix
-    assert isinstance(prefix._cut, AttentionCut) == (only not in ("norm", "q_proj"))
+    objective = Objective(tiny.model, tiny.tokenizer, mini("sst2")[0], cache_gib=1.0)
+    expected = "from layer 1" if only in ("norm", "q_proj") else "from the last attention"
+    assert objective.forward_path == expected

@@ -81,6 +81,7 @@ def test_the_row_is_consistent(finished):
     assert row["forward_seconds"] + row["outside_seconds"] == pytest.approx(row["train_seconds"])
     assert row["best_forwards"] == 2 * row["best_step"]
     assert row["weights_gib"] * 2**30 == 4 * row["parameters"]
+    assert row["forward_path"] == "trimmed"
     parts = row["weights_gib"] + row["method_state_gib"] + row["cache_gib"] + row["rest_gib"]
     assert parts == pytest.approx(row["peak_gib"])
 

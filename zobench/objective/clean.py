@@ -68,6 +68,17 @@ class Objective:
         fits = trim_last_layer and LastAttention.fits(decoder, self._backbone)
         self._last = LastAttention(decoder, self._backbone) if fits else None
 
+    @property
+    def forward_path(self) -> str:
+        """What of the model runs in a forward pass: the same function, computed in another way.
+
+        ``whole``: all of it, at all positions. ``trimmed``: what follows the last attention runs at the option's
+        positions alone. ``from layer 8``, ``from the last attention``: what lies below is frozen and was run once.
+        """
+        if self.prefix:
+            return self.prefix.place
+        return "trimmed" if self._last else "whole"
+
     def loss_sum(self, batch: Sequence[Encoded]) -> tuple[Tensor, int]:
         """The summed loss of a batch, and the ``weight`` to divide it by: sums of micro-batches add up to a batch's.
 

@@ -32,6 +32,9 @@ class Tail(NamedTuple):
 class Cut(Protocol):
     """A place in a model, and how the parts below and above it are run."""
 
+    #: where the model is cut, in words: what runs anew in each forward pass
+    place: str
+
     def key(self, tail: Tail) -> Hashable:
         """What the entry of a request depends on: requests with equal keys share one entry."""
 
@@ -71,6 +74,7 @@ class LayerCut(Cut):
     """
 
     def __init__(self, decoder: Any, backbone: Backbone, depth: int):
+        self.place = f"from layer {depth}"
         self._decoder, self._backbone = decoder, backbone
         self._lower = nn.ModuleList(list(decoder.layers)[:depth])
         self._upper = nn.ModuleList(list(decoder.layers)[depth:])
@@ -99,6 +103,8 @@ class AttentionCut(Cut):
         decoder: the module that holds the list of layers.
         backbone: token ids (rows × length) → last hidden states (rows × length × width).
     """
+
+    place = "from the last attention"
 
     def __init__(self, decoder: Any, backbone: Backbone):
         self._decoder, self._backbone = decoder, backbone

@@ -69,6 +69,11 @@ class Prefix:
         self._cache: dict[Hashable, Tensor] = {}
         self.bytes = 0
 
+    @property
+    def place(self) -> str:
+        """Where the model is cut, in words."""
+        return self._cut.place
+
     def fill(self, tails: Sequence[Tail], progress: Callable[[int], None] = lambda n: None) -> None:
         """Fill the cache for these requests, from the shelf or by forward passes through the frozen part.
 

@@ -17,6 +17,7 @@ class Protocol:
         splits: name of a task's split sizes, unless a run chooses others.
         strict_splits: refuse a train file that is too small; else train gets what dev leaves.
         micro_batches: whether a batch may be cut into several forward calls.
+        shortens_forwards: whether a forward pass runs no more of the model than the loss needs.
         variant: the variant that a row names for a method without variants of its own.
         selection: in words, which dev evaluation gives the weights that are tested.
     """
@@ -26,6 +27,7 @@ class Protocol:
     splits: ClassVar[str]
     strict_splits: ClassVar[bool]
     micro_batches: ClassVar[bool]
+    shortens_forwards: ClassVar[bool]
     variant: ClassVar[str]
     selection: ClassVar[str]
 

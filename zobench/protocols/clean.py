@@ -24,6 +24,7 @@ class Clean(Protocol):
     splits = "clean"
     strict_splits = True
     micro_batches = True
+    shortens_forwards = True
     variant = "paper"
     selection = "highest dev metric, then lowest dev loss"
 

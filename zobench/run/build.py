@@ -109,6 +109,9 @@ def build(cfg: DictConfig, console: Console, team: Team) -> Parts:
     truncated = sum(e.truncated for e in (*train, *dev, *test))
     if truncated:
         console.say(f"{truncated} examples are longer than {spec.max_length} tokens and were cut on the left")
+    objective = protocol.objective(loaded.model, loaded.tokenizer, task, tuning.cache_gib, cfg.length_buckets)
+    if protocol.shortens_forwards and objective.forward_path == "whole":
+        console.say("every forward pass runs the whole model at all positions: its layers cannot be run in parts")
     return Parts(
         device=device,
         division=parallel.divide(team, cfg.parallel),
@@ -116,7 +119,7 @@ def build(cfg: DictConfig, console: Console, team: Team) -> Parts:
         task=task,
         model=loaded.model,
         method=method,
-        objective=protocol.objective(loaded.model, loaded.tokenizer, task, tuning.cache_gib, cfg.length_buckets),
+        objective=objective,
         settings=settings,
         train=train,
         dev=dev,
@@ -128,6 +131,7 @@ def build(cfg: DictConfig, console: Console, team: Team) -> Parts:
             "train_examples": len(train),
             "parameters": sum(p.numel() for p in loaded.model.parameters()),
             "trainable_parameters": sum(slot.param.numel() for slot in method.slots),
+            "forward_path": objective.forward_path,
             "selection": protocol.selection,
             "metric": task.metric,
             "trains": settings.total_steps > 0,

@@ -36,6 +36,7 @@ class MezoExact(Protocol):
     splits = "mezo_exact"
     strict_splits = False
     micro_batches = False
+    shortens_forwards = False
     variant = "official"
     selection = "lowest dev loss"
 
