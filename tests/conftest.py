@@ -1,6 +1,8 @@
 """Fixtures shared by the tests: tiny models of both architectures, tasks as composed, and the real data."""
 
 import copy
+import gc
+import sys
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -18,6 +20,21 @@ from zobench.objective import Encoder
 from zobench.run.runner import run
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+_modules = 0
+
+
+def pytest_runtest_logfinish():
+    """Libraries that were loaded leave the garbage collector's sight.
+
+    A run begins by collecting garbage, and would spend most of its time on the objects of torch and transformers.
+    """
+    global _modules
+    if len(sys.modules) > _modules + 500:
+        _modules = len(sys.modules)
+        gc.collect()
+        gc.freeze()
 
 
 @dataclass(frozen=True)

@@ -30,9 +30,7 @@ def site(tmp_path_factory):
 
 def run(site, cwd, *arguments):
     env = {**os.environ, "PYTHONPATH": str(site)}
-    return subprocess.run(
-        [sys.executable, "-m", "zobench", *arguments], cwd=cwd, env=env, capture_output=True, text=True
-    )
+    return subprocess.run([sys.executable, "-m", *arguments], cwd=cwd, env=env, capture_output=True, text=True)
 
 
 def test_the_wheel_holds_what_a_run_needs(site):
@@ -42,31 +40,23 @@ def test_the_wheel_holds_what_a_run_needs(site):
     assert not (site / "tests").exists()
 
 
-def test_help_and_a_run_from_anywhere(site, tmp_path):
-    found = run(site, tmp_path, "--help")
+def test_help_and_the_list_of_grids_are_those_of_the_wheel(site, tmp_path):
+    found = run(site, tmp_path, "zobench", "--help")
     assert "quickstart" in found.stdout
     assert str(site) in found.stdout
-    found = run(site, tmp_path, "model=tiny-opt", "data=mini", "task=rte", "steps=2", "wandb=disabled", "threads=1")
-    assert found.returncode == 0, found.stderr
-    summary = json.loads(next((tmp_path / "runs").rglob("summary.json")).read_text())
-    assert summary["state"] == "finished"
+    assert "smoke" in run(site, tmp_path, "zobench.sweep").stdout
 
 
-def test_a_sweep_finds_its_sweeper_and_its_grids(site, tmp_path):
-    env = {**os.environ, "PYTHONPATH": str(site)}
-    command = [sys.executable, "-m", "zobench.sweep", "smoke", "--only", "method=mezo", "--only", "task=rte", "steps=2"]
-    found = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
-    assert found.returncode == 0, found.stderr
-    assert "1 cell: 1 finished" in found.stdout
-    assert len(list((tmp_path / "runs").rglob("summary.json"))) == 1
-
-
-def test_a_users_own_options_beside_the_wheel(site, tmp_path):
-    (tmp_path / "mine" / "method").mkdir(parents=True)
+def test_a_sweep_from_anywhere_with_a_method_and_a_grid_of_ones_own(site, tmp_path):
+    for group in ("method", "sweep"):
+        (tmp_path / "mine" / group).mkdir(parents=True)
     text = (site / "zobench" / "conf" / "method" / "mezo.yaml").read_text()
     (tmp_path / "mine" / "method" / "large_step.yaml").write_text(text.replace("lr: 1.0e-6", "lr: 1.0e-2"))
-    arguments = ["method=large_step", "model=tiny-opt", "data=mini", "task=rte", "steps=2", "wandb=disabled"]
-    found = run(site, tmp_path, "--config-dir", str(tmp_path / "mine"), *arguments)
+    cell = "method=large_step model=tiny-opt data=mini task=rte steps=2 wandb=disabled threads=1"
+    (tmp_path / "mine" / "sweep" / "one.yaml").write_text(f"lines:\n  - {cell}\n")
+    found = run(site, tmp_path, "zobench.sweep", "one", "--config-dir", "mine")
     assert found.returncode == 0, found.stderr
-    summary = json.loads(next((tmp_path / "runs").rglob("summary.json")).read_text())
-    assert (summary["method"], summary["method.lr"]) == ("large_step", 1e-2)
+    assert "1 cell: 1 finished" in found.stdout
+    (path,) = (tmp_path / "runs").rglob("summary.json")
+    summary = json.loads(path.read_text())
+    assert (summary["state"], summary["method"], summary["method.lr"]) == ("finished", "large_step", 1e-2)
