@@ -1,0 +1,60 @@
+"""The documents name what is there: links, files, modules."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "analysis/README.md", "tests/golden/README.md")),
+    *sorted((ROOT / "docs").glob("*.md")),
+]
+_LINK = re.compile(r"\]\((?!https?://|#)([^)#\s]+)")
+_PATH = re.compile(r"(?<![\w/.-])(?:analysis|conf|docs|hydra_plugins|scripts|tests|zobench)/[\w./*-]*[\w/*]")
+_MODULE = re.compile(r"python -m (zobench[.\w]*\w)")
+_EXAMPLE = re.compile(r"^`([\w/.]+)`:$", re.M)  # a file that a walkthrough has one write
+
+
+def named(text):
+    """Paths that a text names, less those of its worked examples."""
+    return set(_PATH.findall(text)) - set(_EXAMPLE.findall(text))
+
+
+def there(path):
+    return any(ROOT.glob(path)) if "*" in path else (ROOT / path).exists()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_a_page_names_what_is_there(page):
+    text = page.read_text(encoding="utf-8")
+    assert [link for link in _LINK.findall(text) if not (page.parent / link).exists()] == []
+    assert [path for path in sorted(named(text)) if not there(path)] == []
+    modules = [ROOT / name.replace(".", "/") for name in _MODULE.findall(text)]
+    assert [m for m in modules if not (m.with_suffix(".py").is_file() or (m / "__main__.py").is_file())] == []
+
+
+def test_comments_of_options_name_files_that_are_there():
+    comments = {
+        comment
+        for path in (ROOT / "conf").rglob("*.yaml")
+        for line in path.read_text(encoding="utf-8").splitlines()
+        for comment in line.partition("#")[2:]
+    }
+    assert any(map(named, comments))
+    assert [path for comment in comments for path in named(comment) if not there(path)] == []
+
+
+def test_every_page_can_be_reached_from_the_first_one():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    linked = {(ROOT / link).resolve() for link in _LINK.findall(text)}
+    assert [page.name for page in PAGES if page.parent.name == "docs" and page not in linked] == []
+
+
+def test_the_library_page_runs():
+    text = (ROOT / "docs" / "library.md").read_text(encoding="utf-8")
+    (block,) = (found for found in re.findall(r"^```python\n(.*?)^```", text, re.S | re.M) if "zobench.zo" in found)
+    names: dict = {}
+    exec(block, names)
+    assert names["weights"].sub(1.0).abs().max() < 1e-3
+    assert names["optimizer"].oracle.forwards == 400
