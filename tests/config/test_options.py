@@ -1,4 +1,4 @@
-"""What ships in conf/: every option of the groups whose files point at a class can be made, with the settings it lists."""
+"""What ships in conf/: options whose files point at a class, with the settings that they list."""
 
 import pytest
 
