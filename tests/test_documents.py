@@ -1,9 +1,12 @@
 """The documents name what is there: links, files, modules."""
 
+import json
 import re
 from pathlib import Path
 
 import pytest
+
+from zobench.config.schema import SETTINGS
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [
@@ -49,6 +52,17 @@ def test_every_page_can_be_reached_from_the_first_one():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     linked = {(ROOT / link).resolve() for link in _LINK.findall(text)}
     assert [page.name for page in PAGES if page.parent.name == "docs" and page not in linked] == []
+
+
+def test_the_settings_page_has_every_setting_as_it_is_defined():
+    text = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
+    rows = [f"| `{s.key}` | `{_in_yaml(s.default)}` | {s.meaning} | {'yes' if s.names_run else ''} |" for s in SETTINGS]
+    table = text.partition("| names the run |\n")[2].partition("\n\n")[0]
+    assert table.splitlines()[1:] == rows
+
+
+def _in_yaml(value):
+    return json.dumps(value) if value is None or isinstance(value, bool) else str(value)
 
 
 def test_the_library_page_runs():
