@@ -16,6 +16,7 @@ PAGES = [
 _LINK = re.compile(r"\]\((?!https?://|#)([^)#\s]+)")
 _PATH = re.compile(r"(?<![\w/.-])(?:analysis|conf|docs|hydra_plugins|scripts|tests|zobench)/[\w./*-]*[\w/*]")
 _MODULE = re.compile(r"python -m (zobench[.\w]*\w)")
+_CODE = re.compile(r"``([\w/]+\.py)``")
 _EXAMPLE = re.compile(r"^`([\w/.]+)`:$", re.M)  # a file that a walkthrough has one write
 
 
@@ -46,6 +47,15 @@ def test_comments_of_options_name_files_that_are_there():
     }
     assert any(map(named, comments))
     assert [path for comment in comments for path in named(comment) if not there(path)] == []
+
+
+def test_files_that_the_code_names_are_there():
+    files = sorted(
+        path for folder in ("zobench", "hydra_plugins", "scripts", "tests") for path in (ROOT / folder).rglob("*.py")
+    )
+    names = {name for path in files for name in _CODE.findall(path.read_text(encoding="utf-8"))}
+    assert names
+    assert [name for name in sorted(names) if not any(path.as_posix().endswith(f"/{name}") for path in files)] == []
 
 
 def test_every_page_can_be_reached_from_the_first_one():
