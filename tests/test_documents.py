@@ -26,6 +26,7 @@ def named(text):
 
 
 def there(path):
+    path = re.sub(r"\.zip/.*", ".zip", path)  # what lies in an archive is its own affair
     return any(ROOT.glob(path)) if "*" in path else (ROOT / path).exists()
 
 
