@@ -1,23 +1,47 @@
 """zobench: compare zeroth-order fine-tuning methods for language models.
 
-``from zobench import MeZO`` gives the optimizer as a library; ``python -m zobench`` runs one cell of a table.
+``from zobench import MeZO`` gives the optimizer as a library, and so does every method that a file of ``conf/method/``
+points at; ``python -m zobench`` runs one cell of a table.
 """
 
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-if TYPE_CHECKING:
-    from zobench.methods.adamw import AdamW
-    from zobench.methods.mezo import MeZO
+if TYPE_CHECKING:  # for type checkers, which read no YAML; at run time conf/method/ is the list
+    from zobench.methods.adamw import AdamW as AdamW
+    from zobench.methods.curvzo import CurvZO as CurvZO
+    from zobench.methods.kerzoo import KerZOO as KerZOO
+    from zobench.methods.ldsd import LDSD as LDSD
+    from zobench.methods.loren import LOREN as LOREN
+    from zobench.methods.mezo import MeZO as MeZO
+    from zobench.methods.pgap import PGAP as PGAP
+    from zobench.methods.zeroshot import ZeroShot as ZeroShot
 
-__all__ = ["AdamW", "MeZO", "__version__"]
+
+@cache
+def _methods() -> dict[str, str]:
+    """Class → module of every method, as the files of conf/method/ name them."""
+    import re
+
+    from zobench.config.folders import conf_dir
+
+    texts = [path.read_text(encoding="utf-8") for path in sorted((conf_dir() / "method").glob("*.yaml"))]
+    targets = [match[1] for text in texts if (match := re.search(r"^_target_: *([\w.]+)", text, re.M))]
+    return {name: module for module, _, name in (target.rpartition(".") for target in targets)}
 
 
 def __getattr__(name: str) -> Any:
     # Torch takes seconds to import; the command line must answer before that.
-    if name in ("AdamW", "MeZO"):
+    if name == "__all__":
+        return [*_methods(), "__version__"]
+    if not name.startswith("_") and name in _methods():
         from importlib import import_module
 
-        return getattr(import_module(f"zobench.methods.{name.lower()}"), name)
+        return getattr(import_module(_methods()[name]), name)
     raise AttributeError(f"module 'zobench' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_methods()})

@@ -114,8 +114,7 @@ def test_plain_steps_are_those_of_mezo_on_the_same_noise():
     ours, our_loss = regression()
     theirs, their_loss = regression()
     mezo, plain = MeZO(ours, lr=1e-2, eps=1e-3), PlainStep(theirs, lr=1e-2, eps=1e-3, seed=20)
-    mezo.perturbation = TorchStream(mezo.slots)
-    mezo.oracle = Oracle(mezo.slots, mezo.perturbation)
+    mezo.oracle = Oracle(mezo.slots, TorchStream(mezo.slots))
     mezo.keys = lambda step, *rest: 20 + step
     for _ in range(3):
         mezo.step(our_loss)

@@ -6,9 +6,9 @@ import math
 import numpy as np
 import pytest
 import torch
-from helpers.definition import moved
 
 from zobench.methods.curvzo import CurvZO
+from zobench.testing.definition import moved
 from zobench.zo import ZERO, Direction, Oracle, Perturbation, central_difference, make_slots, mix
 from zobench.zo.perturbations.block_sampling import SampledBlocks, corrected, inclusion_probabilities
 from zobench.zo.perturbations.block_scores import (
@@ -83,13 +83,13 @@ def expectation(g, pi, power):
 
 
 def test_the_estimator_is_unbiased():
-    """C1, exactly: E[Δ m u / π] = g for a linear loss."""
+    """Exactly: E[Δ m u / π] = g for a linear loss."""
     g, pi = (1.5, -0.7, 0.4), (0.9, 0.2, 0.05)
     np.testing.assert_allclose(expectation(g, pi, 1), g, atol=1e-9)
 
 
 def test_the_second_moment():
-    """C2, exactly: E[g̃_i²] = (3 g_i² + Σ_{j≠i} π_j g_j²) / π_i."""
+    """Exactly: E[g̃_i²] = (3 g_i² + Σ_{j≠i} π_j g_j²) / π_i."""
     g, pi = (1.5, -0.7, 0.4), (0.9, 0.2, 0.05)
     rest = sum(p * x * x for p, x in zip(pi, g, strict=True))
     expected = [(3 * x * x + rest - p * x * x) / p for p, x in zip(pi, g, strict=True)]
@@ -98,7 +98,7 @@ def test_the_second_moment():
 
 @pytest.mark.parametrize("expected_blocks", [1, 3])
 def test_the_drawn_estimator_is_unbiased(expected_blocks):
-    """C1 with drawn samples and noise: every coordinate's mean is within 4.5 standard errors of g.
+    """Unbiased with drawn samples and noise: every coordinate's mean is within 4.5 standard errors of g.
 
     With one expected block of eight, a third of the samples would be empty; the correction of the block that then
     replaces them is part of what is tested.
@@ -137,7 +137,7 @@ def test_blocks_are_sampled_independently_with_their_probabilities():
 
 
 def test_an_empty_sample_becomes_the_most_probable_block():
-    """C11: its recorded π is the chance with which it is really in the sample."""
+    """its recorded π is the chance with which it is really in the sample."""
     slots = make_slots(blocks_of(*[(1,)] * 3).items())
     pi, n, perturbation = tensor(0.3, 0.4, 0.1), 20000, SampledBlocks()
     count, recorded = 0, set()
@@ -164,7 +164,7 @@ def test_the_sample_depends_on_the_key_and_the_names_alone():
 
 
 def test_the_square_root_rule_minimises_the_variance():
-    """C3: Σ F/π is least for π ∝ √F at equal Σπ; the official power of 1 is worse."""
+    """Σ F/π is least for π ∝ √F at equal Σπ; the official power of 1 is worse."""
     generator = torch.Generator().manual_seed(1)
     fisher = torch.rand(40, generator=generator, dtype=torch.float64) + 0.2
     best = inclusion_probabilities(fisher**0.5, 10)
@@ -177,7 +177,7 @@ def test_the_square_root_rule_minimises_the_variance():
 
 
 def test_water_filling_meets_the_budget():
-    """C4: Σ min(1, c w) = B to 1e-6 B, proportional below 1."""
+    """Σ min(1, c w) = B to 1e-6 B, proportional below 1."""
     generator = torch.Generator().manual_seed(2)
     for n, skew in itertools.product((1, 2, 7, 516), (0.0, 1.0, 6.0)):
         w = (skew * torch.randn(n, generator=generator, dtype=torch.float64)).exp()
@@ -190,7 +190,7 @@ def test_water_filling_meets_the_budget():
 
 
 def test_the_released_budget_falls_short_under_skew():
-    """C5: Σπ = min(k, Σp / max p)."""
+    """Σπ = min(k, Σp / max p)."""
     for n, k, total in ((50, 20, 1.49), (516, 206, 6.15)):
         scores = torch.full((n,), 0.01, dtype=torch.float64)
         scores[3] = 1.0
@@ -202,7 +202,7 @@ def test_the_released_budget_falls_short_under_skew():
 
 
 def test_support_and_sharpness():
-    """C6."""
+    """Both by their closed forms, flat and one-hot, and within their bounds."""
     n = 516
     flat, one_hot = torch.full((n,), 0.3, dtype=torch.float64), torch.full((n,), 1e-12, dtype=torch.float64)
     one_hot[5] = 1.0
@@ -219,22 +219,22 @@ def test_support_and_sharpness():
 
 
 def test_a_move_of_the_budget():
-    """C7: flat scores 0.4 → 0.419, one-hot scores 0.4 → 0.3911; never outside its bounds."""
+    """flat scores 0.4 → 0.419, one-hot scores 0.4 → 0.3911; never outside its bounds."""
     n = 516
     one_hot = torch.full((n,), 1e-12, dtype=torch.float64)
     one_hot[0] = 1.0
     for scores, share in ((torch.ones(n, dtype=torch.float64), 0.419), (one_hot, 0.3911)):
-        budget = Budget(init=0.4, low=0.1, high=0.8, weight=0.7, ema=0.1)
+        budget = Budget()
         budget.adapt(scores)
         assert budget.share == pytest.approx(share, abs=1e-4)
-    tight = Budget(init=0.4, low=0.39, high=0.41, weight=1.0, ema=1.0)
+    tight = Budget(budget_min=0.39, budget_max=0.41, budget_weight=1.0, budget_ema=1.0)
     tight.adapt(one_hot)
     assert tight.share == pytest.approx(0.39, abs=1e-4)
-    assert Budget(init=0.1, low=0.1, high=0.8, weight=0.7, ema=0.1).blocks(4) == 1
+    assert Budget(budget_init=0.1).blocks(4) == 1
 
 
 def test_the_first_update_of_the_scores():
-    """C8: S_b = 0.009 + w_b for the sampled blocks, unchanged for the others."""
+    """S_b = 0.009 + w_b for the sampled blocks, unchanged for the others."""
     parameters = blocks_of((4, 3), (7,), (5, 5), (2,), (6, 2), (3,), (8, 2), (9,))
     method = CurvZO(parameters.items(), lr=1e-3, seed=1)
     method.step(quadratic(parameters))
@@ -247,7 +247,7 @@ def test_the_first_update_of_the_scores():
 
 
 def test_squared_scores():
-    scores = BlockScores([4, 4], kind="squared", power=1.0, uniform_mix=0.0, init=0.01, ema=0.1, gradient_ema=0.5)
+    scores = BlockScores([4, 4], score="squared", score_power=1.0, gradient_ema=0.5)
     scores.gradient = 1.0
     scores.learn(-3.0, {0: 1.0, 1: 3.0})
     assert scores.gradient == 2.0
@@ -257,7 +257,7 @@ def test_squared_scores():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("mode", ["in_place", "exact"])
 def test_other_blocks_are_not_touched(dtype, mode):
-    """C9: bit-identical, and in place not even written (torch counts the writes to a tensor)."""
+    """bit-identical, and in place not even written (torch counts the writes to a tensor)."""
     parameters = blocks_of(*[(6, 4)] * 9, (5,), dtype=dtype)
     before = {name: p.clone() for name, p in parameters.items()}
     versions = {name: p._version for name, p in parameters.items()}
@@ -273,7 +273,7 @@ def test_other_blocks_are_not_touched(dtype, mode):
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-6), (torch.bfloat16, 2**-6)])
 def test_sampled_blocks_are_restored(dtype, tolerance):
-    """C9: to 1e-6 of a weight of size 1 in fp32, two units in the last place in bf16."""
+    """to 1e-6 of a weight of size 1 in fp32, two units in the last place in bf16."""
     parameters = blocks_of((40, 30), (30,), (50, 8), dtype=dtype)
     before = {name: p.clone() for name, p in parameters.items()}
     method = CurvZO(parameters.items(), lr=0.0, budget_init=0.8, seed=3)
@@ -286,10 +286,7 @@ def test_sampled_blocks_are_restored(dtype, tolerance):
 def null_dynamics(power, cap):
     """8000 steps on the blocks of OPT-2.7B with a |Δ| that tells nothing about the sample."""
     sizes = torch.tensor(opt_2_7b_sizes(), dtype=torch.float64)
-    scores = BlockScores(
-        sizes.tolist(), kind="magnitude", power=power, uniform_mix=0.0, init=0.01, ema=0.1, gradient_ema=0.1
-    )
-    budget = Budget(init=0.4, low=0.1, high=0.8, weight=0.7, ema=0.1)
+    scores, budget = BlockScores(sizes.tolist(), score_power=power), Budget()
     generator = torch.Generator().manual_seed(4)
     logs, expected_blocks, sampled_weights = [], [], []
     for t in range(8000):
@@ -309,7 +306,7 @@ def null_dynamics(power, cap):
 
 
 def test_official_scores_without_a_signal_settle_at_the_cube_root_of_size():
-    """C10, with the numbers of the specification's own simulation."""
+    """With the numbers of the specification's own simulation."""
     assert len(opt_2_7b_sizes()) == 516
     slope, correlation, share, expected_blocks, sampled_weights = null_dynamics(1.0, "pmax")
     assert 0.25 <= slope <= 0.40
@@ -320,7 +317,7 @@ def test_official_scores_without_a_signal_settle_at_the_cube_root_of_size():
 
 
 def test_paper_scores_without_a_signal_settle_at_the_square_root_of_size():
-    """C10 for π ∝ √S: a share numel/π² fixes S ∝ numel^(1/(1+2·power)), here 1/2."""
+    """For π ∝ √S: a share numel/π² fixes S ∝ numel^(1/(1+2·power)), here 1/2."""
     slope, correlation, *_ = null_dynamics(0.5, "waterfill")
     assert slope == pytest.approx(0.5, abs=0.08)
     assert correlation > 0.8
@@ -328,7 +325,7 @@ def test_paper_scores_without_a_signal_settle_at_the_square_root_of_size():
 
 @pytest.mark.parametrize(("power", "exponent"), [(0.0, 1.0), (0.5, 0.5), (1.0, 1 / 3)])
 def test_scores_by_size_alone_do_not_learn(power, exponent):
-    scores = BlockScores([8, 27], kind="size", power=power, uniform_mix=0.0, init=0.01, ema=0.1, gradient_ema=0.1)
+    scores = BlockScores([8, 27], score="size", score_power=power)
     scores.learn(3.0, {0: 1.0})
     torch.testing.assert_close(scores.values, tensor(8.0**exponent, 27.0**exponent))
 
@@ -461,7 +458,7 @@ def test_rank_correlation():
     [
         ({"eps": 0.0}, "eps=0.0: must be positive"),
         ({"variant": "released"}, "expected one of paper, official"),
-        ({"budget_cap": "none"}, "expected waterfill, pmax or null"),
+        ({"budget_cap": "none"}, "budget_cap=none: expected one of waterfill, pmax"),
         ({"score_power": -1.0}, "score_power=-1.0: must be 0 or positive"),
         ({"score": "fisher"}, "expected one of magnitude, squared, size"),
         ({"score_init": 0.0}, "score_init=0.0"),

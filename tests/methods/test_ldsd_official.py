@@ -43,7 +43,7 @@ class ReleasedNoise:
     def numbers(self, slot, key):
         seed, candidate = self.anew.get(key, (key, None))
         generator = torch.Generator().manual_seed(seed)
-        for other in [slot] if self.policy.one_stream else self.slots:
+        for other in [slot] if self.policy.reseed_per_tensor else self.slots:
             draws = [self.normal(other, generator) for _ in range(1 if candidate is None else self.candidates)]
             if other is slot:
                 return draws[candidate or 0]
@@ -54,10 +54,10 @@ class ReleasedNoise:
         return torch.normal(torch.zeros_like(slot.param), 1.0, generator=generator)
 
     def chosen(self, key):
-        if self.policy.shared:
+        if self.policy.shared_subset:
             key = next(step[0] for step in self.keys.steps if key in step)
         order = torch.randperm(len(self.slots), generator=torch.Generator().manual_seed(key))
-        count = max(1, int(len(self.slots) * self.policy.ratio))
+        count = max(1, int(len(self.slots) * self.policy.subset_ratio))
         return frozenset(self.slots[int(i)].id for i in order[:count])
 
 
@@ -80,7 +80,7 @@ def deviations(name, until=None, **switches):
     method.keys = Recorded(run)
     noise = ReleasedNoise(method.policy, method.slots, method.keys, settings["k"])
     method.policy.add_normals_, method.policy.chosen = noise.add_normals_, noise.chosen
-    if method.policy.start != "zero":
+    if method.policy.mu0 != "zero":
         method.policy.mean = tensors(run["trajectory"][0]["mu"])
 
     def state():

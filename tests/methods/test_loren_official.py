@@ -3,7 +3,7 @@
 import pytest
 from helpers.official import TOLERANCE, Recorded, follow, network, read, rule_state, tensors
 
-from zobench.methods.loren import LOREN, OFFICIAL, PAPER
+from zobench.methods.loren import LOREN
 from zobench.protocols.mezo_exact.step import TorchStream
 
 GOLDEN = read("loren")
@@ -44,7 +44,10 @@ def test_steps_follow_the_released_code(name):
 
 def test_the_released_code_decays_whatever_it_is_told():
     # The recorder passes weight_decay=0 to the constructor.
-    assert GOLDEN["runs"]["released"]["settings"]["weight_decay"] == OFFICIAL["weight_decay"]
+    assert GOLDEN["runs"]["released"]["settings"]["weight_decay"] == LOREN.variants["official"].weight_decay
+
+
+PAPER = vars(LOREN.variants["paper"])
 
 
 @pytest.mark.parametrize("switch", [key for key in PAPER if key != "weight_decay"])

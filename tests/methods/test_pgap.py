@@ -21,7 +21,7 @@ def randn(*shape, seed=0, dtype=torch.float64):
 def fitted(dtype=torch.float64, shape=(24, 15), rank=5, delta=2.0, **options):
     """A slot and a space whose basis comes from a two-term gradient estimate."""
     slot = make_slots([("layer.weight", randn(*shape, dtype=dtype))])[0]
-    space = AlignedSubspace(rank, **options)
+    space = AlignedSubspace(rank=rank, **options)
     space.fit([slot], Direction({11: 0.7, 12: -1.9}), key=3)
     space.delta = delta
     return slot, space, space.bases[slot.name]
@@ -48,7 +48,7 @@ def expectation(function, d):
 )
 @pytest.mark.parametrize("delta", [0.0, 0.5, 2.0])
 def test_alignment(weights, core_dtype, tolerance, delta):
-    """P1: ``⟨S, Z⟩ = ξ √δ ‖S‖`` in the core and ``⟨U S Vᵀ, U Z Vᵀ⟩`` likewise in the matrix."""
+    """``⟨S, Z⟩ = ξ √δ ‖S‖`` in the core and ``⟨U S Vᵀ, U Z Vᵀ⟩`` likewise in the matrix."""
     slot, space, basis = fitted(weights, delta=delta)
     U, S, V = (x.double() for x in (basis.U, basis.S, basis.V))
     for key in range(20):
@@ -65,7 +65,7 @@ def test_alignment(weights, core_dtype, tolerance, delta):
 
 @pytest.mark.parametrize(("shape", "rank"), [((60, 40), 6), ((8, 50), 8), ((50, 8), 128), ((7, 1), 3)])
 def test_directions_stay_in_the_subspace(shape, rank):
-    """P2, in fp32; a LoRA factor is spanned whole along its short side."""
+    """In fp32; a LoRA factor is spanned whole along its short side."""
     slot, space, basis = fitted(torch.float32, shape, rank)
     r = min(rank, *shape)
     assert (basis.U.shape, basis.S.shape, basis.V.shape) == ((shape[0], r), (r,), (shape[1], r))
@@ -78,7 +78,7 @@ def test_directions_stay_in_the_subspace(shape, rank):
 
 
 def test_the_core_changes_along_the_gradient_only():
-    """P3: off the diagonal the Gaussian core is untouched, on it the change is a multiple of S."""
+    """off the diagonal the Gaussian core is untouched, on it the change is a multiple of S."""
     slot, space, basis = fitted()
     r = len(basis.S)
     for key in range(5):
@@ -96,7 +96,7 @@ def test_a_matrix_without_gradient_keeps_the_gaussian_core():
 
 @pytest.mark.parametrize("delta", [0.0, 2.0])
 def test_norm(delta):
-    """P4: ``E‖Z‖² = r² − 1 + δ``, sampled; not the constant r² of a Gaussian."""
+    """``E‖Z‖² = r² − 1 + δ``, sampled; not the constant r² of a Gaussian."""
     S = torch.tensor([4.0, 2.0, 1.0, 0.5], dtype=torch.float64)
     cores = aligned(randn(200_000, 4, 4), S, math.sqrt(delta))
     assert float(cores.square().sum((1, 2)).mean()) == pytest.approx(15 + delta, rel=0.01)
@@ -104,7 +104,7 @@ def test_norm(delta):
 
 @pytest.mark.parametrize("delta", [0.0, 1.0, 2.0])
 def test_covariance(delta):
-    """P5: ``E[vec Z vec Zᵀ] = I + (δ−1) ŝŝᵀ``, by exact cubature over Z and both signs."""
+    """``E[vec Z vec Zᵀ] = I + (δ−1) ŝŝᵀ``, by exact cubature over Z and both signs."""
     S = torch.tensor([4.0, 2.0, 1.0], dtype=torch.float64)
 
     def outer(z):
@@ -141,7 +141,7 @@ def mean_estimates(cores, delta, signs):
 
 
 def kept(H, S, delta):
-    """P6's right-hand side, ``H + (δ−1) ⟨H, Ŝ⟩ Ŝ``."""
+    """The mean of one matrix's estimate, ``H + (δ−1) ⟨H, Ŝ⟩ Ŝ``."""
     unit = torch.diag(S / S.norm())
     return H + (delta - 1) * (H * unit).sum() * unit
 
@@ -149,7 +149,7 @@ def kept(H, S, delta):
 @pytest.mark.parametrize("delta", [0.0, 1.0, 2.0])
 @pytest.mark.parametrize("signs", [[(1,)], [(1,), (-1,)]], ids=["fixed", "random"])
 def test_mean_of_one_matrix(delta, signs):
-    """P6 and P7: δ = 1 leaves the subspace's gradient unbiased, 0 removes its aligned part, 2 doubles it."""
+    """δ = 1 leaves the subspace's gradient unbiased, 0 removes its aligned part, 2 doubles it."""
     H, S = CORES[0]
     mean = mean_estimates([(H, S)], delta, signs)[0]
     torch.testing.assert_close(mean, kept(H, S, delta), rtol=0, atol=1e-12)
@@ -160,7 +160,7 @@ def test_mean_of_one_matrix(delta, signs):
 
 
 def test_mean_of_one_matrix_sampled():
-    """P6 in the matrix: a linear loss ``⟨G, W⟩`` at 2·10⁵ sampled directions."""
+    """In the matrix: a linear loss ``⟨G, W⟩`` at 2·10⁵ sampled directions."""
     _, _, basis = fitted(shape=(9, 6), rank=3)
     G = randn(9, 6, seed=1) + (basis.U * basis.S) @ basis.V.T
     Z = torch.cat([aligned(randn(100_000, 3, 3, seed=3 + xi), basis.S, xi * math.sqrt(2.0)) for xi in (1, -1)])
@@ -171,7 +171,7 @@ def test_mean_of_one_matrix_sampled():
 
 
 def test_cross_matrix_bias():
-    """P8: independent signs leave each matrix alone; a common or fixed sign adds ``δ Ŝ_l Σ_{m≠l} ⟨H_m, Ŝ_m⟩``."""
+    """independent signs leave each matrix alone; a common or fixed sign adds ``δ Ŝ_l Σ_{m≠l} ⟨H_m, Ŝ_m⟩``."""
     delta = 2.0
     aligned_part = torch.stack([(H.diagonal() * S / S.norm()).sum() for H, S in CORES])
     alone = torch.stack([kept(H, S, delta) for H, S in CORES])
@@ -195,7 +195,7 @@ def test_signs_are_drawn_in_their_scope():
     keys = [mix(9, step) for step in range(20_000)]
     drawn = {}
     for scope in ("per_matrix", "common", "fixed"):
-        space = AlignedSubspace(2, sign=scope)
+        space = AlignedSubspace(rank=2, sign=scope)
         drawn[scope] = torch.tensor([[space.sign(slot, key) for slot in slots] for key in keys]).double()
         assert set(drawn[scope].unique().tolist()) <= {-1.0, 1.0}
     x = drawn["per_matrix"]
@@ -208,7 +208,7 @@ def test_signs_are_drawn_in_their_scope():
 
 
 def test_probe_quality():
-    """P9: with few probes the basis holds r²/(mn) of the true gradient's energy, as much as a random one."""
+    """with few probes the basis holds r²/(mn) of the true gradient's energy, as much as a random one."""
     shares, cosines = {"probes": [], "random": []}, []
     for seed, basis in product(range(6), shares):
         W, G = torch.zeros(256, 256), randn(256, 256, seed=seed, dtype=torch.float32)
@@ -225,7 +225,7 @@ def test_probe_quality():
 
 
 def test_probe_quality_with_many_probes():
-    """P9 where probes tell something: ``cos(Ĝ, G) ≈ (1 + (D+1)/h)^(−1/2)``."""
+    """Where probes tell something: ``cos(Ĝ, G) ≈ (1 + (D+1)/h)^(−1/2)``."""
     cosines = []
     for seed in range(40):
         W, G = torch.zeros(16, 16), randn(16, 16, seed=seed)
@@ -238,11 +238,11 @@ def test_probe_quality_with_many_probes():
 def replayed_gradient(method, G, step):
     """``Ĝ`` of a linear loss, from the probes' keys alone."""
     slot = method.slots[0]
-    draws = [
+    probes = [
         noise.gaussian(method.keys(step, j, "dense probe"), slot.id, slot.param.shape, slot.param.device).double()
         for j in range(method.probes)
     ]
-    return sum((G * q).sum() * q for q in draws) / method.probes
+    return sum((G * q).sum() * q for q in probes) / method.probes
 
 
 # -- the algorithm ----------------------------------------------------------------------------------------------------
@@ -323,7 +323,7 @@ def run(problem, method, steps):
 
 @pytest.mark.parametrize(("steps", "refresh", "probes"), [(23, 5, 3), (20, 5, 1), (4, 100, 10)])
 def test_cost(steps, refresh, probes):
-    """P10: ``2T + 2h⌈T/k⌉`` losses, declared and counted."""
+    """``2T + 2h⌈T/k⌉`` losses, declared and counted."""
     problem = Quadratic()
     method = PGAP(problem.parameters.items(), lr=1e-3, rank=2, refresh=refresh, probes=probes, total_steps=steps)
     calls = []
@@ -371,7 +371,7 @@ def test_a_constant_budget_is_as_before():
 
 @pytest.mark.parametrize("mode", ["in_place", "exact"])
 def test_walk_restores_the_weights(mode):
-    """P11: +1, −2, +1 along a subspace direction, in fp32."""
+    """+1, −2, +1 along a subspace direction, in fp32."""
     slot, space, _ = fitted(torch.float32)
     before = slot.param.clone()
     oracle = Oracle([slot], space, mode)

@@ -1,15 +1,17 @@
 """The same contracts on a GPU; skipped where torch sees none."""
 
 import warnings
+from dataclasses import replace
 
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers.contracts import IDS, METHODS, VARIANTS, Problem, check_resume
-from helpers.definition import moved
+from helpers.methods import CASES, METHODS
 
 from zobench.config.signature import compose
 from zobench.run.runner import run
+from zobench.testing.contracts import resume
+from zobench.testing.definition import moved
 from zobench.zo import Direction, Gaussian, Oracle, Rademacher, make_slots, placement
 from zobench.zo.noise import draws as noise
 from zobench.zo.noise import philox
@@ -126,15 +128,6 @@ def test_a_run_repeats_itself_to_the_bit(task, method, tmp_path):
     assert rows[0]["peak_gib"] > rows[0]["weights_gib"] > 0
 
 
-class OnGPU(Problem):
-    """The problem of the contract tests, its tensors on the GPU."""
-
-    def __init__(self):
-        super().__init__()
-        self.parameters = {name: p.cuda() for name, p in self.parameters.items()}
-        self.ids, self.targets = self.ids.cuda(), self.targets.cuda()
-
-
-@pytest.mark.parametrize(("name", "overrides"), VARIANTS, ids=IDS)
-def test_resume(name, overrides, tmp_path):
-    check_resume(OnGPU, name, overrides, tmp_path)
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_resume(case):
+    resume(replace(case, device="cuda"))

@@ -4,9 +4,9 @@ import math
 
 import pytest
 import torch
-from helpers.definition import moved
 
 from zobench import MeZO
+from zobench.testing.definition import moved
 from zobench.zo import (
     ZERO,
     Adam,
@@ -230,7 +230,7 @@ def test_tied_tensors_are_one_slot_and_names_are_unique():
         ({"lr": -1.0}, "lr=-1.0"),
         ({"probes": 0}, "probes=0"),
         ({"lr_schedule": "cosin"}, "lr_schedule=cosin: expected one of"),
-        ({"mode": "inplace"}, "mode='inplace'"),
+        ({"mode": "inplace"}, "mode=inplace: expected one of in_place, exact"),
         ({"weight_decay": -0.1}, "weight_decay=-0.1"),
     ],
 )

@@ -58,11 +58,10 @@ def build(node: Mapping[str, Any], where: str, *positional: Any, **extra: Any) -
     for key, value in given.items():
         if isinstance(value, Mapping) and "_target_" in value:
             given[key] = build(value, f"{where}.{key}")
-    hints = get_type_hints(cls.__init__)
     problems = [
-        f"{where}.{key}={value}: expected {_in_words(hints[key])}"
+        f"{where}.{key}={value}: expected {_in_words(known[key].annotation)}"
         for key, value in given.items()
-        if key in hints and not _fits(value, hints[key])
+        if key in known and not _fits(value, known[key].annotation)
     ]
     for key in given:
         if key not in known:
@@ -102,13 +101,34 @@ def _in_words(hint: Any) -> str:
 
 
 def keyword_arguments(cls: Any) -> dict[str, inspect.Parameter]:
-    """The keyword-only arguments of a class by name, its bases' included where it passes ``**`` arguments on."""
-    arguments: dict[str, inspect.Parameter] = {}
+    """The settings of a class by name: its keyword-only arguments, those of its bases where it passes ``**`` on.
+
+    A method has two kinds more: the switches of its ``variants``, which are null for the variant's value, and the
+    keyword-only arguments of its ``parts``.
+
+    Returns:
+        Parameters with resolved annotations.
+    """
+    arguments = _switches(cls)
     for base in inspect.getmro(cls):
         if "__init__" not in vars(base) or base is object:
             continue
-        parameters = inspect.signature(vars(base)["__init__"]).parameters.values()
-        arguments |= {p.name: p for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in arguments}
+        init = vars(base)["__init__"]
+        hints = get_type_hints(init)
+        parameters = inspect.signature(init).parameters.values()
+        own = (p for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in arguments)
+        arguments |= {p.name: p.replace(annotation=hints.get(p.name, Any)) for p in own}
         if not any(p.kind is p.VAR_KEYWORD for p in parameters):
             break
+        for part in vars(base).get("parts", ()):
+            arguments = keyword_arguments(part) | arguments
     return arguments
+
+
+def _switches(cls: Any) -> dict[str, inspect.Parameter]:
+    tables = {type(switches): get_type_hints(type(switches)) for switches in getattr(cls, "variants", {}).values()}
+    hints = {name: hint for table in tables.values() for name, hint in table.items()}
+    return {
+        name: inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=hint | None)
+        for name, hint in hints.items()
+    }

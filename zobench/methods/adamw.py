@@ -1,59 +1,46 @@
 """AdamW (arXiv:1711.05101, Algorithm 2), the first-order reference: what backpropagation reaches on the same batches.
 
-One forward and one backward pass per step. State: gradients and two fp32 moments per trainable tensor, and the
-activations of the backward pass (in the peak memory, not in ``state_bytes``). It is torch's own implementation.
+Forward passes per step: 1, and one backward pass. State: gradients and two fp32 moments per trainable tensor; the
+activations of the backward pass are in the peak memory, not in ``state_bytes``. It is torch's own implementation.
+Vectors (biases, norms) are not decayed; a tied head is one tensor with its embedding.
 """
 
-from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from zobench.zo import Method, Oracle
+from zobench.zo import FirstOrder, NamedParameters, Oracle
 from zobench.zo.method import StateDict
 
 
-class AdamW(Method):
+class AdamW(FirstOrder):
     """``θ ← (1 − lr·wd)·θ − lr · m̂ / (√v̂ + eps)``.
 
     Args:
-        beta1, beta2, eps: as in the paper.
-        weight_decay: on matrices and embeddings; vectors are not decayed.
+        beta1: decay of the mean m of the gradients.
+        beta2: decay of the mean v of their squares.
+        eps: keeps the divisor off 0.
+        common: the arguments of ``FirstOrder``.
     """
-
-    forwards_per_step = 1
-    backwards_per_step = 1
 
     def __init__(
         self,
-        named_parameters: Iterable[tuple[str, Tensor]],
+        named_parameters: NamedParameters,
         *,
-        lr: float,
-        seed: int = 0,
         beta1: float = 0.9,
         beta2: float = 0.999,
         eps: float = 1e-8,
-        weight_decay: float = 0.0,
-        lr_schedule: str = "constant",
-        warmup: int = 0,
-        total_steps: int | None = None,
+        **common: Any,
     ):
-        super().__init__(
-            named_parameters,
-            lr=lr,
-            seed=seed,
-            weight_decay=weight_decay,
-            lr_schedule=lr_schedule,
-            warmup=warmup,
-            total_steps=total_steps,
-        )
+        super().__init__(named_parameters, **common)
         groups = [
-            {"params": [s.param for s in self.slots if s.kind != "vector"], "weight_decay": weight_decay},
+            {"params": [s.param for s in self.slots if s.kind != "vector"], "weight_decay": self.weight_decay},
             {"params": [s.param for s in self.slots if s.kind == "vector"], "weight_decay": 0.0},
         ]
         for slot in self.slots:
             slot.param.requires_grad_(True)
-        self._adam = torch.optim.AdamW(groups, lr=lr, betas=(beta1, beta2), eps=eps)
+        self._adam = torch.optim.AdamW(groups, lr=self.base_lr, betas=(beta1, beta2), eps=eps)
 
     def update(self, oracle: Oracle) -> None:
         self._adam.zero_grad(set_to_none=True)

@@ -13,82 +13,63 @@ sampled blocks; its decay skips the others; and it does not count in π that the
 sample.
 """
 
-from collections.abc import Iterable
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
-from zobench.zo import Method, Oracle, central_difference
+from zobench.methods.variants import resolve, take
+from zobench.zo import Method, NamedParameters, Oracle, central_difference
+from zobench.zo.checks import not_negative
 from zobench.zo.method import StateDict
 from zobench.zo.perturbations.block_sampling import Cap, SampledBlocks, corrected, inclusion_probabilities
-from zobench.zo.perturbations.block_scores import BlockScores, Budget, Kind
+from zobench.zo.perturbations.block_scores import BlockScores, Budget
 from zobench.zo.slot import kind_of
 
-VARIANTS: dict[str, tuple[float, Cap]] = {"paper": (0.5, "waterfill"), "official": (1.0, "pmax")}
+
+@dataclass(frozen=True)
+class Switches:
+    """What a variant sets; the defaults are the paper's."""
+
+    score_power: float = 0.5
+    budget_cap: Cap = "waterfill"
+
+
+VARIANTS = {"paper": Switches(), "official": Switches(score_power=1.0, budget_cap="pmax")}
 
 
 class CurvZO(Method):
     """``θ_b ← θ_b − lr · (L(θ+εm⊙u) − L(θ−εm⊙u)) / 2ε · m_b u_b / π_b``, ``m_b ~ Bernoulli(π_b)``, ``π ∝ S^power``.
 
     Args:
-        eps: perturbation scale ε.
         variant: ``paper`` or ``official``: the values of ``score_power`` and ``budget_cap`` where they are None.
-        score_power: π ∝ S^power; 0 samples uniformly.
-        budget_cap: ``waterfill`` meets the budget; ``pmax`` stops where the largest π reaches 1.
-        score, score_init, score_ema, gradient_ema, uniform_mix: see ``BlockScores``.
-        budget_init, budget_min, budget_max, budget_weight, budget_ema: see ``Budget``.
         adapt_every: steps between moves of the budget; 0: it stays at ``budget_init``.
         exclude_embeddings: do not train embeddings.
-        common: the arguments of ``Method``.
+        settings: ``score_power``: π ∝ S^power, 0 samples uniformly; ``budget_cap``: ``waterfill`` meets the budget,
+            ``pmax`` stops where the largest π reaches 1; the arguments of ``BlockScores``, ``Budget`` and ``Method``.
     """
 
-    variants = tuple(VARIANTS)
+    variants = VARIANTS
+    parts = (BlockScores, Budget)
 
     def __init__(
         self,
-        named_parameters: Iterable[tuple[str, Tensor]],
+        named_parameters: NamedParameters,
         *,
-        eps: float = 1e-3,
-        variant: Literal["paper", "official"] = "paper",
-        score_power: float | None = None,
-        budget_cap: Cap | None = None,
-        score: Kind = "magnitude",
-        score_init: float = 0.01,
-        score_ema: float = 0.1,
-        gradient_ema: float = 0.1,
-        uniform_mix: float = 0.0,
-        budget_init: float = 0.4,
-        budget_min: float = 0.1,
-        budget_max: float = 0.8,
-        budget_weight: float = 0.7,
-        budget_ema: float = 0.1,
+        variant: str = "paper",
         adapt_every: int = 20,
         exclude_embeddings: bool = False,
-        **common: Any,
+        **settings: Any,
     ):
+        on = resolve(VARIANTS, variant, settings)
+        not_negative(adapt_every=adapt_every)
+        scores, budget = take(BlockScores, settings, on), take(Budget, settings)
         kept = [(n, p) for n, p in named_parameters if not (exclude_embeddings and kind_of(n, p) == "embedding")]
         self.sample = SampledBlocks()
-        super().__init__(kept, perturbation=self.sample, **common)
-        if not eps > 0:
-            raise ValueError(f"eps={eps}: must be positive")
-        if variant not in self.variants:
-            raise ValueError(f"variant={variant}: expected one of {', '.join(self.variants)}")
-        if budget_cap not in (None, "waterfill", "pmax"):
-            raise ValueError(f"budget_cap={budget_cap}: expected waterfill, pmax or null for the variant's")
-        if adapt_every < 0:
-            raise ValueError(f"adapt_every={adapt_every}: must be positive, or 0 for a fixed budget")
-        power, cap = VARIANTS[variant]
-        self.eps, self.budget_cap, self.adapt_every = eps, budget_cap or cap, adapt_every
-        self.scores = BlockScores(
-            [slot.param.numel() for slot in self.slots],
-            kind=score,
-            power=power if score_power is None else score_power,
-            uniform_mix=uniform_mix,
-            init=score_init,
-            ema=score_ema,
-            gradient_ema=gradient_ema,
-        )
-        self.budget = Budget(init=budget_init, low=budget_min, high=budget_max, weight=budget_weight, ema=budget_ema)
+        super().__init__(kept, perturbation=self.sample, **settings)
+        self.budget_cap, self.adapt_every = on.budget_cap, adapt_every
+        self.scores = BlockScores([slot.param.numel() for slot in self.slots], **scores)
+        self.budget = Budget(**budget)
 
     def update(self, oracle: Oracle) -> None:
         pi = inclusion_probabilities(self.scores.shares(), self.budget.blocks(len(self.slots)), self.budget_cap)

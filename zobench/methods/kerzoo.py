@@ -24,81 +24,72 @@ average in half precision. C, probes and τ of the paper's own runs are not know
 r_scope=none clip=0 averaging=0 probes=1`` is MeZO with the hidden schedule; probes=3 or averaging=6 adds one part.
 """
 
-from collections.abc import Iterable
-from types import SimpleNamespace
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from torch import Tensor
 
-from zobench.zo import ZERO, Direction, Method, Oracle
+from zobench.methods.variants import resolve, take
+from zobench.zo import ZERO, Direction, Method, NamedParameters, Oracle, Slot
+from zobench.zo.checks import at_least
 from zobench.zo.perturbations.smoothing import Kernel, KernelSchedule
 from zobench.zo.perturbations.stored import Stored
 from zobench.zo.perturbations.tensor_radii import TensorRadii
 from zobench.zo.rules import ClipNorm, PrimalAveraging
 
-SWITCHES = {  # name: (paper, official)
-    "probes": (1, 3), "kernel_scale": (1.0, 4.0), "r_scope": ("step", "tensor"), "tau_start": (1.0, 1.0),
-    "tau_end": (1.0, 1e-4), "rescale_kernel": (True, False), "clip": (0.0, 4e5), "averaging": (0.0, 6.0),
-    "exclude": ("", "decoder.embed_tokens"),
-}  # fmt: skip
+
+@dataclass(frozen=True)
+class Switches:
+    """What a variant sets; the defaults are the paper's."""
+
+    probes: int = 1
+    kernel_scale: float = 1.0
+    r_scope: Literal["step", "tensor", "none"] = "step"
+    tau_start: float = 1.0
+    tau_end: float = 1.0
+    rescale_kernel: bool = True
+    clip: float = 0.0
+    averaging: float = 0.0
+    exclude: str = ""
+
+
+OFFICIAL = Switches(
+    probes=3, kernel_scale=4.0, r_scope="tensor", tau_end=1e-4, rescale_kernel=False, clip=4e5, averaging=6.0,
+    exclude="decoder.embed_tokens",
+)  # fmt: skip
+VARIANTS = {"paper": Switches(), "official": OFFICIAL}
 
 
 class KerZOO(Method):
     """``θ ← θ − lr · mean_q [ (L(θ+εru) − L(θ−εru)) / 2ε · K(r) u ]``, ``u ~ N(0, I)``, ``r ~ U[−τ, τ]``.
 
     Args:
-        eps: perturbation scale ε; the divisor is 2ε, not 2εr.
-        order: 1, 3 or 5: K = 3Cr, C(15/4)r(5−7r²) (the paper's) or C(105/64)r(99r⁴−126r²+35).
-        variant: paper or official.
-        tau_steps: steps in which τ falls by 1.
-        others: the switches of the module's table, None for the variant's value, and the arguments of ``Method``.
+        variant: ``paper`` or ``official``: the values of the switches of the module's table where they are None.
+        settings: these switches, and the arguments of ``KernelSchedule``, which are the kernel's order and its τ, and
+            of ``Method``. The divisor is 2ε, not 2εr.
     """
 
-    variants = ("paper", "official")
+    variants = VARIANTS
+    parts = (KernelSchedule,)
 
-    def __init__(
-        self,
-        named_parameters: Iterable[tuple[str, Tensor]],
-        *,
-        eps: float = 1e-3,
-        order: int = 3,
-        variant: str = "paper",
-        probes: int | None = None,
-        kernel_scale: float | None = None,
-        r_scope: str | None = None,
-        tau_start: float | None = None,
-        tau_end: float | None = None,
-        tau_steps: int = 4000,
-        rescale_kernel: bool | None = None,
-        clip: float | None = None,
-        averaging: float | None = None,
-        exclude: str | None = None,
-        **common: Any,
-    ):
-        if variant not in self.variants:
-            raise ValueError(f"variant={variant}: expected paper or official")
-        given = locals()
-        column = variant == "official"
-        s = SimpleNamespace(**{k: v[column] if given[k] is None else given[k] for k, v in SWITCHES.items()})
-        super().__init__([(n, p) for n, p in named_parameters if not s.exclude or s.exclude not in n], **common)
-        if not eps > 0:
-            raise ValueError(f"eps={eps}: must be positive")
-        if s.probes < 1:
-            raise ValueError(f"probes={s.probes}: must be at least 1")
-        if s.r_scope not in ("step", "tensor", "none"):
-            raise ValueError(f"r_scope={s.r_scope}: expected step, tensor or none")
-        self.eps, self.probes, self.r_scope = eps, s.probes, s.r_scope
-        self.forwards_per_step = 2 * s.probes
-        self.kernel_at = KernelSchedule(order, s.kernel_scale, s.tau_start, s.tau_end, tau_steps, s.rescale_kernel)
-        if s.r_scope == "tensor":
-            self.perturbation = TensorRadii(self.perturbation, self.kernel_at)
-        if s.clip:
-            self.rule = ClipNorm(self.rule, s.clip)
-        self.averaging = PrimalAveraging(self.rule, s.averaging) if s.averaging else None
-        if self.averaging:
-            self.rule = self.averaging
-            self.perturbation = Stored(self.perturbation, lambda slot: self._rule_state[slot.index].get("lag"))
-        self.oracle.perturbation = self.perturbation
+    def __init__(self, named_parameters: NamedParameters, *, variant: str = "paper", **settings: Any):
+        on = resolve(VARIANTS, variant, settings)
+        at_least(1, probes=on.probes)
+        self.kernel_at = KernelSchedule(**take(KernelSchedule, settings, on))
+        super().__init__([(n, p) for n, p in named_parameters if not on.exclude or on.exclude not in n], **settings)
+        self.probes, self.r_scope, self.averaging = on.probes, on.r_scope, None
+        self.forwards_per_step = 2 * on.probes
+        if on.r_scope == "tensor":
+            self.oracle.perturbation = TensorRadii(self.perturbation, self.kernel_at)
+        if on.clip:
+            self.rule = ClipNorm(self.rule, on.clip)
+        if on.averaging:
+            self.rule = self.averaging = PrimalAveraging(self.rule, on.averaging)
+            self.oracle.perturbation = Stored(self.perturbation, self.lag)
+
+    def lag(self, slot: Slot) -> Tensor | None:
+        """The way from a slot's second weights to its weights, over the learning rate; None before the first step."""
+        return self._rule_state[slot.index].get("lag")
 
     def smoothed(self, kernel: Kernel, query: int) -> tuple[Direction, Direction]:
         """``r u`` and ``K(r) u``."""

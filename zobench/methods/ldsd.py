@@ -34,101 +34,91 @@ Not certain of the paper: ``mu0``, and whether μ is scaled (``mu_normalise=unit
 advantages by K, the released code by K − 1 (``baseline=mean``, ``leave_one_out``).
 """
 
-from collections.abc import Iterable, Sequence
-from typing import Any, Literal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
 
-from torch import Tensor
+from zobench.methods.variants import resolve, take
+from zobench.zo import ZERO, Direction, Jaguar, Method, NamedParameters, Oracle, central_difference, mix
+from zobench.zo.checks import one_of, positive
+from zobench.zo.perturbations.mean_shift import MeanShift, Start
 
-from zobench.zo import ZERO, Direction, Jaguar, Method, Oracle, central_difference, mix
-from zobench.zo.perturbations.mean_shift import MeanShift
+Baseline = Literal["leave_one_out", "mean"]
+
+
+@dataclass(frozen=True)
+class Switches:
+    """What a variant sets; the defaults are the paper's."""
+
+    mu_z: Literal["replay", "fresh_after_best"] = "replay"
+    reuse_best: bool = True
+    mu0: Start = "zero"
+    reseed_per_tensor: bool = False
+    shared_subset: bool = True
+    subset_ratio: float = 1.0
+
+
+VARIANTS = {"paper": Switches(), "official": Switches(mu_z="fresh_after_best", reuse_best=False)}
+#: with ``rule=jaguar``
+JAGUAR = {
+    "paper": Switches(subset_ratio=0.1),
+    "official": Switches(
+        reuse_best=False, mu0="unit_per_tensor", reseed_per_tensor=True, shared_subset=False, subset_ratio=0.1
+    ),
+}
 
 
 class LDSD(Method):
     """``θ ← θ − lr · rule((L(θ+εu*) − L(θ−εu*)) / 2ε · u*)`` with u* the best of K draws; ``μ ← μ − lr_mu · g_μ``.
 
     Args:
-        eps: perturbation scale (the paper's τ).
         candidates: K.
-        sigma: standard deviation σ of the policy.
-        lr_mu: learning rate of the mean; it follows no schedule.
         baseline: ``leave_one_out`` (mean of the other losses) or ``mean`` (of all).
-        mu_normalise: ``none``, or ``unit`` for a mean of norm 1 in each tensor.
-        subset_ratio: share of the tensors that a candidate perturbs; None: 0.1 with rule=jaguar, else 1.
-        variant: sets the switches below where they are None; see the table above.
-        common: the arguments of ``Method``.
+        variant: ``paper`` or ``official``: the values of the switches of the module's table where they are None.
+        seed: names every random draw.
+        settings: these switches, and the arguments of ``MeanShift``, which is the policy, and of ``Method``, whose
+            ``eps`` is the paper's τ.
     """
 
-    variants = ("paper", "official")
+    variants = VARIANTS
+    parts = (MeanShift,)
 
     def __init__(
         self,
-        named_parameters: Iterable[tuple[str, Tensor]],
+        named_parameters: NamedParameters,
         *,
-        eps: float = 1e-3,
         candidates: int = 5,
-        sigma: float = 1.0,
-        lr_mu: float = 1e-3,
-        baseline: Literal["leave_one_out", "mean"] = "leave_one_out",
-        mu_normalise: Literal["none", "unit"] = "none",
-        subset_ratio: float | None = None,
-        variant: Literal["paper", "official"] = "paper",
-        mu_z: Literal["replay", "fresh_after_best"] | None = None,
-        reuse_best: bool | None = None,
-        mu0: Literal["zero", "unit_per_tensor"] | None = None,
-        reseed_per_tensor: bool | None = None,
-        shared_subset: bool | None = None,
+        baseline: Baseline = "leave_one_out",
+        variant: str = "paper",
         seed: int = 0,
-        **common: Any,
+        **settings: Any,
     ):
-        official, jaguar = variant == "official", isinstance(common.get("rule"), Jaguar)
-        mu_z = mu_z or ("fresh_after_best" if official and not jaguar else "replay")
-        mu0 = mu0 or ("unit_per_tensor" if official and jaguar else "zero")
-        ratio = subset_ratio if subset_ratio is not None else 0.1 if jaguar else 1.0
-        for name, value, allowed in (
-            ("variant", variant, self.variants),
-            ("baseline", baseline, ("leave_one_out", "mean")),
-            ("mu_normalise", mu_normalise, ("none", "unit")),
-            ("mu_z", mu_z, ("replay", "fresh_after_best")),
-            ("mu0", mu0, ("zero", "unit_per_tensor")),
-        ):
-            if value not in allowed:
-                raise ValueError(f"{name}={value}: expected {' or '.join(allowed)}")
-        for name, number in (("eps", eps), ("candidates", candidates), ("sigma", sigma)):
-            if not number > 0:
-                raise ValueError(f"{name}={number}: must be positive")
-        if not lr_mu >= 0:
-            raise ValueError(f"lr_mu={lr_mu}: must be 0 or positive")
-        if not 0 < ratio <= 1:
-            raise ValueError(f"subset_ratio={subset_ratio}: must lie in (0, 1]")
-        self.policy = MeanShift(
-            sigma=sigma,
-            lr=lr_mu if candidates > 1 else 0.0,
-            start=mu0,
-            unit=mu_normalise == "unit",
-            ratio=ratio,
-            shared=not (official and jaguar) if shared_subset is None else shared_subset,
-            one_stream=official and jaguar if reseed_per_tensor is None else reseed_per_tensor,
-            seed=seed,
-        )
-        super().__init__(named_parameters, seed=seed, perturbation=self.policy, **common)
-        self.eps, self.candidates = eps, candidates
-        self.baseline, self.fresh = baseline, mu_z == "fresh_after_best"
-        self.reuse_best = not official if reuse_best is None else reuse_best
-        self.forwards_per_step = candidates + (1 if self.reuse_best else 2)
+        table = JAGUAR if isinstance(settings.get("rule"), Jaguar) else VARIANTS
+        self.switches = resolve(table, variant, settings)
+        positive(candidates=candidates)
+        one_of(get_args(Baseline), baseline=baseline)
+        policy = take(MeanShift, settings, self.switches)
+        if candidates == 1:  # whose advantage is 0: the mean would be held and never move
+            policy["lr_mu"] = 0.0
+        self.policy = MeanShift(seed=seed, **policy)
+        super().__init__(named_parameters, seed=seed, perturbation=self.policy, **settings)
+        self.candidates, self.baseline = candidates, baseline
+        self.forwards_per_step = candidates + (1 if self.switches.reuse_best else 2)
 
     def update(self, oracle: Oracle) -> None:
         candidates = [self.direction(k) for k in range(self.candidates)]
         losses = oracle.losses([u * self.eps for u in candidates])
         best = losses.index(min(losses))
         u = candidates[best]
-        if self.reuse_best:
+        if self.switches.reuse_best:
             projected = oracle.projected(losses[best], oracle.loss(u * -self.eps), self.eps)
         else:
             projected = central_difference(oracle, u, self.eps)
         self.apply(projected * u)
 
         (key,) = u
-        sampled = [Direction.ray(mix(key, k)) for k in range(self.candidates)] if self.fresh else candidates
+        fresh = self.switches.mu_z == "fresh_after_best"
+        sampled = [Direction.ray(mix(key, k)) for k in range(self.candidates)] if fresh else candidates
         score = ZERO
         for advantage, v in zip(self.advantages(losses), sampled, strict=True):
             score += advantage / self.candidates * v

@@ -26,28 +26,40 @@ The paper's choice is uncertain for block, a_scale, update_per, one_dim, ``cov_s
 Extension, not in the paper: ``antithetic`` pairs ``θ ± εW_k``; ``g`` takes their differences, ``e_k`` their means.
 """
 
-import math
 import statistics
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from zobench.methods.variants import resolve
-from zobench.zo import ZERO, Direction, Gaussian, Method, Momentum, Oracle, Slot, UpdateRule
+from zobench.methods.variants import resolve, take
+from zobench.zo import ZERO, Direction, Gaussian, Method, Momentum, NamedParameters, Oracle, Slot, UpdateRule
+from zobench.zo.checks import at_least
 from zobench.zo.perturbations.rank_one import RankOnePrecision
 from zobench.zo.rules import State
 
-PAPER = {
-    "block": "rowwise", "root": "principal", "a_scale": "score", "a_update": "after", "update_per": "step",
-    "one_dim": "row", "decay": "matrices", "weight_decay": 0.0,
-}  # fmt: skip
-OFFICIAL = {
-    "block": "tiled", "root": "reflected", "a_scale": "eps2", "a_update": "inline", "update_per": "query",
-    "one_dim": "scalar_shift", "decay": "all", "weight_decay": 0.01,
-}  # fmt: skip
-VARIANTS = {"paper": PAPER, "official": OFFICIAL, "iso_rloo": PAPER | {"block": "none", "one_dim": "isotropic"}}
+
+@dataclass(frozen=True)
+class Switches:
+    """What a variant sets; the defaults are the paper's."""
+
+    block: Literal["rowwise", "tiled", "none"] = "rowwise"
+    root: Literal["principal", "reflected"] = "principal"
+    a_scale: Literal["score", "eps2"] = "score"
+    a_update: Literal["after", "inline"] = "after"
+    update_per: Literal["step", "query"] = "step"
+    one_dim: Literal["row", "scalar_shift", "isotropic"] = "row"
+    decay: Literal["matrices", "all"] = "matrices"
+    weight_decay: float = 0.0
+
+
+OFFICIAL = Switches(
+    block="tiled", root="reflected", a_scale="eps2", a_update="inline", update_per="query", one_dim="scalar_shift",
+    decay="all", weight_decay=0.01,
+)  # fmt: skip
+VARIANTS = {"paper": Switches(), "official": OFFICIAL, "iso_rloo": Switches(block="none", one_dim="isotropic")}
 
 
 class MatrixMomentum(Momentum):
@@ -58,68 +70,52 @@ class MatrixMomentum(Momentum):
 
 
 def leave_one_out(losses: Sequence[float]) -> list[float]:
-    """``(f_k − f̄) / (K − 1)``, which is ``(f_k − mean_{j≠k} f_j) / K``."""
+    """Each loss against the others: ``(f_k − f̄) / (K − 1)``, which is ``(f_k − mean_{j≠k} f_j) / K``."""
     mean = sum(losses) / len(losses)
     return [(loss - mean) / (len(losses) - 1) for loss in losses]
 
 
 class LOREN(Method):
-    """The module's docstring has the algorithm and the switches, which take the variant's value if None.
+    """K one-sided losses at one θ, weighed leave-one-out; the module's docstring has the algorithm and the switches.
 
     Args:
+        variant: ``paper``, ``official`` or ``iso_rloo``: the values of the switches where they are None.
         eps: perturbation scale ε.
         probes: directions per step K, at least 2.
-        rho: damping ρ.
-        lr_cov: learning rate of ``a``.
-        cov_scale: normalised, or inverse: rows are ``N(0, (ρI + aaᵀ)⁻¹)``.
+        antithetic: measure both sides of each direction.
         vector_momentum: momentum for vectors as well.
+        seed: names every random draw.
         rule: heavy ball with β = 0.9 if None.
-        common: the arguments of ``Method``.
+        settings: the switches, and the arguments of ``RankOnePrecision``, the distribution of ``W``, and of ``Method``.
     """
 
-    variants = tuple(VARIANTS)
+    variants = VARIANTS
+    parts = (RankOnePrecision,)
 
     def __init__(
         self,
-        named_parameters: Iterable[tuple[str, Tensor]],
+        named_parameters: NamedParameters,
         *,
         variant: str = "paper",
         eps: float = 1e-3,
         probes: int = 6,
-        rho: float = 0.1,
-        lr_cov: float = 1e-3,
-        cov_scale: str = "normalised",
-        vector_momentum: bool = False,
         antithetic: bool = False,
-        block: str | None = None,
-        root: str | None = None,
-        a_scale: str | None = None,
-        a_update: str | None = None,
-        update_per: str | None = None,
-        one_dim: str | None = None,
-        decay: str | None = None,
-        weight_decay: float | None = None,
+        vector_momentum: bool = False,
         seed: int = 0,
         rule: UpdateRule | None = None,
-        **common: Any,
+        **settings: Any,
     ):
-        given = {"block": block, "root": root, "a_scale": a_scale, "a_update": a_update, "update_per": update_per}
-        given |= {"one_dim": one_dim, "decay": decay}
-        self.switches = on = resolve(variant, VARIANTS, {**given, "weight_decay": weight_decay})
-        if not (eps > 0 and rho > 0 and lr_cov >= 0 and probes >= 2):
-            got = f"eps={eps}, rho={rho}, lr_cov={lr_cov}, probes={probes}"
-            raise ValueError(f"{got}: expected eps and rho above 0, lr_cov at least 0, probes at least 2")
-        rule = rule or Momentum(beta=0.9)
+        self.switches = on = resolve(VARIANTS, variant, settings)
+        at_least(2, probes=probes)
+        decay = on.weight_decay if on.decay == "all" else 0.0
+        curvature = RankOnePrecision(eps, decay, seed=seed, **take(RankOnePrecision, settings, on))
+        self.curvature = None if on.block == "none" else curvature
+        rule = rule or Momentum()
         if isinstance(rule, Momentum) and not vector_momentum:
             rule = MatrixMomentum(beta=rule.beta)
-        shape = {"block": on["block"], "root": on["root"], "one_dim": on["one_dim"], "cov_scale": cov_scale}
-        rate = lr_cov * (eps**2 * math.sqrt(rho) if on["a_scale"] == "eps2" else 1.0)
-        keep = 1.0 - lr_cov * on["weight_decay"] if on["decay"] == "all" else 1.0
-        curvature = RankOnePrecision(rho=rho, rate=rate, keep=keep, seed=seed, **shape)
-        self.curvature = None if on["block"] == "none" else curvature
-        common |= {"seed": seed, "rule": rule, "weight_decay": on["weight_decay"]}
-        super().__init__(named_parameters, perturbation=self.curvature or Gaussian(), **common)
-        self.eps, self.probes, self.antithetic = eps, probes, antithetic
+        settings |= {"eps": eps, "seed": seed, "rule": rule, "weight_decay": on.weight_decay}
+        super().__init__(named_parameters, perturbation=self.curvature or Gaussian(), **settings)
+        self.probes, self.antithetic = probes, antithetic
         self.forwards_per_step = 2 * probes if antithetic else probes
 
     def update(self, oracle: Oracle) -> None:
@@ -134,11 +130,11 @@ class LOREN(Method):
             slopes = [e / self.eps for e in excess]
         queries = [(slope * w, e * w) for slope, e, w in zip(slopes, excess, draws, strict=True)]
         whole = sum((g for g, _ in queries), ZERO), sum((scores for _, scores in queries), ZERO)
-        for g, scores in queries if self.switches["update_per"] == "query" else [whole]:
+        for g, scores in queries if self.switches.update_per == "query" else [whole]:
             self.apply(g)
             if self.curvature:
                 self.curvature.observe(scores)
-                if self.switches["a_update"] == "inline":
+                if self.switches.a_update == "inline":
                     self.curvature.learn(self.slots)
         self.applied = whole[0]
         oracle.notes["loss_spread"] = statistics.stdev(oracle.seen)
@@ -147,7 +143,7 @@ class LOREN(Method):
 
     @torch.no_grad()
     def apply(self, estimate: Direction) -> None:
-        if self.switches["decay"] == "all":
+        if self.switches.decay == "all":
             self.oracle.settle()
             for slot in self.slots:
                 if slot.kind == "vector":

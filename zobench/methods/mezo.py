@@ -8,12 +8,10 @@ tensors from torch's global generator, walks back before it updates (four passes
 decays every tensor whose name lacks bias/layer_norm/layernorm. ``protocol=mezo_exact`` reproduces it bit for bit.
 """
 
-from collections.abc import Iterable
 from typing import Any, Literal
 
-from torch import Tensor
-
-from zobench.zo import ZERO, Gaussian, Method, Oracle, Rademacher, central_difference
+from zobench.zo import ZERO, Gaussian, Method, NamedParameters, Oracle, Rademacher, central_difference
+from zobench.zo.checks import at_least, one_of
 
 _DISTRIBUTIONS = {"gaussian": Gaussian, "rademacher": Rademacher}
 
@@ -22,7 +20,6 @@ class MeZO(Method):
     """``θ ← θ − lr · mean_q [ (L(θ+εu_q) − L(θ−εu_q)) / 2ε · u_q ]``, with ``u_q ~ N(0, I)`` replayed from its key.
 
     Args:
-        eps: perturbation scale ε.
         probes: directions per step, averaged (the paper's n-SPSA).
         distribution: of the entries of ``u``: ``gaussian``, or ``rademacher``, −1 and 1 (Spall's SPSA).
         common: the arguments of ``Method``.
@@ -30,21 +27,15 @@ class MeZO(Method):
 
     def __init__(
         self,
-        named_parameters: Iterable[tuple[str, Tensor]],
+        named_parameters: NamedParameters,
         *,
-        eps: float = 1e-3,
         probes: int = 1,
         distribution: Literal["gaussian", "rademacher"] = "gaussian",
         **common: Any,
     ):
-        if distribution not in _DISTRIBUTIONS:
-            raise ValueError(f"distribution={distribution}: expected {' or '.join(_DISTRIBUTIONS)}")
+        at_least(1, probes=probes)
+        one_of(_DISTRIBUTIONS, distribution=distribution)
         super().__init__(named_parameters, **{"perturbation": _DISTRIBUTIONS[distribution](), **common})
-        if not eps > 0:
-            raise ValueError(f"eps={eps}: must be positive")
-        if probes < 1:
-            raise ValueError(f"probes={probes}: must be at least 1")
-        self.eps = eps
         self.probes = probes
         self.forwards_per_step = 2 * probes
 

@@ -17,16 +17,14 @@ No code was released. Where accounts of the paper differ, a setting holds the ot
 Ablation: ``basis: random`` draws U and V uniformly with equal S, spends no probes, and costs 2 forward passes per step.
 """
 
-from collections.abc import Iterable
 from typing import Any, Literal, get_args
 
-from torch import Tensor
-
-from zobench.zo import ZERO, Method, Oracle, central_difference, schedule
-from zobench.zo.perturbations.subspace import SVD, AlignedSubspace, SignScope
+from zobench.methods.variants import take
+from zobench.zo import ZERO, Method, NamedParameters, Oracle, central_difference, schedule
+from zobench.zo.checks import at_least, not_negative, one_of
+from zobench.zo.perturbations.subspace import AlignedSubspace
 
 BasisSource = Literal["probes", "random"]
-Embeddings = Literal["subspace", "gaussian"]
 
 
 class PGAP(Method):
@@ -36,53 +34,36 @@ class PGAP(Method):
     estimate of the matrix's gradient from ``probes`` directions, renewed every ``refresh`` steps.
 
     Args:
-        eps: perturbation scale ε, of the probes too.
-        rank: r.
         refresh: k, steps between two refreshes.
         refresh_from: the step of the first refresh.
         probes: h, dense directions per refresh.
         delta_start: δ at step 0.
         delta_end: δ at ``total_steps``; between them linear.
-        sign: scope of the draws of ξ: ``per_matrix``, ``common`` or ``fixed``.
         basis: ``probes`` or ``random``.
-        embeddings: ``subspace`` or ``gaussian``.
-        svd: ``randomized`` or ``full``.
-        common: the arguments of ``Method``.
+        settings: the arguments of ``AlignedSubspace``, which are the rank r, the sign ξ, what becomes of embeddings and
+            the SVD, and of ``Method``, whose ``eps`` is that of the probes too.
     """
+
+    parts = (AlignedSubspace,)
 
     def __init__(
         self,
-        named_parameters: Iterable[tuple[str, Tensor]],
+        named_parameters: NamedParameters,
         *,
-        eps: float = 1e-3,
-        rank: int = 128,
         refresh: int = 100,
         refresh_from: int = 0,
         probes: int = 10,
         delta_start: float = 2.0,
         delta_end: float = 0.0,
-        sign: SignScope = "per_matrix",
         basis: BasisSource = "probes",
-        embeddings: Embeddings = "subspace",
-        svd: SVD = "randomized",
-        **common: Any,
+        **settings: Any,
     ):
-        if not eps > 0:
-            raise ValueError(f"eps={eps}: must be positive")
-        for name, count in (("rank", rank), ("refresh", refresh), ("probes", probes)):
-            if count < 1:
-                raise ValueError(f"{name}={count}: must be at least 1")
-        for name, value in (("refresh_from", refresh_from), ("delta_start", delta_start), ("delta_end", delta_end)):
-            if not value >= 0:
-                raise ValueError(f"{name}={value}: must be 0 or positive")
-        choices = {"sign": (sign, SignScope), "basis": (basis, BasisSource), "svd": (svd, SVD)}
-        for name, (choice, known) in {**choices, "embeddings": (embeddings, Embeddings)}.items():
-            if choice not in get_args(known):
-                raise ValueError(f"{name}={choice}: expected one of {', '.join(get_args(known))}")
-        self.space = AlignedSubspace(rank, sign=sign, embeddings=embeddings == "subspace", svd=svd)
-        super().__init__(named_parameters, perturbation=self.space, **common)
-        self.eps, self.basis = eps, basis
-        self.refresh, self.refresh_from, self.probes = refresh, refresh_from, probes
+        at_least(1, refresh=refresh, probes=probes)
+        not_negative(refresh_from=refresh_from, delta_start=delta_start, delta_end=delta_end)
+        one_of(get_args(BasisSource), basis=basis)
+        self.space = AlignedSubspace(**take(AlignedSubspace, settings))
+        super().__init__(named_parameters, perturbation=self.space, **settings)
+        self.refresh, self.refresh_from, self.probes, self.basis = refresh, refresh_from, probes, basis
         self.delta_start, self.delta_end = delta_start, delta_end
 
     @property

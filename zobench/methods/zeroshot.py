@@ -3,14 +3,14 @@
 Forward passes per step: none. State: none.
 """
 
-from zobench.zo import Method
+from zobench.zo import Method, NamedParameters
 
 
 class ZeroShot(Method):
-    """Evaluates and never trains."""
+    """Evaluates the model, and never trains it."""
 
     forwards_per_step = 0
     trains = False
 
-    def __init__(self, named_parameters, *, seed: int = 0):
+    def __init__(self, named_parameters: NamedParameters, *, seed: int = 0):
         super().__init__(named_parameters, lr=0.0, seed=seed)

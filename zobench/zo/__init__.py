@@ -5,7 +5,7 @@ A library in its own right: it imports torch, numpy and numba (triton on a GPU),
 
 from zobench.zo.direction import ZERO, Direction
 from zobench.zo.keys import mix, tag
-from zobench.zo.method import Method
+from zobench.zo.method import FirstOrder, Method, NamedParameters
 from zobench.zo.oracle import Diverged, Oracle, central_difference
 from zobench.zo.perturbation import Gaussian, Perturbation, Rademacher
 from zobench.zo.rules import SGD, Adam, AdaMM, Jaguar, Momentum, Sign, UpdateRule
@@ -19,10 +19,12 @@ __all__ = [
     "Adam",
     "Direction",
     "Diverged",
+    "FirstOrder",
     "Gaussian",
     "Jaguar",
     "Method",
     "Momentum",
+    "NamedParameters",
     "Oracle",
     "Perturbation",
     "Rademacher",

@@ -7,7 +7,6 @@ with each other and with ``g``; expectations are estimated without bias (U-stati
 Measuring leaves no trace: it works on twins of the method that share the weights and put them back to the bit.
 """
 
-import copy
 import math
 from collections.abc import Callable
 
@@ -18,7 +17,7 @@ from zobench.zo.keys import Keys, mix, tag
 from zobench.zo.method import Method
 from zobench.zo.oracle import Closure
 from zobench.zo.perturbation import Gaussian
-from zobench.zo.team import Team
+from zobench.zo.slot import sum_dtype
 
 Readings = dict[str, float | None]
 _TINY = 1e-300  # in half precision an estimate can be 0
@@ -53,8 +52,8 @@ def look(method: Method, closure: Closure, *, draws: int = 16) -> Readings:
     if method.backwards_per_step or not method.trains:
         raise TypeError(f"{type(method).__name__} makes no zeroth-order estimates to look at")
     gradient = _gradient(method, closure)
-    found = [_estimate(method, closure, draw) for draw in range(draws)]
-    return readings(found, gradient, _forwards(method)) | precision(method, closure)
+    estimates = [_estimate(method, closure, draw) for draw in range(draws)]
+    return readings(estimates, gradient, _forwards(method)) | precision(method, closure)
 
 
 def precision(method: Method, closure: Closure, *, directions: int = 8) -> Readings:
@@ -66,9 +65,9 @@ def precision(method: Method, closure: Closure, *, directions: int = 8) -> Readi
     Returns:
         ``precision_error``: rms of ``p(ε) − p(2ε)`` over that of ``p(2ε)``; ``precision_sign``: share of equal signs.
     """
-    eps = float(getattr(method, "eps", 1e-3))
+    eps = method.eps
     twin = _twin(method, directions)
-    twin.perturbation = twin.oracle.perturbation = Gaussian()
+    twin.oracle.perturbation = Gaussian()
     twin.oracle.begin(closure)
     near, far = [], []
     for query in range(directions):
@@ -84,17 +83,8 @@ def precision(method: Method, closure: Closure, *, directions: int = 8) -> Readi
 
 
 def _twin(method: Method, draw: int) -> Method:
-    """A copy with its own state and keys on the same weights, which it puts back bit for bit."""
-    closure, method.oracle._closure = method.oracle._closure, None
-    try:
-        shared = {id(slot.param): slot.param for slot in method.slots}
-        twin = copy.deepcopy(method, shared)
-    finally:
-        method.oracle._closure = closure
-    twin.oracle.mode = "exact"
-    twin.oracle.team = Team()  # each process of a team sees it all
-    twin.keys = Keys(mix(method.keys.seed, tag("lens"), draw))
-    return twin
+    """The method beside it that makes the estimate of a draw."""
+    return method.twin(Keys(mix(method.keys.seed, tag("lens"), draw)))
 
 
 def _gradient(method: Method, closure: Closure) -> list[Tensor]:
@@ -102,12 +92,12 @@ def _gradient(method: Method, closure: Closure) -> list[Tensor]:
     twin = _twin(method, 0)
     twin.oracle.begin(closure)
     twin.oracle.backward()
-    found = []
+    gradient = []
     for slot in method.slots:
-        wide = torch.promote_types(slot.param.dtype, torch.float32)
-        found.append(slot.param.grad.to(wide) if slot.param.grad is not None else torch.zeros_like(slot.param).to(wide))
+        grad = torch.zeros_like(slot.param) if slot.param.grad is None else slot.param.grad
+        gradient.append(grad.to(sum_dtype(slot.param)))
         slot.param.grad = None
-    return found
+    return gradient
 
 
 def _estimate(method: Method, closure: Closure, draw: int) -> list[Tensor]:
@@ -147,9 +137,9 @@ def readings(estimates: list[list[Tensor]], gradient: list[Tensor], forwards: fl
         gram += (rows @ rows.T).cpu()
         along += (rows @ g.reshape(-1).double()).cpu()
     square = sum(float(g.double().square().sum()) for g in gradient)
-    found: Readings = {"draws": n, "weights": weights, "gradient_norm": math.sqrt(square)}
+    numbers: Readings = {"draws": n, "weights": weights, "gradient_norm": math.sqrt(square)}
     if square == 0:
-        return found
+        return numbers
     along = along / math.sqrt(square)
     statistics: dict[str, Callable[[Tensor, Tensor], float]] = {
         "cosine": lambda gram, along: float((along / gram.diagonal().sqrt().clamp(min=_TINY)).mean()),
@@ -165,10 +155,10 @@ def readings(estimates: list[list[Tensor]], gradient: list[Tensor], forwards: fl
         ),
     }
     for name, statistic in statistics.items():
-        found[name], found[f"{name}_stderr"] = _jackknife(statistic, gram, along)
+        numbers[name], numbers[f"{name}_stderr"] = _jackknife(statistic, gram, along)
     across, error = _jackknife(_bias_square, gram, along)
-    found["bias"], found["bias_floor"] = math.copysign(math.sqrt(abs(across)), across), math.sqrt(error)
-    return found
+    numbers["bias"], numbers["bias_floor"] = math.copysign(math.sqrt(abs(across)), across), math.sqrt(error)
+    return numbers
 
 
 def _pairs(gram: Tensor) -> Tensor:

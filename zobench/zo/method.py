@@ -1,35 +1,52 @@
-"""The base of all methods.
+"""The base of all methods: what an Algorithm box needs around it.
 
-A method is the paper's Algorithm box: a few lines of control flow in ``update``, over an oracle that owns the weights.
+A method is the paper's Algorithm box, a few lines of control flow in ``update``, over an oracle that owns the weights.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import ClassVar
+import copy
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
 
 from zobench.zo import schedule
+from zobench.zo.checks import not_negative, one_of, positive
 from zobench.zo.direction import Direction
 from zobench.zo.keys import Keys
 from zobench.zo.oracle import Closure, Mode, Oracle
 from zobench.zo.perturbation import Gaussian, Perturbation
 from zobench.zo.rules import SGD, State, UpdateRule, parts_of
 from zobench.zo.slot import make_slots, pick
+from zobench.zo.team import Team
 
+NamedParameters = Iterable[tuple[str, Tensor]]
 StateDict = dict[str, Tensor | int | float]
 
 
 class Method:
-    """Fine-tunes the given parameters through an oracle.
+    """Fine-tunes the given parameters through an oracle; a subclass writes its Algorithm box in ``update``.
+
+    >>> class MeZO(Method):
+    ...     def update(self, oracle):
+    ...         u = self.direction()
+    ...         plus, minus = oracle.losses([u * self.eps, u * -self.eps])
+    ...         self.apply((plus - minus) / (2 * self.eps) * u)
+    >>> weight = torch.ones(3)
+    >>> method = MeZO([("weight", weight)], lr=0.1)
+    >>> losses = [method.step(lambda: weight.square().sum()) for _ in range(20)]
+    >>> losses[-1] < losses[0]
+    True
 
     Args:
         named_parameters: (name, tensor) pairs to train; of any shape, on one or several devices.
         lr: learning rate.
+        eps: perturbation scale ε.
         seed: names every random draw of the method.
         weight_decay: decoupled; ``θ ← (1 − lr·wd)·θ`` per step, on matrices and embeddings only.
         lr_schedule: constant, linear or cosine; the last two need ``total_steps``.
         warmup: steps of linear warm-up.
+        total_steps: the length of the run, where it is known.
         rule: update rule; SGD if None.
         perturbation: distribution of directions; Gaussian if None.
         mode: how the oracle perturbs, ``in_place`` or ``exact``.
@@ -43,14 +60,20 @@ class Method:
     backwards_per_step: int = 0
     #: False for references that only evaluate
     trains: bool = True
-    #: values of the argument ``variant``, where a method has one
-    variants: ClassVar[tuple[str, ...]] = ()
+    #: value of the argument ``variant`` → its switches, where a method has one: frozen dataclasses of the same class,
+    #: whose fields are settings of the method too (zobench/methods/variants.py)
+    variants: ClassVar[Mapping[str, Any]] = {}
+    #: classes of which the method makes its parts; their keyword-only arguments are settings of the method too
+    parts: ClassVar[tuple[type, ...]] = ()
+    #: what the last ``apply`` was given
+    applied: Direction | None
 
     def __init__(
         self,
-        named_parameters: Iterable[tuple[str, Tensor]],
+        named_parameters: NamedParameters,
         *,
         lr: float,
+        eps: float = 1e-3,
         seed: int = 0,
         weight_decay: float = 0.0,
         lr_schedule: str = "constant",
@@ -60,26 +83,21 @@ class Method:
         perturbation: Perturbation | None = None,
         mode: Mode = "in_place",
     ):
-        if not lr >= 0:
-            raise ValueError(f"lr={lr}: must be 0 or positive")
-        if not weight_decay >= 0:
-            raise ValueError(f"weight_decay={weight_decay}: must be 0 or positive")
-        if warmup < 0:
-            raise ValueError(f"warmup={warmup}: must be 0 or positive")
-        schedule.check(lr_schedule)
+        not_negative(lr=lr, weight_decay=weight_decay, warmup=warmup)
+        positive(eps=eps)
+        one_of(schedule.SCHEDULES, lr_schedule=lr_schedule)
         self.slots = make_slots(named_parameters)
-        self.base_lr = lr
-        self.keys = Keys(seed)
-        self.weight_decay = weight_decay
-        self.lr_schedule = lr_schedule
-        self.warmup = warmup
-        self.total_steps = total_steps
-        self.rule = rule or SGD()
-        self.perturbation = perturbation or Gaussian()
-        self.oracle = Oracle(self.slots, self.perturbation, mode)
-        self.t = 0
-        self.applied: Direction | None = None
+        self.oracle = Oracle(self.slots, perturbation or Gaussian(), mode)
+        self.rule, self.keys = rule or SGD(), Keys(seed)
+        self.base_lr, self.eps, self.weight_decay = lr, eps, weight_decay
+        self.lr_schedule, self.warmup, self.total_steps = lr_schedule, warmup, total_steps
+        self.t, self.applied = 0, None
         self._rule_state: dict[int, State] = {slot.index: {} for slot in self.slots}
+
+    @property
+    def perturbation(self) -> Perturbation:
+        """The distribution of directions; the oracle's, which owns it."""
+        return self.oracle.perturbation
 
     @property
     def lr(self) -> float:
@@ -87,7 +105,7 @@ class Method:
         return self.base_lr * schedule.factor(self.lr_schedule, self.t, self.total_steps, self.warmup)
 
     def forwards_at(self, step: int) -> int:
-        """Forward passes of one step; overridden where steps differ."""
+        """The forward passes that one step takes; overridden where steps differ."""
         return self.forwards_per_step
 
     def direction(self, query: int = 0, purpose: str = "probe") -> Direction:
@@ -95,7 +113,7 @@ class Method:
         return Direction.ray(self.keys(self.t, query, purpose))
 
     def update(self, oracle: Oracle) -> None:
-        """One step of the algorithm."""
+        """Take one step of the algorithm: measure losses, and hand an estimate of the gradient to ``apply``."""
         raise NotImplementedError
 
     @torch.no_grad()
@@ -117,7 +135,7 @@ class Method:
                 param.copy_(param.to(step.dtype).mul(keep).sub_(step, alpha=self.lr))
 
     def step(self, closure: Closure) -> float:
-        """One update on the batch that ``closure`` evaluates; torch-style.
+        """Take one step on the batch that ``closure`` evaluates; torch-style.
 
         Returns:
             The mean of the losses seen in this step, which is ``L(θ)`` up to O(ε²) for symmetric probes.
@@ -129,14 +147,14 @@ class Method:
         return self._step()
 
     def replay(self, losses: Sequence[float], missed: Collection[str]) -> float:
-        """The step that saw these losses, once more: the same bits of weights and state, without forward passes.
+        """Take again the step that saw these losses: the same bits of weights and state, without forward passes.
 
         Args:
             losses: what the oracle had ``seen`` in that step.
             missed: the ``missed`` of that oracle.
 
         Returns:
-            As ``step``.
+            The mean of the losses.
 
         Raises:
             ValueError: if the step asks for more or fewer losses, or for a gradient.
@@ -161,6 +179,21 @@ class Method:
         self.t += 1
         return sum(self.oracle.seen) / max(1, len(self.oracle.seen))
 
+    def twin(self, keys: Keys) -> Self:
+        """A method beside this one on the same weights, with a copy of its state, which draws from other keys.
+
+        It is alone in its team and perturbs in exact mode: what it measures leaves no trace in the weights.
+
+        Args:
+            keys: what the twin draws from.
+        """
+        instead: dict[int, Any] = {id(slot.param): slot.param for slot in self.slots}
+        closure = self.oracle.closure  # holds a model, which is not to be copied
+        instead |= {id(self.keys): keys, id(self.oracle.team): Team(), id(closure): closure}
+        twin = copy.deepcopy(self, instead)
+        twin.oracle.closure, twin.oracle.mode = None, "exact"
+        return twin
+
     def state_dict(self) -> StateDict:
         """Everything needed to go on, beyond the weights and the constructor's arguments. Flat; tensors and numbers."""
         state: StateDict = {"t": self.t, "forwards": self.oracle.forwards, "backwards": self.oracle.backwards}
@@ -172,6 +205,7 @@ class Method:
         return state
 
     def load_state_dict(self, state: StateDict) -> None:
+        """Go on from what ``state_dict`` gave; tensors go to their slots' devices."""
         self.t = int(state["t"])
         self.oracle.forwards = int(state["forwards"])
         self.oracle.backwards = int(state["backwards"])
@@ -192,6 +226,31 @@ class Method:
         tensors = [x for state in self._rule_state.values() for x in state.values()]
         rule = sum(x.numel() * x.element_size() for x in tensors)
         return rule + self.perturbation.state_bytes() + self.oracle.state_bytes()
+
+
+class FirstOrder(Method):
+    """Steps by gradients of backpropagation; without directions there is no ε, rule, perturbation or mode to set.
+
+    Args:
+        lr, seed, weight_decay, lr_schedule, warmup, total_steps: as for ``Method``.
+    """
+
+    forwards_per_step = 1
+    backwards_per_step = 1
+
+    def __init__(
+        self,
+        named_parameters: NamedParameters,
+        *,
+        lr: float,
+        seed: int = 0,
+        weight_decay: float = 0.0,
+        lr_schedule: str = "constant",
+        warmup: int = 0,
+        total_steps: int | None = None,
+    ):
+        shape: dict[str, Any] = {"lr_schedule": lr_schedule, "warmup": warmup, "total_steps": total_steps}
+        super().__init__(named_parameters, lr=lr, seed=seed, weight_decay=weight_decay, **shape)
 
 
 def _next(losses: Iterator[float]) -> float:

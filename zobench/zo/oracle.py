@@ -7,10 +7,12 @@ loss of one batch at one point, however many micro-batches it is cut into.
 import math
 from collections.abc import Callable, Collection, Sequence
 from contextlib import nullcontext
+from typing import get_args
 
 import torch
 from torch import Tensor
 
+from zobench.zo.checks import one_of
 from zobench.zo.direction import ZERO, Direction
 from zobench.zo.perturbation import Perturbation
 from zobench.zo.placement import Mode, Placement
@@ -44,8 +46,7 @@ class Oracle:
     """
 
     def __init__(self, slots: Sequence[Slot], perturbation: Perturbation, mode: Mode = "in_place"):
-        if mode not in ("in_place", "exact"):
-            raise ValueError(f"mode={mode!r}: expected 'in_place' or 'exact'")
+        one_of(get_args(Mode), mode=mode)
         self.slots = slots
         self.perturbation = perturbation
         self.mode = mode
@@ -54,7 +55,8 @@ class Oracle:
         self.backwards = 0
         self.seen: list[float] = []
         self.notes: dict[str, float] = {}
-        self._closure: Closure | None = None
+        #: the loss of the batch of this step
+        self.closure: Closure | None = None
         self._at: Direction = ZERO
         self._placement: Placement | None = None
         self._copies: dict[int, Tensor] = {}  # of what exact mode has to move
@@ -67,7 +69,7 @@ class Oracle:
         Args:
             missed: as the oracle that measured the losses had it, where the closure only repeats them.
         """
-        self._closure = closure
+        self.closure = closure
         if self._placement is None or not self._placement.is_for(self.perturbation, self.mode):
             self._placement = Placement(self.slots, self.perturbation, self.mode, missed)
             self.missed = None if missed is None else list(missed)
@@ -88,15 +90,15 @@ class Oracle:
         return [self._counted(value) for value in self.team.scalars(self._evaluate, offsets)]
 
     def _evaluate(self, offset: Direction) -> float:
-        if self._closure is None or self._placement is None:
+        if self.closure is None or self._placement is None:
             raise RuntimeError("the oracle has no batch: call begin(closure) first")
         try:
-            value = self._look(self._closure, offset)
+            value = self._look(self.closure, offset)
             if offset != ZERO and (missed := self._placement.missed()) is not None:
                 self.missed = [slot.name for slot in missed]
                 if missed:
                     self._move(missed, offset)
-                    value = self._look(self._closure, offset)
+                    value = self._look(self.closure, offset)
         except BaseException:
             self.settle()
             raise
@@ -123,11 +125,11 @@ class Oracle:
 
     def backward(self) -> float:
         """The loss at ``θ``, with gradients left in ``param.grad``. First-order references only."""
-        if self._closure is None:
+        if self.closure is None:
             raise RuntimeError("the oracle has no batch: call begin(closure) first")
         self.settle()
         with torch.enable_grad():
-            loss = self._closure()
+            loss = self.closure()
             if not isinstance(loss, Tensor):
                 raise TypeError("a first-order method needs the loss as a tensor with a graph, not a float")
             loss.backward()

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor
 
+from zobench.zo.checks import positive, within
 from zobench.zo.slot import Rows, Slot, pick
 
 State = dict[str, Tensor]
@@ -59,7 +60,7 @@ class Momentum(UpdateRule):
     """Heavy ball: ``m ← β m + g``, step ``m``. State: one fp32 tensor per slot."""
 
     def __init__(self, *, beta: float = 0.9):
-        _check_unit(beta=beta)
+        within("[0, 1)", beta=beta)
         self.beta = beta
 
     def __call__(self, slot: Slot, estimate: Tensor, state: State, step: int) -> Tensor:
@@ -71,9 +72,8 @@ class Adam(UpdateRule):
     """Adam (arXiv:1412.6980, Algorithm 1) on the estimate. State: two fp32 tensors per slot."""
 
     def __init__(self, *, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8):
-        _check_unit(beta1=beta1, beta2=beta2)
-        if eps <= 0:
-            raise ValueError(f"eps={eps}: must be positive")
+        within("[0, 1)", beta1=beta1, beta2=beta2)
+        positive(eps=eps)
         self.beta1, self.beta2, self.eps = beta1, beta2, eps
 
     def __call__(self, slot: Slot, estimate: Tensor, state: State, step: int) -> Tensor:
@@ -93,9 +93,8 @@ class AdaMM(UpdateRule):
     """
 
     def __init__(self, *, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-10):
-        _check_unit(beta1=beta1, beta2=beta2)
-        if eps <= 0:
-            raise ValueError(f"eps={eps}: must be positive")
+        within("[0, 1)", beta1=beta1, beta2=beta2)
+        positive(eps=eps)
         self.beta1, self.beta2, self.eps = beta1, beta2, eps
 
     def __call__(self, slot: Slot, estimate: Tensor, state: State, step: int) -> Tensor:
@@ -113,7 +112,7 @@ class Jaguar(UpdateRule):
     """
 
     def __init__(self, *, beta: float = 0.9):
-        _check_unit(beta=beta)
+        within("[0, 1)", beta=beta)
         self.beta = beta
 
     def __call__(self, slot: Slot, estimate: Tensor, state: State, step: int) -> Tensor:
@@ -129,20 +128,13 @@ class Sign(UpdateRule):
         return estimate.sign()
 
 
-def _check_unit(**values: float) -> None:
-    for name, value in values.items():
-        if not 0 <= value < 1:
-            raise ValueError(f"{name}={value}: must lie in [0, 1)")
-
-
 class ClipNorm(UpdateRule):
     """``g_l ← g_l · min(1, clip / ‖g_l‖)`` for each tensor by itself, then ``rule``. No state."""
 
     elementwise = False
 
     def __init__(self, rule: UpdateRule, clip: float):
-        if not clip > 0:
-            raise ValueError(f"clip={clip}: must be positive")
+        positive(clip=clip)
         self.rule, self.clip = rule, clip
 
     def __call__(self, slot: Slot, estimate: Tensor, state: State, step: int) -> Tensor:
@@ -160,8 +152,7 @@ class PrimalAveraging(UpdateRule):
     """
 
     def __init__(self, rule: UpdateRule, averaging: float):
-        if not averaging > 0:
-            raise ValueError(f"averaging={averaging}: must be positive")
+        positive(averaging=averaging)
         self.rule, self.averaging = rule, averaging
         self.elementwise = rule.elementwise
 

@@ -5,14 +5,16 @@ import math
 SCHEDULES = ("constant", "linear", "cosine")
 
 
-def check(schedule: str) -> None:
-    """Raises ValueError for an unknown schedule."""
-    if schedule not in SCHEDULES:
-        raise ValueError(f"lr_schedule={schedule}: expected one of {', '.join(SCHEDULES)}")
-
-
 def factor(schedule: str, step: int, total_steps: int | None, warmup: int = 0) -> float:
-    """The factor for step 0, 1, ...; linear and cosine fall to 0 at ``total_steps``.
+    """The factor of a step; linear and cosine schedules fall from 1 to 0 at ``total_steps``.
+
+    >>> [factor("linear", step, total_steps=4) for step in range(5)]
+    [1.0, 0.75, 0.5, 0.25, 0.0]
+
+    Args:
+        schedule: one of ``SCHEDULES``.
+        step: from 0.
+        warmup: steps of linear warm-up, before which nothing falls.
 
     Raises:
         ValueError: for a decaying schedule without ``total_steps``.

@@ -66,8 +66,7 @@ class MezoExact(Protocol):
                 "protocol=mezo_exact reproduces the official MeZO step: method=mezo with method.probes=1, "
                 "method/rule=sgd and method.mode=in_place"
             )
-        method.perturbation = TorchStream(method.slots)
-        method.oracle = OfficialOracle(method.slots, method.perturbation)
+        method.oracle = OfficialOracle(method.slots, TorchStream(method.slots))
         method.keys = OfficialKeys(noise_seed)
 
     def better(self, new: Mapping[str, float], best: Mapping[str, float]) -> bool:

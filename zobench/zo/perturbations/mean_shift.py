@@ -2,18 +2,20 @@
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from zobench.zo import noise
+from zobench.zo.checks import not_negative, one_of, positive, within
 from zobench.zo.direction import ZERO, Direction
 from zobench.zo.keys import mix, tag
 from zobench.zo.perturbation import Gaussian
 from zobench.zo.slot import Rows, Slot, pick, sum_dtype
 
 Start = Literal["zero", "unit_per_tensor"]
+Norm = Literal["none", "unit"]
 
 
 class MeanShift(Gaussian):
@@ -24,29 +26,38 @@ class MeanShift(Gaussian):
 
     Args:
         sigma: standard deviation σ.
-        lr: learning rate of μ; 0 fixes it.
-        start: μ at first, ``zero`` or Gaussian of norm 1 in every slot.
-        unit: scale μ to norm 1 in every slot after each move.
-        ratio: share of the slots that a direction moves, at least one; the others stay where they are.
-        shared: the subset is the same for all directions of a step; else each has its own.
-        one_stream: all slots read the same numbers from the start of one stream.
+        lr_mu: learning rate of μ; 0 fixes it. It follows no schedule.
+        mu0: μ at first, ``zero`` or Gaussian of norm 1 in every slot (``unit_per_tensor``).
+        mu_normalise: ``none``, or ``unit``: scale μ to norm 1 in every slot after each move.
+        subset_ratio: share of the slots that a direction moves, at least one; the others stay where they are.
+        shared_subset: the subset is the same for all directions of a step; else each has its own.
+        reseed_per_tensor: all slots read the same numbers from the start of one stream.
         seed: names μ at first and the shared subsets.
+
+    Raises:
+        ValueError: for a setting out of range.
     """
 
     def __init__(
         self,
         *,
         sigma: float = 1.0,
-        lr: float = 0.0,
-        start: Start = "zero",
-        unit: bool = False,
-        ratio: float = 1.0,
-        shared: bool = True,
-        one_stream: bool = False,
+        lr_mu: float = 1e-3,
+        mu0: Start = "zero",
+        mu_normalise: Norm = "none",
+        subset_ratio: float = 1.0,
+        shared_subset: bool = True,
+        reseed_per_tensor: bool = False,
         seed: int = 0,
     ):
-        self.sigma, self.lr, self.start, self.unit = sigma, lr, start, unit
-        self.ratio, self.shared, self.one_stream, self.seed = ratio, shared, one_stream, seed
+        positive(sigma=sigma)
+        not_negative(lr_mu=lr_mu)
+        one_of(get_args(Start), mu0=mu0)
+        one_of(get_args(Norm), mu_normalise=mu_normalise)
+        within("(0, 1]", subset_ratio=subset_ratio)
+        self.sigma, self.lr_mu, self.mu0, self.mu_normalise = sigma, lr_mu, mu0, mu_normalise
+        self.subset_ratio, self.shared_subset = subset_ratio, shared_subset
+        self.reseed_per_tensor, self.seed = reseed_per_tensor, seed
         self.mean: dict[str, Tensor] = {}
         self._slots: Sequence[Slot] = ()
         self._step = 0
@@ -55,32 +66,32 @@ class MeanShift(Gaussian):
 
     def add_normals_(self, slot: Slot, draws: Mapping[int, float], total: Tensor, rows: Rows = None) -> None:
         """``total += Σ w_k z(k)`` on these rows: the only randomness besides ``chosen`` and ``initial``."""
-        noise.add_rows_(total, 0 if self.one_stream else slot.id, draws, rows)
+        noise.add_rows_(total, 0 if self.reseed_per_tensor else slot.id, draws, rows)
 
     def chosen(self, key: int) -> frozenset[int]:
         """Ids of the slots that ``u(key)`` moves."""
-        seed = mix(self.seed, self._step, tag("subset")) if self.shared else mix(key, tag("subset"))
-        return _lowest(seed, tuple(slot.id for slot in self._slots), max(1, int(self.ratio * len(self._slots))))
+        seed = mix(self.seed, self._step, tag("subset")) if self.shared_subset else mix(key, tag("subset"))
+        return _lowest(seed, tuple(slot.id for slot in self._slots), max(1, int(self.subset_ratio * len(self._slots))))
 
     def moves(self, slot: Slot, key: int) -> bool:
-        return self.ratio >= 1 or slot.id in self.chosen(key)
+        return self.subset_ratio >= 1 or slot.id in self.chosen(key)
 
     def initial(self, slot: Slot) -> Tensor:
         """μ before the first step."""
         mean = torch.zeros(slot.param.shape, dtype=sum_dtype(slot.param), device=slot.param.device)
-        if self.start == "unit_per_tensor":
+        if self.mu0 == "unit_per_tensor":
             mean.copy_(noise.gaussian(mix(self.seed, tag("mean")), slot.id, mean.shape, mean.device))
             mean.div_(mean.norm())
         return mean
 
     def learn(self, policy: Direction, best: int) -> None:
-        """``μ ← μ − lr/σ² · Σ w_k (u(k) − μ)`` when the next step begins, in the slots that ``u(best)`` moves."""
-        if self.lr:
+        """``μ ← μ − lr_mu/σ² · Σ w_k (u(k) − μ)`` when the next step begins, in the slots that ``u(best)`` moves."""
+        if self.lr_mu:
             self._pending, self._best = policy, best
 
     def begin(self, step: int, slots: Sequence[Slot]) -> None:
         self._slots = slots
-        if self.lr or self.start != "zero":
+        if self.lr_mu or self.mu0 != "zero":
             for slot in slots:
                 mean = self.mean[slot.name] if slot.name in self.mean else self.initial(slot)
                 self.mean[slot.name] = mean.to(slot.param.device)
@@ -96,9 +107,9 @@ class MeanShift(Gaussian):
             to = pick(mean, part)
             gradient = torch.zeros_like(to)
             self.add_normals_(slot, draws, gradient, part)
-            to.sub_(gradient, alpha=self.lr)
-            self._travelled += self.lr**2 * _square(gradient)
-        if self.unit:
+            to.sub_(gradient, alpha=self.lr_mu)
+            self._travelled += self.lr_mu**2 * _square(gradient)
+        if self.mu_normalise == "unit":
             mean.div_(mean.norm().clamp_min(torch.finfo(mean.dtype).tiny))
 
     def draw(self, slot: Slot, key: int) -> Tensor:
@@ -130,7 +141,7 @@ class MeanShift(Gaussian):
         found = {"mean_norm": sum(map(_square, self.mean.values())) / (size * self.sigma**2)}
         if self._travelled:
             away = (
-                self.mean[s.name] if self.start == "zero" else self.mean[s.name] - self.initial(s) for s in self._slots
+                self.mean[s.name] if self.mu0 == "zero" else self.mean[s.name] - self.initial(s) for s in self._slots
             )
             found["mean_coherence"] = sum(map(_square, away)) / self._travelled
         return found

@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from zobench.zo import noise
+from zobench.zo.checks import not_negative, one_of, positive
 from zobench.zo.direction import ZERO, Direction
 from zobench.zo.keys import mix, tag
 from zobench.zo.perturbation import Gaussian, Perturbation
@@ -22,33 +24,42 @@ class RankOnePrecision(Perturbation):
     ``begin`` by what ``observe`` was given, so that a step can be replayed after it is done.
 
     Args:
+        eps: scale of the offsets at which the losses are measured; for ``a_scale="eps2"``.
+        decay: weight decay of ``a``, which takes the share ``lr_cov · decay`` of it at each move.
         rho: damping ρ.
-        rate, keep: ``a ← keep·a − rate·Σ w_k ∇_a log p(W_k)``; with rate 0 ``a`` is fixed.
+        lr_cov: ``a ← a − lr_cov·Σ w_k ∇_a log p(W_k)``; 0 fixes ``a``.
+        cov_scale: ``normalised``, or ``inverse``: rows are ``N(0, H⁻¹)``, without the factor ρ.
         block: ``rowwise``, or ``tiled``: one row of m·n entries with ``a`` repeated m times.
         root: ``principal``, or ``reflected``: the square root with the eigenvalue along ``a`` negated.
-        cov_scale: ``normalised``, or ``inverse``: rows are ``N(0, H⁻¹)``, without the factor ρ.
+        a_scale: ``score``, or ``eps2``: the moves of ``a`` are multiplied by ``ε²√ρ``.
         one_dim: vectors are a ``row``; ``isotropic``; or ``scalar_shift``, a row whose entries of ``a`` all move alike.
         seed: names the first ``a``.
+
+    Raises:
+        ValueError: for a setting out of range.
     """
 
     def __init__(
         self,
+        eps: float = 1e-3,
+        decay: float = 0.0,
         *,
-        rho: float,
-        rate: float,
-        keep: float = 1.0,
+        rho: float = 0.1,
+        lr_cov: float = 1e-3,
+        cov_scale: Literal["normalised", "inverse"] = "normalised",
         block: str = "rowwise",
         root: str = "principal",
-        cov_scale: str = "normalised",
+        a_scale: str = "score",
         one_dim: str = "row",
         seed: int = 0,
     ):
-        if cov_scale not in ("normalised", "inverse"):
-            raise ValueError(f"cov_scale={cov_scale!r}: expected normalised or inverse")
-        self.rho, self.rate, self.keep = rho, rate, keep
-        self.block, self.root, self.one_dim = block, root, one_dim
+        positive(rho=rho)
+        not_negative(lr_cov=lr_cov)
+        one_of(("normalised", "inverse"), cov_scale=cov_scale)
+        self.rho, self.block, self.root, self.one_dim, self.seed = rho, block, root, one_dim, seed
+        self.rate = lr_cov * (eps**2 * math.sqrt(rho) if a_scale == "eps2" else 1.0)
+        self.keep = 1.0 - lr_cov * decay
         self.scale = 1.0 / math.sqrt(rho) if cov_scale == "inverse" else 1.0
-        self.seed = seed
         self.base: Perturbation = Gaussian()
         self.observed = ZERO
         self.moved = 0.0

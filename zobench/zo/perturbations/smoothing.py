@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from torch import Tensor
 
+from zobench.zo.checks import at_least, one_of, positive
 from zobench.zo.keys import mix, tag
 
 _RADIUS = tag("radius")
@@ -42,16 +43,15 @@ class Kernel:
     rescale: bool = True
 
     def __post_init__(self) -> None:
-        if self.order not in COEFFICIENTS:
-            raise ValueError(f"order={self.order}: expected 1, 3 or 5")
-        if not self.scale > 0:
-            raise ValueError(f"kernel_scale={self.scale}: must be positive")
+        one_of(COEFFICIENTS, order=self.order)
+        positive(kernel_scale=self.scale)
 
     def _terms(self) -> list[tuple[int, float]]:
         stretch = self.tau if self.rescale else 1.0
         return [(2 * i + 1, self.scale * a * stretch ** (-2 * i)) for i, a in enumerate(COEFFICIENTS[self.order])]
 
     def __call__(self, r: Number) -> Number:
+        """``K(r)``, of a number or of each entry of a tensor."""
         value = 0.0 * r
         for power, a in self._terms():
             value = value + a * r**power
@@ -66,24 +66,39 @@ class Kernel:
         return self.tau * (mix(key, _RADIUS, *parts) / 2**62 - 1.0)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class KernelSchedule:
-    """The kernel of a step: the interval shrinks linearly, ``τ = max(tau_start − t/tau_steps, tau_end)``."""
+    """The kernel of each step: its interval shrinks linearly, ``τ = max(tau_start − t/tau_steps, tau_end)``.
+
+    >>> KernelSchedule(tau_end=0.5, tau_steps=100)(25)
+    Kernel(order=3, scale=1.0, tau=0.75, rescale=True)
+
+    Args:
+        order: 1, 3 or 5: K = 3Cr, C(15/4)r(5−7r²) or C(105/64)r(99r⁴−126r²+35).
+        kernel_scale: the factor C.
+        tau_start: τ at step 0.
+        tau_end: the smallest τ.
+        tau_steps: steps in which τ falls by 1.
+        rescale_kernel: stretch the kernel with the interval, see ``Kernel``.
+
+    Raises:
+        ValueError: for a setting out of range.
+    """
 
     order: int = 3
-    scale: float = 1.0
+    kernel_scale: float = 1.0
     tau_start: float = 1.0
     tau_end: float = 1.0
     tau_steps: int = 4000
-    rescale: bool = True
+    rescale_kernel: bool = True
 
     def __post_init__(self) -> None:
         if not 0 < self.tau_end <= self.tau_start:
             raise ValueError(f"tau_end={self.tau_end}: must be positive and at most tau_start={self.tau_start}")
-        if self.tau_steps < 1:
-            raise ValueError(f"tau_steps={self.tau_steps}: must be at least 1")
+        at_least(1, tau_steps=self.tau_steps)
         self(0)
 
     def __call__(self, step: int) -> Kernel:
+        """The kernel of a step."""
         tau = max(self.tau_start - step / self.tau_steps, self.tau_end)
-        return Kernel(self.order, self.scale, tau, self.rescale)
+        return Kernel(self.order, self.kernel_scale, tau, self.rescale_kernel)

@@ -3,18 +3,20 @@
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from zobench.zo import noise
+from zobench.zo.checks import at_least, one_of
 from zobench.zo.direction import Direction
 from zobench.zo.keys import mix, tag
 from zobench.zo.perturbation import Gaussian
 from zobench.zo.slot import Rows, Slot, pick, sum_dtype
 
 SignScope = Literal["per_matrix", "common", "fixed"]
+Embeddings = Literal["subspace", "gaussian"]
 SVD = Literal["randomized", "full"]
 
 OVERSAMPLING, POWER_ITERATIONS = 8, 2
@@ -94,16 +96,28 @@ class AlignedSubspace(Gaussian):
     Args:
         rank: r, cut to the short side of a matrix.
         sign: ξ = ±1, drawn ``per_matrix``, once for all matrices (``common``), or ``fixed`` at +1.
-        embeddings: whether embedding matrices get a basis too.
+        embeddings: ``subspace``, or ``gaussian``: embedding matrices get no basis.
         svd: ``randomized`` or ``full``.
+
+    Raises:
+        ValueError: for a setting out of range.
 
     State: r (m + n + 1) numbers per matrix, in fp32 (fp64 for fp64 weights).
     """
 
-    def __init__(self, rank: int, *, sign: SignScope = "per_matrix", embeddings: bool = True, svd: SVD = "randomized"):
-        self.rank = rank
-        self.sign_scope = sign
-        self.embeddings = embeddings
+    def __init__(
+        self,
+        *,
+        rank: int = 128,
+        sign: SignScope = "per_matrix",
+        embeddings: Embeddings = "subspace",
+        svd: SVD = "randomized",
+    ):
+        at_least(1, rank=rank)
+        one_of(get_args(SignScope), sign=sign)
+        one_of(get_args(Embeddings), embeddings=embeddings)
+        one_of(get_args(SVD), svd=svd)
+        self.rank, self.sign_scope, self.embeddings = rank, sign, embeddings
         self.svd: SVD = svd
         self.delta = 1.0
         self.bases: dict[str, Basis] = {}
@@ -203,7 +217,7 @@ class AlignedSubspace(Gaussian):
         return slot.name not in self.bases
 
     def _takes(self, slot: Slot) -> bool:
-        return slot.param.ndim == 2 and (self.embeddings or slot.kind == "matrix")
+        return slot.param.ndim == 2 and (self.embeddings == "subspace" or slot.kind == "matrix")
 
     def state_dict(self) -> dict[str, Tensor | int | float]:
         return {f"{part}.{name}": x for name, basis in self.bases.items() for part, x in vars(basis).items()}

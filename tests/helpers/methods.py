@@ -1,0 +1,41 @@
+"""Every method found in conf/, and the cases on which its contracts are tested."""
+
+from zobench.config.folders import conf_dir
+from zobench.config.options import defaults, load_yaml
+from zobench.testing.cases import Case, cases, rules
+
+CONF = conf_dir() / "method"
+METHODS = sorted(path.stem for path in CONF.glob("*.yaml"))
+
+
+def node_of(name, rule=None, **settings):
+    """The settings of a method's YAML file, with its own update rule or another one."""
+    path = CONF / f"{name}.yaml"
+    node = {key: value for key, value in load_yaml(path).items() if key != "defaults"}
+    for option in defaults(path).get("rule", ()):
+        node["rule"] = rules()[rule or option]
+    return node | settings
+
+
+ZEROTH_ORDER = [name for name in METHODS if "mode" in node_of(name)]
+
+#: settings that neither a rule nor a variant brings
+SWITCHED = [
+    ("mezo", "probes", {"probes": 3, "distribution": "rademacher"}),
+    ("kerzoo", "official-adam", {"variant": "official", "rule": "adam"}),
+    ("kerzoo", "official-sign", {"variant": "official", "rule": "sign"}),
+    ("kerzoo", "tensor", {"r_scope": "tensor"}),
+    ("kerzoo", "clip", {"clip": 0.5, "order": 5}),
+    ("loren", "official-sgd", {"variant": "official", "weight_decay": 0.0, "rule": "sgd", "mode": "exact"}),
+    ("loren", "antithetic", {"antithetic": True, "cov_scale": "inverse", "one_dim": "isotropic"}),
+    ("loren", "query", {"update_per": "query", "mode": "exact", "vector_momentum": True}),
+    ("ldsd", "official-jaguar", {"variant": "official", "rule": "jaguar", "lr_mu": 0.3}),
+    ("pgap", "refresh", {"refresh": 3, "rank": 3, "probes": 2}),
+]
+CASES = [case for name in METHODS for case in cases(name, node_of(name))]
+CASES += [Case(f"{name}-{word}", node_of(name, **switches), plain=False) for name, word, switches in SWITCHED]
+
+
+def make(problem, name, **settings):
+    """A method with the settings of its YAML file on a problem's weights."""
+    return Case(name, node_of(name)).method(problem, **settings)

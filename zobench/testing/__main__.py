@@ -1,0 +1,26 @@
+"""``python -m zobench.testing --method my_pkg.MyMethod [pytest's options]``: hold methods to the contracts."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from zobench.errors import ConfigError, MissingExtra, complain
+
+PROGRAM = "zobench.testing"
+USAGE = "expected --method my_pkg.MyMethod, and any of pytest's options, e.g. -k sgd"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run pytest on the contracts; its exit code, or 2 if no method is named."""
+    if not any(argument.partition("=")[0] == "--method" for argument in arguments):
+        return complain(ConfigError(USAGE), PROGRAM)
+    try:
+        import pytest
+    except ModuleNotFoundError as missing:
+        return complain(MissingExtra("testing", missing), PROGRAM)
+    suite = Path(__file__).with_name("test_contracts.py")
+    return int(pytest.main(["-p", "zobench.testing.plugin", str(suite), *arguments]))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,38 @@
+"""The pytest plugin of ``python -m zobench.testing``: its options, and the cases that they choose."""
+
+import pytest
+import yaml
+
+from zobench.errors import ConfigError
+from zobench.testing.cases import Case, cases
+from zobench.testing.contracts import pairs
+from zobench.testing.problem import Problem
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add ``--method``, ``--setting`` and ``--device``."""
+    group = parser.getgroup("zobench", "the contracts of zobench's methods")
+    group.addoption("--method", action="append", default=[], metavar="MODULE.CLASS", help="the method; may be repeated")
+    group.addoption("--setting", action="append", default=[], metavar="KEY=VALUE", help="an argument of the method")
+    group.addoption("--device", default="cpu", help="where the weights are, e.g. cuda")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test that asks for a case and a contract over all pairs of them."""
+    if {"case", "contract"} <= set(metafunc.fixturenames):
+        try:
+            chosen = [
+                case for target in metafunc.config.getoption("method") for case in _cases(metafunc.config, target)
+            ]
+        except ConfigError as error:
+            raise pytest.UsageError(str(error)) from error
+        named = pairs(chosen)
+        metafunc.parametrize(("case", "contract"), list(named.values()), ids=list(named))
+
+
+def _cases(config: pytest.Config, target: str) -> list[Case]:
+    settings = dict(setting.partition("=")[::2] for setting in config.getoption("setting"))
+    node = {"_target_": target, **{key: yaml.safe_load(value) for key, value in settings.items()}}
+    chosen = list(cases(target.rpartition(".")[2], node, config.getoption("device")))
+    chosen[0].method(Problem())  # settings that it refuses are one error, and not one for each contract
+    return chosen

@@ -1,0 +1,49 @@
+"""The problem on which the contracts are tested: small, and with every kind of trainable tensor."""
+
+import torch
+from torch import Tensor
+
+from zobench.zo import Method
+
+BATCHES = 50
+
+
+class Problem:
+    """A regression with matrices, an embedding and vectors; ``loss(step)`` is its loss on that step's batch.
+
+    Args:
+        dtype: of the weights; the loss is in fp32.
+        device: of the weights and the data.
+    """
+
+    def __init__(self, dtype: torch.dtype = torch.float32, device: str = "cpu"):
+        generator = torch.Generator().manual_seed(0)
+        drawn = {
+            "embed.weight": torch.randn(6, 8, generator=generator),
+            "layer.weight": torch.randn(8, 5, generator=generator) / 3,
+            "layer.bias": torch.zeros(5),
+            "head.weight": torch.randn(5, 1, generator=generator) / 3,
+        }
+        self.parameters = {name: p.to(device, dtype) for name, p in drawn.items()}
+        ids = torch.randint(0, 6, (BATCHES, 16), generator=generator)
+        self.ids, self.targets = ids.to(device), torch.sin(ids.float()).to(device)
+
+    def loss(self, step: int) -> Tensor:
+        """The mean squared error on a step's batch."""
+        p = {name: tensor.float() for name, tensor in self.parameters.items()}
+        ids, targets = self.ids[step % BATCHES], self.targets[step % BATCHES]
+        hidden = torch.tanh(p["embed.weight"][ids] @ p["layer.weight"] + p["layer.bias"])
+        return ((hidden @ p["head.weight"])[:, 0] - targets).square().mean()
+
+    def mean_loss(self) -> float:
+        """The loss over all batches."""
+        return float(torch.stack([self.loss(step).detach() for step in range(BATCHES)]).mean())
+
+    def copy(self) -> dict[str, Tensor]:
+        """The weights as they are now."""
+        return {name: p.detach().clone() for name, p in self.parameters.items()}
+
+    def train(self, method: Method, steps: int) -> None:
+        """Take so many steps with a method that was made for these weights, if it takes any."""
+        for _ in range(steps if method.trains else 0):
+            method.step(lambda: self.loss(method.t))
