@@ -19,7 +19,7 @@ def main(arguments: Sequence[str]) -> int:
     except ModuleNotFoundError as missing:
         return complain(MissingExtra("testing", missing), PROGRAM)
     suite = Path(__file__).with_name("test_contracts.py")
-    return int(pytest.main(["-p", "zobench.testing.plugin", str(suite), *arguments]))
+    return int(pytest.main(["-p", "zobench.testing.plugin", "--tb=short", str(suite), *arguments]))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,65 @@
+"""``python -m zobench.testing`` on methods of another package: one keeps the contracts, of two it is told why not."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from zobench.errors import ConfigError
+from zobench.tasks.sst2 import SST2
+from zobench.testing.__main__ import main
+from zobench.testing.cases import cases
+from zobench.testing.contracts import CONTRACTS, LONG
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+
+
+@pytest.fixture(scope="module")
+def session(tmp_path_factory):
+    """What pytest printed in a folder with nothing but the methods, and (method, contract) → what became of it."""
+    folder = tmp_path_factory.mktemp("lab")
+    shutil.copy(HERE / "outside" / "lab.py", folder)
+    methods = [argument for name in ("OneSided", "Forgetful", "Amnesiac") for argument in ("--method", f"lab.{name}")]
+    command = [sys.executable, "-m", "zobench.testing", *methods, "--setting", "eps=1e-2", "-k", "sgd-in_place", "-rpf"]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    ended = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
+    assert ended.returncode == 1, ended.stdout + ended.stderr
+    lines = re.findall(r"^(PASSED|FAILED) .*test_contract\[(\w+)-sgd-in_place-(\w+)\]", ended.stdout, re.M)
+    return ended.stdout, {(name, contract): state for state, name, contract in lines}
+
+
+def test_a_method_that_keeps_every_contract_passes(session):
+    assert {state for (name, _), state in session[1].items() if name == "OneSided"} == {"PASSED"}
+    assert {contract for name, contract in session[1] if name == "OneSided"} == {
+        c.__name__ for c in (*CONTRACTS, *LONG)
+    }
+
+
+def test_an_author_is_told_which_contract_broke_and_what_to_do(session):
+    broken = {key for key, state in session[1].items() if state == "FAILED"}
+    assert {contract for name, contract in broken if name == "Forgetful"} >= {"replay"}
+    assert {contract for name, contract in broken if name == "Amnesiac"} == {"resume"}
+    for line in (
+        r"Broken: embed.weight: \d+% of the applied direction lies along none of the 2 directions .* Give self.apply",
+        r"Broken: torch.float32: stopped at step 4 and gone on to 9: embed.weight differs .* belongs into state_dict",
+    ):
+        assert re.search(line, session[0]), line
+
+
+def test_a_name_that_is_no_method_is_said_at_once(capsys, monkeypatch):
+    assert main(["-k", "sgd"]) == 2
+    assert capsys.readouterr().err.startswith("zobench.testing: expected --method my_pkg.MyMethod")
+    monkeypatch.setitem(sys.modules, "pytest", None)
+    assert main(["--method", "lab.OneSided"]) == 1
+    assert "pip install 'zobench[testing]'" in capsys.readouterr().err
+    for target, said in (
+        ("zobench.methods.mezo.MeZo", "cannot be imported"),
+        (f"{SST2.__module__}.SST2", "SST2 is no method: a method is a class derived from zobench.zo.Method"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            list(cases("it", {"_target_": target}))

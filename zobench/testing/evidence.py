@@ -1,0 +1,106 @@
+"""What the contracts look at: what a method measures and applies, what it holds, and whether two runs are the same."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from zobench.testing.definition import moved
+from zobench.testing.problem import Problem
+from zobench.zo import Direction, Method
+from zobench.zo.method import StateDict
+
+#: modules whose objects hold no state of a method
+_FOREIGN = ("builtins", "torch", "numpy", "numba", "collections", "functools")
+
+
+class Broken(AssertionError):
+    """A method that does not keep a contract."""
+
+
+def estimates_of(method: Method, direction: Direction) -> list[Tensor]:
+    """A direction as tensors, one for each slot."""
+    return [method.perturbation.estimate(slot, direction) for slot in method.slots]
+
+
+class Watched:
+    """Looks over a method's shoulder: what it measures and applies from now on, as tensors by slot.
+
+    Attributes:
+        offsets: at which losses were measured.
+        estimates: that were applied, in the state in which losses were last measured.
+        steps: ``−lr`` times what was applied, draw by draw.
+    """
+
+    def __init__(self, method: Method):
+        self.method, self.losses, self.apply = method, method.oracle.losses, method.apply
+        self.offsets: list[list[Tensor]] = []
+        self.estimates: list[list[Tensor]] = []
+        self.steps: list[list[Tensor]] = []
+        self.measuring = method
+        method.oracle.losses, method.apply = self._measure, self._apply  # type: ignore[method-assign]
+
+    def _measure(self, offsets: Sequence[Direction]) -> list[float]:
+        self.offsets += [estimates_of(self.method, offset) for offset in offsets]
+        self.measuring = self.method.twin(self.method.keys)
+        return self.losses(offsets)
+
+    def _apply(self, estimate: Direction) -> None:
+        method, step = self.method, estimate * -self.method.lr
+        zeros = [replace(slot, param=torch.zeros_like(slot.param)) for slot in method.slots]
+        self.estimates.append(estimates_of(self.measuring, estimate))
+        self.steps.append([moved(method.perturbation, slot, step) for slot in zeros])
+        self.apply(estimate)
+
+
+def share_outside(estimate: Tensor, offsets: list[Tensor]) -> float:
+    """The share of an estimate's length that lies outside the span of the offsets."""
+    size = float(estimate.norm())
+    if not offsets or size == 0:
+        return float(size > 0)
+    span = torch.stack([offset.flatten() for offset in offsets])
+    span = span[span.norm(dim=1) > 0]
+    basis, lengths, _ = torch.linalg.svd((span / span.norm(dim=1, keepdim=True)).T, full_matrices=False)
+    basis = basis[:, lengths > 1e-9 * lengths.max()]
+    rest = estimate.flatten() - basis @ (basis.T @ estimate.flatten())
+    return float(rest.norm()) / size
+
+
+def same_weights(one: Problem, other: Problem, what: str, hint: str) -> None:
+    """Raise Broken where two problems' weights differ by a bit; ``what`` they are, and a hint at the cause."""
+    for name, p in one.parameters.items():
+        if not torch.equal(p, other.parameters[name]):
+            off = float((p.detach() - other.parameters[name].detach()).abs().max())
+            raise Broken(f"{what}: {name} differs by up to {off:.1e}, and must not by a bit: {hint}")
+
+
+def same_state(one: StateDict, other: StateDict, what: str, whose: str) -> None:
+    """Raise Broken where two methods' states differ by a bit; ``what`` they are, and ``whose`` the second one is."""
+    if one.keys() != other.keys():
+        names = ", ".join(sorted(one.keys() ^ other.keys()))
+        raise Broken(f"{what}: state_dict() has other keys than {whose}: {names}")
+    for key, value in one.items():
+        same = torch.equal(value, other[key]) if isinstance(value, Tensor) else value == other[key]  # type: ignore[arg-type]
+        if not same:
+            raise Broken(f"{what}: {key} in state_dict() is not that of {whose}, bit for bit")
+
+
+def tensors_of(thing: Any, seen: set[int]) -> list[Tensor]:
+    """All tensors reachable from an object, each once."""
+    if id(thing) in seen or isinstance(thing, type):
+        return []
+    seen.add(id(thing))
+    if isinstance(thing, Tensor):
+        return [thing]
+    if isinstance(thing, Mapping):
+        return [x for item in [*thing.keys(), *thing.values()] for x in tensors_of(item, seen)]
+    if isinstance(thing, list | tuple | set):
+        return [x for item in thing for x in tensors_of(item, seen)]
+    module = type(thing).__module__
+    if module.split(".")[0] not in _FOREIGN or module.startswith("torch.optim"):
+        return (
+            [x for item in vars(thing).values() for x in tensors_of(item, seen)] if hasattr(thing, "__dict__") else []
+        )
+    return []
