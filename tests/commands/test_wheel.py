@@ -34,7 +34,12 @@ def run(site, cwd, *arguments):
 
 
 def test_the_wheel_holds_what_a_run_needs(site):
-    names = ("conf/config.yaml", "data/mini/sst2/train.jsonl", "models/tiny_tokenizer.json")
+    names = (
+        "conf/config.yaml",
+        "data/mini/sst2/train.jsonl",
+        "models/tiny_tokenizer.json",
+        "testing/test_contracts.py",
+    )
     for name in (*names, "report/papers/published/mezo.csv", "report/papers/claims.yaml"):
         assert (site / "zobench" / name).is_file()
     assert not (site / "tests").exists()

@@ -7,9 +7,9 @@ from contextlib import nullcontext
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers.definition import moved
 from torch import nn
 
+from zobench.testing.definition import moved
 from zobench.zo import ZERO, Direction, Gaussian, Rademacher, make_slots, shifted
 from zobench.zo.perturbations.block_sampling import SampledBlocks
 from zobench.zo.shifted import ShiftedWeights

@@ -6,13 +6,13 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers.definition import moved
 from torch import nn
 
 from zobench import MeZO
 from zobench.bench.models import random_batch
 from zobench.bench.spec import Shape
 from zobench.objective import Objective
+from zobench.testing.definition import moved
 from zobench.zo import Direction, Diverged, Gaussian, Oracle, Perturbation, Rademacher, make_slots, placement, shifted
 from zobench.zo.noise import draws
 from zobench.zo.perturbations.block_sampling import SampledBlocks

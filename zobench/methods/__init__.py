@@ -1,0 +1,1 @@
+"""The methods, one file each; ``update`` stands there as it does in the paper's Algorithm box."""

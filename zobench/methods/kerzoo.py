@@ -92,7 +92,7 @@ class KerZOO(Method):
         return self._rule_state[slot.index].get("lag")
 
     def smoothed(self, kernel: Kernel, query: int) -> tuple[Direction, Direction]:
-        """``r u`` and ``K(r) u``."""
+        """The direction that is measured, ``r u``, and the one that is applied, ``K(r) u``."""
         key = self.keys(self.t, query)
         if self.r_scope == "tensor":
             return TensorRadii.pair(key)
@@ -100,7 +100,7 @@ class KerZOO(Method):
         return (u, kernel.moment(1) * u) if self.r_scope == "none" else (r * u, kernel(r) * u)
 
     def average(self) -> Direction:
-        """The way from the weights to the average at which losses are measured."""
+        """The way from the weights to the average at which losses are measured; zero without averaging."""
         return Stored.ray * (-self.lr * self.averaging.weight(self.t)) if self.averaging else ZERO
 
     def update(self, oracle: Oracle) -> None:

@@ -127,7 +127,7 @@ class LDSD(Method):
         oracle.notes |= self.policy.notes()
 
     def advantages(self, losses: Sequence[float]) -> list[float]:
-        """``A_k = F_k − mean_{j≠k} F_j``; of one candidate alone it is 0."""
+        """The advantages ``A_k = F_k − mean_{j≠k} F_j``; that of one candidate alone is 0."""
         count, total = len(losses), sum(losses)
         others = count if self.baseline == "mean" else max(1, count - 1)
         return [(count * loss - total) / others for loss in losses]

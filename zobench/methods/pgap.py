@@ -1,6 +1,6 @@
 """P-GAP: zeroth-order tuning with projected gradient-aligned perturbations (Mi et al., arXiv:2510.18228, Algorithm 1).
 
-Forward passes: 2 per step, and 2h more at a refresh: ``2T + 2h⌈T/k⌉`` in T steps. The h dense probes use the batch
+Forward passes per step: 2, and 2h more at a refresh: ``2T + 2h⌈T/k⌉`` in T steps. The h dense probes use the batch
 of the step they precede. State: r (m + n + 1) fp32 numbers per m × n matrix.
 Every 2-D tensor is perturbed in its own subspace, embeddings and heads included, a tied head once; all other tensors
 (biases, norms) by a plain Gaussian. The rank is cut to the short side: a LoRA factor is spanned whole along its short
@@ -68,7 +68,7 @@ class PGAP(Method):
 
     @property
     def delta(self) -> float:
-        """δ of the current step."""
+        """The alignment δ of the current step."""
         if self.delta_start == self.delta_end:
             return self.delta_start
         if self.total_steps is None:
@@ -78,6 +78,7 @@ class PGAP(Method):
         )
 
     def refreshes_at(self, step: int) -> bool:
+        """Whether a step renews the bases."""
         return step >= self.refresh_from and (step - self.refresh_from) % self.refresh == 0
 
     def forwards_at(self, step: int) -> int:
@@ -91,7 +92,7 @@ class PGAP(Method):
         self.apply(central_difference(oracle, z, self.eps) * z)
 
     def find_bases(self, oracle: Oracle, key: int) -> None:
-        """The lazy update: U, S and V of every matrix, from dense probes of this step's batch."""
+        """Renew U, S and V of every matrix (the lazy update), from dense probes of this step's batch."""
         if self.basis == "random":
             self.space.randomise(self.slots, key)
             return

@@ -13,12 +13,13 @@ from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from zobench.zo.checks import one_of
 
-Switches = TypeVar("Switches", bound=Any)
+Table = TypeVar("Table", bound=Any)
 
 
-def resolve(variants: Mapping[str, Switches], variant: str, settings: dict[str, Any]) -> Switches:
+def resolve(variants: Mapping[str, Table], variant: str, settings: dict[str, Any]) -> Table:
     """Take the switches out of a method's settings: each has the value given there, else (None) that of the variant.
 
+    >>> from dataclasses import dataclass
     >>> @dataclass(frozen=True)
     ... class Switches:
     ...     root: Literal["principal", "reflected"] = "principal"

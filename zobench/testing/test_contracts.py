@@ -6,4 +6,5 @@ from zobench.testing.cases import Case
 
 
 def test_contract(case: Case, contract: Callable[[Case], None]) -> None:
+    """The contract returns, or says what broke."""
     contract(case)

@@ -24,9 +24,10 @@ _TINY = 1e-300  # in half precision an estimate can be 0
 
 
 def look(method: Method, closure: Closure, *, draws: int = 16) -> Readings:
-    """Measure the estimates that ``method`` would make at its next step.
+    """Measure the estimates that a method would make at its next step.
 
     Args:
+        method: it is not changed; its twins measure.
         closure: the loss of one batch, with a graph when gradients are enabled.
         draws: number of estimates, at least 3. They are held together: ``draws`` fp32 copies of the trainable weights.
 
@@ -57,7 +58,7 @@ def look(method: Method, closure: Closure, *, draws: int = 16) -> Readings:
 
 
 def precision(method: Method, closure: Closure, *, directions: int = 8) -> Readings:
-    """Whether the projected gradient at the method's ε is more than rounding: forward passes only.
+    """Measure whether the projected gradient at the method's ε is more than rounding, from forward passes only.
 
     Truncation makes ``p(ε)`` and ``p(2ε)`` differ by O(ε²), rounding by O(1/ε); in bf16 the second can be as large as
     the value itself.

@@ -23,11 +23,24 @@ Closure = Callable[[], Tensor | float]
 
 
 class Diverged(ArithmeticError):
-    """The loss was not finite. The weights were put back to where the step began."""
+    """The loss was not finite; the weights were put back to where the step began."""
 
 
 class Oracle:
-    """Evaluates ``closure`` at offsets from the current weights.
+    """Evaluates the loss of a batch at offsets from the current weights, and owns the way there and back.
+
+    >>> from zobench.zo import Gaussian, make_slots
+    >>> (slot,) = slots = make_slots([("w", torch.ones(2))])
+    >>> oracle = Oracle(slots, Gaussian())
+    >>> oracle.begin(lambda: slot.param.sum())
+    >>> oracle.loss()
+    2.0
+    >>> slope = central_difference(oracle, Direction.ray(7), eps=0.1)
+    >>> abs(slope - Gaussian().draw(slot, 7).sum()) < 1e-5
+    tensor(True)
+    >>> oracle.settle()
+    >>> oracle.forwards
+    3
 
     Modes:
         in_place: the weights walk from offset to offset, ``add o1, evaluate, add o2 − o1, ...``, and the way back is
@@ -42,7 +55,22 @@ class Oracle:
     after all, and the evaluation repeated; in exact mode a copy of such tensors is kept and put back, which
     ``state_bytes`` reports.
 
-    ``team`` shares losses out over processes; the ledger counts those of all.
+    Args:
+        slots: the trainable tensors.
+        perturbation: the distribution that offsets are drawn from.
+        mode: ``in_place`` or ``exact``.
+
+    Attributes:
+        team: the processes over which losses are shared out; the ledger counts those of all.
+        forwards: forward passes so far.
+        backwards: backward passes so far.
+        seen: losses of this step, in order.
+        notes: numbers of this step for the record.
+        closure: the loss of this step's batch.
+        missed: names of the slots that the closure does not read by torch functions; None before the first look.
+
+    Raises:
+        ValueError: for an unknown mode.
     """
 
     def __init__(self, slots: Sequence[Slot], perturbation: Perturbation, mode: Mode = "in_place"):
@@ -55,18 +83,17 @@ class Oracle:
         self.backwards = 0
         self.seen: list[float] = []
         self.notes: dict[str, float] = {}
-        #: the loss of the batch of this step
         self.closure: Closure | None = None
         self._at: Direction = ZERO
         self._placement: Placement | None = None
         self._copies: dict[int, Tensor] = {}  # of what exact mode has to move
-        #: names of the slots that the closure does not read by torch functions; None before the first look
         self.missed: list[str] | None = None
 
     def begin(self, closure: Closure, missed: Collection[str] | None = None) -> None:
         """Start a step on a new batch.
 
         Args:
+            closure: gives the loss of the batch, at the weights that its functions see.
             missed: as the oracle that measured the losses had it, where the closure only repeats them.
         """
         self.closure = closure
@@ -81,8 +108,9 @@ class Oracle:
         return self.losses([offset])[0]
 
     def losses(self, offsets: Sequence[Direction]) -> list[float]:
-        """The losses at each offset, in order. In place, the weights stand at the last one until ``settle`` or
-        ``descend``.
+        """The losses at each offset, in order.
+
+        In place, the weights stand at the last one until ``settle`` or ``descend``.
 
         Raises:
             Diverged: if a loss is not finite; the weights are settled first.
@@ -124,7 +152,12 @@ class Oracle:
         return (plus - minus) / (2.0 * eps)
 
     def backward(self) -> float:
-        """The loss at ``θ``, with gradients left in ``param.grad``. First-order references only."""
+        """The loss at ``θ``, with gradients left in ``param.grad``; for first-order references only.
+
+        Raises:
+            TypeError: for a loss without a graph.
+            Diverged: if the loss is not finite.
+        """
         if self.closure is None:
             raise RuntimeError("the oracle has no batch: call begin(closure) first")
         self.settle()
@@ -176,11 +209,12 @@ class Oracle:
         self.perturbation.move(slots, offset)
 
     def state_bytes(self) -> int:
+        """Bytes of the copies that exact mode holds between steps."""
         return sum(copy.numel() * copy.element_size() for copy in self._copies.values())
 
 
 def central_difference(oracle: Oracle, u: Direction, eps: float) -> float:
-    """The projected gradient ``(L(θ+εu) − L(θ−εu)) / 2ε``: two forward passes."""
+    """The projected gradient ``(L(θ+εu) − L(θ−εu)) / 2ε``, from two forward passes; a note of the step, too."""
     plus, minus = oracle.losses([u * eps, u * -eps])
     oracle.notes["projected_gradient"] = oracle.projected(plus, minus, eps)
     return oracle.notes["projected_gradient"]

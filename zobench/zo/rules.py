@@ -1,7 +1,7 @@
 """Update rules: per-slot maps from a gradient estimate to a step.
 
-The step is subtracted after being multiplied by the learning rate. A *linear, stateless* rule may be applied as a
-direction in one fused pass; the others see the estimate of one slot at a time as a tensor.
+A method multiplies the step by the learning rate and subtracts it. A *linear, stateless* rule may be applied as a
+direction in one fused pass; the others see the estimate of one slot, or of some of its rows, as a tensor.
 """
 
 from collections.abc import Iterable, Iterator
@@ -16,18 +16,32 @@ State = dict[str, Tensor]
 
 
 class UpdateRule:
-    """Base of all rules. ``state`` is the slot's own dictionary of fp32 tensors and may be filled by the rule."""
+    """The base of all rules; a subclass says what step it makes of an estimate.
 
+    >>> class Halved(UpdateRule):
+    ...     def __call__(self, slot, estimate, state, step):
+    ...         return estimate / 2
+    """
+
+    #: whether the step is the estimate itself
     linear = False
     #: whether each number of the step hangs on the same number of estimate and state alone
     elementwise = True
 
     def __call__(self, slot: Slot, estimate: Tensor, state: State, step: int) -> Tensor:
+        """The step that an estimate of the gradient leads to, before it is multiplied by the learning rate.
+
+        Args:
+            slot: the trainable tensor.
+            estimate: for this slot, in fp32 (fp64 for fp64 weights); for some rows of it where the rule is elementwise.
+            state: the slot's own tensors, of the estimate's shape; the rule may fill and change it.
+            step: from 0.
+        """
         raise NotImplementedError
 
 
 def parts_of(state: State, slot: Slot, parts: Iterable[Rows]) -> Iterator[tuple[Rows, State]]:
-    """A slot's state part by part; what a rule sets in a part is set in the whole.
+    """Hand out a slot's state part by part; what a rule sets in a part is set in the whole.
 
     Yields:
         (rows, the state of these rows), for one part after another.
@@ -48,7 +62,7 @@ def parts_of(state: State, slot: Slot, parts: Iterable[Rows]) -> Iterator[tuple[
 
 
 class SGD(UpdateRule):
-    """The step is the estimate. No state."""
+    """Gradient descent: the step is the estimate. State: none."""
 
     linear = True
 
@@ -57,7 +71,14 @@ class SGD(UpdateRule):
 
 
 class Momentum(UpdateRule):
-    """Heavy ball: ``m ← β m + g``, step ``m``. State: one fp32 tensor per slot."""
+    """Heavy ball: ``m ← β m + g``, step ``m``. State: one fp32 tensor per slot.
+
+    Args:
+        beta: decay β of the memory.
+
+    Raises:
+        ValueError: for a decay outside [0, 1).
+    """
 
     def __init__(self, *, beta: float = 0.9):
         within("[0, 1)", beta=beta)
@@ -69,7 +90,16 @@ class Momentum(UpdateRule):
 
 
 class Adam(UpdateRule):
-    """Adam (arXiv:1412.6980, Algorithm 1) on the estimate. State: two fp32 tensors per slot."""
+    """Adam (arXiv:1412.6980, Algorithm 1) on the estimate. State: two fp32 tensors per slot.
+
+    Args:
+        beta1: decay of the mean of the estimates.
+        beta2: decay of the mean of their squares.
+        eps: keeps the divisor off 0.
+
+    Raises:
+        ValueError: for an argument out of range.
+    """
 
     def __init__(self, *, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8):
         within("[0, 1)", beta1=beta1, beta2=beta2)
@@ -90,6 +120,14 @@ class AdaMM(UpdateRule):
 
     ``m ← β₁m + (1−β₁)g``, ``v ← β₂v + (1−β₂)g²``, ``v̂ ← max(v̂, v)``, step ``m/(√v̂ + eps)``. State: three fp32 tensors
     per slot.
+
+    Args:
+        beta1: decay of the mean of the estimates.
+        beta2: decay of the mean of their squares.
+        eps: keeps the divisor off 0.
+
+    Raises:
+        ValueError: for an argument out of range.
     """
 
     def __init__(self, *, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-10):
@@ -109,6 +147,12 @@ class Jaguar(UpdateRule):
     """JAGUAR SignSGD (arXiv:2506.04430): ``m ← βm + (1−β)g`` where ``g ≠ 0`` only, step ``sign(m)`` everywhere.
 
     What a sparse direction left alone keeps its memory, and keeps moving. State: one fp32 tensor per slot.
+
+    Args:
+        beta: decay β of the memory.
+
+    Raises:
+        ValueError: for a decay outside [0, 1).
     """
 
     def __init__(self, *, beta: float = 0.9):
@@ -122,14 +166,22 @@ class Jaguar(UpdateRule):
 
 
 class Sign(UpdateRule):
-    """The element-wise sign of the estimate (ZO-SignSGD). No state."""
+    """The element-wise sign of the estimate (ZO-SignSGD, Liu et al., ICLR 2019). State: none."""
 
     def __call__(self, slot: Slot, estimate: Tensor, state: State, step: int) -> Tensor:
         return estimate.sign()
 
 
 class ClipNorm(UpdateRule):
-    """``g_l ← g_l · min(1, clip / ‖g_l‖)`` for each tensor by itself, then ``rule``. No state."""
+    """Bounds the norm of each tensor's estimate, ``g_l · min(1, clip / ‖g_l‖)``, for another rule. State: the rule's.
+
+    Args:
+        rule: what steps by the bounded estimate.
+        clip: the largest norm.
+
+    Raises:
+        ValueError: for a norm that is not positive.
+    """
 
     elementwise = False
 
@@ -149,6 +201,13 @@ class PrimalAveraging(UpdateRule):
     Instead of c the rule holds ``lag = (x − c) / lr``: one tensor per slot, small where c and x are close, so that
     half-precision weights do not lose it. At a constant learning rate the two forms are the same; otherwise, this
     one moves c with the rate.
+
+    Args:
+        rule: what moves c.
+        averaging: the horizon in steps.
+
+    Raises:
+        ValueError: for a horizon that is not positive.
     """
 
     def __init__(self, rule: UpdateRule, averaging: float):
@@ -157,7 +216,7 @@ class PrimalAveraging(UpdateRule):
         self.elementwise = rule.elementwise
 
     def weight(self, step: int) -> float:
-        """``1/β`` of a step."""
+        """The weight ``1/β`` of a step's c in the average."""
         return self.averaging / (self.averaging + step)
 
     def __call__(self, slot: Slot, estimate: Tensor, state: State, step: int) -> Tensor:

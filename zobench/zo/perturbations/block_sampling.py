@@ -22,12 +22,12 @@ Cap = Literal["waterfill", "pmax"]
 
 
 def corrected(u: Direction) -> Direction:
-    """The direction ``u_b / π_b``. Keys are not negative; the complement of a key names its corrected twin."""
+    """The direction ``u_b / π_b`` of a probe ``u``; keys are not negative, and the complement of one names its twin."""
     return Direction({~key: weight for key, weight in u.items()})
 
 
 class SampledBlocks(Gaussian):
-    """``u_b ~ N(0, I)`` on the sampled blocks and zero on the others, whatever their kind.
+    """Noise on a sample of blocks: ``u_b ~ N(0, I)`` there and zero on the others, whatever their kind.
 
     ``redraw`` fixes the sample until it is called again, and goes before the first draw of a step. No state between
     steps. Blocks outside the sample cost no random numbers and no pass over their weights.
@@ -60,7 +60,7 @@ class SampledBlocks(Gaussian):
         return Direction(weights)
 
     def energies(self, slots: Sequence[Slot], u: Direction) -> dict[int, float]:
-        """``‖u_b‖² / π_b²`` of the sampled blocks, for a single draw; made without a temporary of a block's size."""
+        """The energies ``‖u_b‖² / π_b²`` of the sampled blocks by place, for a single draw and in little memory."""
         (key,) = u
         return {b: u[key] ** 2 * self._squared_norm(slots[b], key) / pi**2 for b, pi in self.pi.items()}
 
@@ -79,7 +79,10 @@ def _uniform(key: int, slot: Slot) -> float:
 
 
 def inclusion_probabilities(weights: Tensor, expected: float, cap: Cap = "waterfill") -> Tensor:
-    """``π_b = min(1, c · w_b)``: probabilities proportional to positive weights, which sum to ``expected``.
+    """Probabilities ``π_b = min(1, c · w_b)``, proportional to positive weights, which sum to ``expected``.
+
+    >>> inclusion_probabilities(torch.tensor([8.0, 1.0, 1.0]), expected=2)
+    tensor([1.0000, 0.5000, 0.5000])
 
     Args:
         cap: ``waterfill`` meets the sum by clipping at 1; ``pmax`` stops at the ``c`` that brings the largest π to 1,

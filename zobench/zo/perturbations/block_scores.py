@@ -65,9 +65,10 @@ class BlockScores:
         return (1.0 - self.uniform_mix) * p / p.sum() + self.uniform_mix / len(p)
 
     def learn(self, projected: float, energies: Mapping[int, float]) -> None:
-        """``S_b ← (1−β) S_b + β · a · E_b / ΣE`` for the sampled blocks, ``a = |Δ| / mean|Δ|``.
+        """Move the scores of the sampled blocks: ``S_b ← (1−β) S_b + β · a · E_b / ΣE``, ``a = |Δ| / mean|Δ|``.
 
         Args:
+            projected: the projected gradient Δ.
             energies: ``E_b = ‖u_b‖² / π_b²`` by place of the block.
         """
         self.gradient += self.gradient_ema * (abs(projected) - self.gradient)
@@ -131,12 +132,12 @@ class Budget:
 
 
 def effective_support(scores: Tensor) -> float:
-    """``d_eff = (Σ √S)² / Σ S``: from 1, where one score holds all, to n, where all are equal."""
+    """The number of blocks that count, ``(Σ √S)² / Σ S``: 1 where one score holds all, n where all are equal."""
     return float(scores.sqrt().sum().square() / scores.sum())
 
 
 def sharpness(scores: Tensor) -> float:
-    """``H``: one minus the normalised entropy, from 0, where all scores are equal, to 1, where one holds all."""
+    """How unequal scores are, H: one minus their normalised entropy; 0 where all are equal, 1 where one holds all."""
     if len(scores) == 1:
         return 0.0
     entropy = float(torch.special.entr(scores / scores.sum()).sum())

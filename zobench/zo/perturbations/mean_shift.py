@@ -19,7 +19,7 @@ Norm = Literal["none", "unit"]
 
 
 class MeanShift(Gaussian):
-    """``u(key) = μ + σ z(key)``; matrices, embeddings and vectors alike.
+    """Draws about a mean that learns, ``u(key) = μ + σ z(key)``; matrices, embeddings and vectors alike.
 
     State: μ, one fp32 copy (fp64 for fp64 weights) of the trainable weights, and none while μ is fixed at zero.
     μ moves only in ``begin``, so that all draws of a step, and those redrawn after it, see the same μ.
@@ -69,15 +69,16 @@ class MeanShift(Gaussian):
         noise.add_rows_(total, 0 if self.reseed_per_tensor else slot.id, draws, rows)
 
     def chosen(self, key: int) -> frozenset[int]:
-        """Ids of the slots that ``u(key)`` moves."""
+        """The ids of the slots that ``u(key)`` moves."""
         seed = mix(self.seed, self._step, tag("subset")) if self.shared_subset else mix(key, tag("subset"))
         return _lowest(seed, tuple(slot.id for slot in self._slots), max(1, int(self.subset_ratio * len(self._slots))))
 
     def moves(self, slot: Slot, key: int) -> bool:
+        """Whether ``u(key)`` moves a slot."""
         return self.subset_ratio >= 1 or slot.id in self.chosen(key)
 
     def initial(self, slot: Slot) -> Tensor:
-        """μ before the first step."""
+        """The mean μ of a slot before the first step."""
         mean = torch.zeros(slot.param.shape, dtype=sum_dtype(slot.param), device=slot.param.device)
         if self.mu0 == "unit_per_tensor":
             mean.copy_(noise.gaussian(mix(self.seed, tag("mean")), slot.id, mean.shape, mean.device))
@@ -85,7 +86,12 @@ class MeanShift(Gaussian):
         return mean
 
     def learn(self, policy: Direction, best: int) -> None:
-        """``μ ← μ − lr_mu/σ² · Σ w_k (u(k) − μ)`` when the next step begins, in the slots that ``u(best)`` moves."""
+        """Move the mean when the next step begins: ``μ ← μ − lr_mu/σ² · Σ w_k (u(k) − μ)``.
+
+        Args:
+            policy: the weights ``w_k`` of this step's draws.
+            best: the key whose direction says which slots' means move.
+        """
         if self.lr_mu:
             self._pending, self._best = policy, best
 
@@ -125,26 +131,26 @@ class MeanShift(Gaussian):
         return False
 
     def accumulate_(self, slot: Slot, direction: Direction, total: Tensor, rows: Rows = None) -> None:
-        """``(Σ w_k) μ + Σ w_k σ z(k)``."""
+        """Add ``(Σ w_k) μ + Σ w_k σ z(k)``: the mean once, with the sum of the weights."""
         if slot.name in self.mean and direction:
             total.add_(pick(self.mean[slot.name], rows), alpha=sum(direction.values()))
         self.add_normals_(slot, direction * self.sigma, total, rows)
 
     def notes(self) -> dict[str, float]:
-        """``mean_norm`` is ``|μ|²/(dσ²)``; ``mean_coherence`` is ``|μ−μ₀|²`` over the sum of its squared steps.
+        """How far the mean is: ``mean_norm`` is ``|μ|²/(dσ²)``, ``mean_coherence`` ``|μ−μ₀|²`` over its squared steps.
 
         A coherence of 1 is a random walk, more than 1 a drift in one direction.
         """
         if not self.mean:
             return {}
         size = sum(mean.numel() for mean in self.mean.values())
-        found = {"mean_norm": sum(map(_square, self.mean.values())) / (size * self.sigma**2)}
+        numbers = {"mean_norm": sum(map(_square, self.mean.values())) / (size * self.sigma**2)}
         if self._travelled:
             away = (
                 self.mean[s.name] if self.mu0 == "zero" else self.mean[s.name] - self.initial(s) for s in self._slots
             )
-            found["mean_coherence"] = sum(map(_square, away)) / self._travelled
-        return found
+            numbers["mean_coherence"] = sum(map(_square, away)) / self._travelled
+        return numbers
 
     def state_dict(self) -> dict[str, Tensor | int | float]:
         state: dict[str, Tensor | int | float] = {f"mean.{name}": mean for name, mean in self.mean.items()}

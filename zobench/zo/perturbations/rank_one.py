@@ -12,11 +12,11 @@ from zobench.zo.checks import not_negative, one_of, positive
 from zobench.zo.direction import ZERO, Direction
 from zobench.zo.keys import mix, tag
 from zobench.zo.perturbation import Gaussian, Perturbation
-from zobench.zo.slot import Rows, Slot
+from zobench.zo.slot import Rows, Slot, sum_dtype
 
 
 class RankOnePrecision(Perturbation):
-    """``W = u B`` for ``u ~ N(0, I)``: the rows of ``W`` are ``N(0, ρH⁻¹)``, independent, with ``H = ρI + aaᵀ``.
+    """Directions ``W = u B`` of ``u ~ N(0, I)``: rows are ``N(0, ρH⁻¹)``, independent, with ``H = ρI + aaᵀ``.
 
     ``B = I − c·aaᵀ`` is a square root of ``ρH⁻¹``; a draw costs one product ``u a`` and one outer product.
     A slot is seen as m rows of n entries: axis 0 against the flattened rest; a vector is one row. ``a`` (n entries,
@@ -71,8 +71,7 @@ class RankOnePrecision(Perturbation):
         if held is None:
             n = param.numel() // param.shape[0] if param.ndim > 1 else param.numel()
             held = noise.gaussian(mix(self.seed, tag("rank_one")), slot.id, torch.Size([n]), param.device)
-        dtype = torch.float64 if param.dtype == torch.float64 else torch.float32
-        self._a[slot.name] = held.to(param.device, dtype)
+        self._a[slot.name] = held.to(param.device, sum_dtype(param))
         return self._a[slot.name]
 
     def begin(self, step: int, slots: Sequence[Slot]) -> None:
@@ -106,22 +105,22 @@ class RankOnePrecision(Perturbation):
         total.add_(core, alpha=self.scale)
 
     def score(self, slot: Slot, core: Tensor) -> Tensor:
-        """``∇_a log p(W) = m·H⁻¹a − YᵀYa`` with rows ``Y ~ N(0, H⁻¹)``; the same for every root and scale.
+        """The score ``∇_a log p(W) = m·H⁻¹a − YᵀYa`` with rows ``Y ~ N(0, H⁻¹)``, which every root and scale share.
 
-        A sum over rows: of some rows' core it is their share.
-        Written in ``u``, so that nothing of the slot's size is made: ``B a = (1 − c·s)·a``.
+        It is a sum over rows: of some rows' core it is their share. Written in ``u``, so that nothing of the slot's
+        size is made: ``B a = (1 − c·s)·a``.
         """
         a, u, along, s, c = self._parts(slot, core, self.a(slot).dtype)
         data = (u.T @ along).sub_(a * (c * along.dot(along))) * ((1.0 - c * s) / self.rho)
         return a * (len(u) / (self.rho + s)) - data
 
     def observe(self, scores: Direction) -> None:
-        """Remember the weights ``w_k`` of this step's scores; ``a`` moves at the next ``begin``."""
+        """Remember the weights ``w_k`` of this step's scores; ``a`` moves when the next step begins."""
         if self.rate:
             self.observed += scores
 
     def learn(self, slots: Sequence[Slot]) -> None:
-        """Move ``a`` now."""
+        """Move ``a`` of every slot by what was observed, now."""
         if not self.observed:
             return
         changed, total = 0, 0

@@ -27,7 +27,11 @@ COEFFICIENTS = {
 
 @dataclass(frozen=True)
 class Kernel:
-    """``K(r) = C·k(r)`` on [−τ, τ], where k is the normalised kernel of [−1, 1].
+    """A smoothing kernel ``K(r) = C·k(r)`` on [−τ, τ], where k is the normalised kernel of [−1, 1].
+
+    >>> kernel = Kernel(order=3)
+    >>> [round(kernel.moment(p), 6) for p in (1, 3, 5)]
+    [1.0, 0.0, -0.238095]
 
     Args:
         order: 1, 3 or 5: the highest odd moment that is set, E[rK], or to zero, E[r³K] and E[r⁵K].
@@ -35,6 +39,9 @@ class Kernel:
         tau: half-width τ of the interval.
         rescale: use ``C·τ·k(r/τ)``, whose moments vanish on every interval and whose E[rK] is Cτ². Without it, the
             moments are those of a polynomial made for another interval.
+
+    Raises:
+        ValueError: for another order, or a factor that is not positive.
     """
 
     order: int
@@ -51,18 +58,18 @@ class Kernel:
         return [(2 * i + 1, self.scale * a * stretch ** (-2 * i)) for i, a in enumerate(COEFFICIENTS[self.order])]
 
     def __call__(self, r: Number) -> Number:
-        """``K(r)``, of a number or of each entry of a tensor."""
+        """The kernel's value ``K(r)`` at a number, or at each entry of a tensor."""
         value = 0.0 * r
         for power, a in self._terms():
             value = value + a * r**power
         return value
 
     def moment(self, p: int) -> float:
-        """``E[r^p K(r)]`` for ``r ~ U[−τ, τ]``, in closed form."""
+        """The moment ``E[r^p K(r)]`` for ``r ~ U[−τ, τ]``, in closed form."""
         return sum(a * self.tau ** (p + q) / (p + q + 1) for q, a in self._terms() if (p + q) % 2 == 0)
 
     def radius(self, key: int, *parts: int) -> float:
-        """``r ~ U[−τ, τ]``, a function of the key (and of the parts, where each has its own)."""
+        """A radius ``r ~ U[−τ, τ]``, a function of the key (and of the parts, where each has its own)."""
         return self.tau * (mix(key, _RADIUS, *parts) / 2**62 - 1.0)
 
 

@@ -16,11 +16,11 @@ _KEY = tag("stored")
 class Stored(Wrapper):
     """The base's directions and one more, ``Stored.ray``, whose tensor for a slot is ``lookup(slot)``.
 
-    The tensors belong to whoever holds them and may change only while the weights stand at θ.
+    The tensors belong to whoever holds them and may change only while the weights stand at θ. State: the base's.
 
     Args:
         base: the distribution of all other directions.
-        lookup: slot → tensor of its shape, or None for zero.
+        lookup: gives a slot's tensor, of its shape, or None for zero.
     """
 
     ray = Direction.ray(_KEY)
@@ -32,8 +32,8 @@ class Stored(Wrapper):
     def draw(self, slot: Slot, key: int) -> Tensor:
         if key != _KEY:
             return self.base.estimate(slot, Direction.ray(key))
-        found = self.lookup(slot)
-        return slot.param.new_zeros(slot.param.shape) if found is None else found
+        held = self.lookup(slot)
+        return slot.param.new_zeros(slot.param.shape) if held is None else held
 
     def add_(self, slot: Slot, core: Tensor, out: Tensor, scale: float) -> None:
         out.add_(core.to(out.dtype).mul(scale))
@@ -43,9 +43,9 @@ class Stored(Wrapper):
 
     def accumulate_(self, slot: Slot, direction: Direction, total: Tensor, rows: Rows = None) -> None:
         super().accumulate_(slot, direction, total, rows)
-        found = self.lookup(slot) if _KEY in direction else None
-        if found is not None:
-            total.add_(pick(found, rows).to(total.dtype).mul(direction[_KEY]))
+        held = self.lookup(slot) if _KEY in direction else None
+        if held is not None:
+            total.add_(pick(held, rows).to(total.dtype).mul(direction[_KEY]))
 
     def write_(self, slot: Slot, direction: Direction, out: Tensor, keep: float = 1.0, rows: Rows = None) -> None:
         write_ = Perturbation.write_ if _KEY in direction else Wrapper.write_

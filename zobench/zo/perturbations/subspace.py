@@ -26,7 +26,7 @@ TALL, TALLER = 1 << 22, 8
 
 @dataclass(frozen=True)
 class Basis:
-    """``U`` (m × r) and ``V`` (n × r) with orthonormal columns, and ``S`` (r), the gradient's core."""
+    """A matrix's subspace: orthonormal columns ``U`` (m × r) and ``V`` (n × r), and ``S`` (r), the gradient's core."""
 
     U: Tensor
     S: Tensor
@@ -81,14 +81,20 @@ def gram_svd(
 
 
 def aligned(core: Tensor, S: Tensor, target: float) -> Tensor:
-    """``Z − αS`` with α such that ``⟨S, Z − αS⟩ = target · ‖S‖``; unchanged where S is zero. Cores may be stacked."""
+    """A core moved along S: ``Z − αS`` with α such that ``⟨S, Z − αS⟩ = target · ‖S‖``; unchanged where S is 0.
+
+    Args:
+        core: Z, r × r, or a stack of cores.
+        S: the diagonal of the gradient's core, r numbers.
+        target: the aligned length.
+    """
     unit = S / S.norm().clamp_min(torch.finfo(S.dtype).tiny)
     excess = (core.diagonal(dim1=-2, dim2=-1) * unit).sum(-1, keepdim=True) - target
     return core - torch.diag_embed(excess * unit)
 
 
 class AlignedSubspace(Gaussian):
-    """``u = U Z Vᵀ`` on matrices that have a basis, with ``⟨S, Z⟩ = ξ √δ ‖S‖``; a Gaussian on all other slots.
+    """Directions ``u = U Z Vᵀ`` on matrices with a basis, where ``⟨S, Z⟩ = ξ √δ ‖S‖``; a Gaussian on all other slots.
 
     ``Z`` is a Gaussian r × r core whose component along S is replaced (arXiv:2510.18228). Without any basis this is
     the Gaussian of MeZO.
@@ -123,17 +129,22 @@ class AlignedSubspace(Gaussian):
         self.bases: dict[str, Basis] = {}
 
     def begin(self, step: int, slots: Sequence[Slot]) -> None:
-        """Bases read from a file go to their weights' device."""
+        """Bring bases that were read from a file to their weights' device."""
         for slot in slots:
             if (basis := self.bases.get(slot.name)) and basis.U.device != slot.param.device:
                 self.bases[slot.name] = Basis(*(x.to(slot.param.device) for x in vars(basis).values()))
 
     def forget(self) -> None:
-        """Drop all bases: draws are Gaussian until the next fit. Only while the weights are settled."""
+        """Drop all bases, so that draws are Gaussian until the next fit; only while the weights are settled."""
         self.bases = {}
 
     def fit(self, slots: Sequence[Slot], gradient: Direction, key: int) -> float:
-        """Bases from the SVD of a Gaussian gradient estimate, replayed one matrix, or block of a tall one, at a time.
+        """Take bases from the SVD of a Gaussian gradient estimate, replayed one matrix (block of a tall one) at a time.
+
+        Args:
+            slots: all trainable tensors.
+            gradient: the estimate, as a weighted sum of draws.
+            key: names the random numbers of the decomposition.
 
         Returns:
             The share of the estimate's energy inside its subspace, averaged over matrices.
@@ -150,7 +161,7 @@ class AlignedSubspace(Gaussian):
         return float(torch.stack([s.cpu() for s in shares]).mean()) if shares else 0.0
 
     def _fit_tall(self, slot: Slot, gradient: Direction) -> Tensor:
-        """The same for a matrix whose estimate is better not held."""
+        """Fit the basis of a matrix whose estimate is better not held."""
 
         def blocks() -> Iterator[Tensor]:
             return (self.estimate(slot, gradient, rows) for rows in self.parts(slot))
@@ -160,10 +171,10 @@ class AlignedSubspace(Gaussian):
         return basis.S.double().square().sum() / square.clamp_min(torch.finfo(torch.float64).tiny)
 
     def randomise(self, slots: Sequence[Slot], key: int) -> None:
-        """Uniformly random bases with equal singular values, which know nothing of the gradient."""
+        """Take uniformly random bases with equal singular values, which know nothing of the gradient."""
         self.forget()
         for slot in filter(self._takes, slots):
-            dtype = torch.float64 if slot.param.dtype == torch.float64 else torch.float32
+            dtype = sum_dtype(slot.param)
             r = min(self.rank, *slot.param.shape)
             sides = (
                 noise.gaussian(mix(key, side), slot.id, torch.Size((n, r)), slot.param.device).to(dtype)
@@ -173,20 +184,20 @@ class AlignedSubspace(Gaussian):
             self.bases[slot.name] = Basis(U, torch.ones(r, dtype=dtype, device=U.device), V)
 
     def captured(self, slot: Slot, gradient: Tensor) -> Tensor:
-        """``‖Uᵀ G V‖² / ‖G‖²``: the share of a gradient's energy inside the slot's subspace, as a scalar tensor."""
+        """The share of a gradient's energy inside the slot's subspace, ``‖Uᵀ G V‖² / ‖G‖²``, as a scalar tensor."""
         basis = self.bases[slot.name]
         energy = gradient.square().sum().clamp_min(torch.finfo(gradient.dtype).tiny)
         return (basis.U.T @ gradient @ basis.V).square().sum() / energy
 
     def sign(self, slot: Slot, key: int) -> int:
-        """ξ of this key and matrix."""
+        """The sign ξ, −1 or 1, of a key on a matrix."""
         if self.sign_scope == "fixed":
             return 1
         scope = slot.id if self.sign_scope == "per_matrix" else 0
         return 1 - 2 * (mix(key, scope, tag("sign")) & 1)
 
     def draw(self, slot: Slot, key: int) -> Tensor:
-        """The aligned core of a slot with a basis, in the basis's dtype; of any other the Gaussian's."""
+        """The aligned core of a slot with a basis, in the basis's dtype; on any other slot the Gaussian's draw."""
         basis = self.bases.get(slot.name)
         if basis is None:
             return super().draw(slot, key)
@@ -205,7 +216,7 @@ class AlignedSubspace(Gaussian):
         return slot.name in self.bases or super().splits(slot)
 
     def accumulate_(self, slot: Slot, direction: Direction, total: Tensor, rows: Rows = None) -> None:
-        """The cores are summed and lifted once."""
+        """Sum the cores and lift the sum once."""
         basis = self.bases.get(slot.name)
         if basis is None:
             super().accumulate_(slot, direction, total, rows)

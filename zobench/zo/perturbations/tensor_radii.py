@@ -14,11 +14,11 @@ from zobench.zo.slot import Slot, sum_dtype
 class TensorRadii(Wrapper):
     """Scales the base's draw of each tensor by ``r_l``, or by ``K(r_l)``; the lowest bit of the key says which.
 
-    The kernel is frozen at ``begin``; nothing else is held.
+    ``begin`` freezes the kernel of the step. State: the base's.
 
     Args:
         base: the distribution of z.
-        kernel_at: step → kernel.
+        kernel_at: gives the kernel of a step.
     """
 
     def __init__(self, base: Perturbation, kernel_at: Callable[[int], Kernel]):
@@ -36,15 +36,15 @@ class TensorRadii(Wrapper):
         super().begin(step, slots)
 
     def factor(self, slot: Slot, key: int) -> float:
-        """``r_l`` or ``K(r_l)``."""
+        """The factor of a key on a slot: ``r_l``, or ``K(r_l)`` if the key's lowest bit is set."""
         r = self.kernel.radius(key & ~1, slot.id)
         return self.kernel(r) if key & 1 else r
 
     def inner(self, slot: Slot, direction: Direction) -> Direction:
-        found = ZERO
+        draws = ZERO
         for key, weight in direction.items():
-            found += Direction({key & ~1: weight * self.factor(slot, key)})
-        return found
+            draws += Direction({key & ~1: weight * self.factor(slot, key)})
+        return draws
 
     def draw(self, slot: Slot, key: int) -> Tensor:
         return self.base.draw(slot, key & ~1).to(sum_dtype(slot.param)).mul(self.factor(slot, key))

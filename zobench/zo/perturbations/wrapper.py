@@ -10,7 +10,11 @@ from zobench.zo.slot import Rows, Slot
 
 
 class Wrapper(Perturbation):
-    """Passes everything on to ``base``; a subclass overrides what it changes."""
+    """Passes everything on to another perturbation; a subclass overrides what it changes.
+
+    Args:
+        base: the other perturbation.
+    """
 
     def __init__(self, base: Perturbation):
         self.base = base
@@ -25,7 +29,7 @@ class Wrapper(Perturbation):
         self.base.add_(slot, core, out, scale)
 
     def inner(self, slot: Slot, direction: Direction) -> Direction:
-        """The same direction in draws of the base."""
+        """A direction in draws of the base; itself unless a subclass renames or drops keys."""
         return direction
 
     def splits(self, slot: Slot) -> bool:
