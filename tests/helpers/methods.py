@@ -32,10 +32,17 @@ SWITCHED = [
     ("ldsd", "official-jaguar", {"variant": "official", "rule": "jaguar", "lr_mu": 0.3}),
     ("pgap", "refresh", {"refresh": 3, "rank": 3, "probes": 2}),
 ]
-CASES = [case for name in METHODS for case in cases(name, node_of(name))]
-CASES += [Case(f"{name}-{word}", node_of(name, **switches), plain=False) for name, word, switches in SWITCHED]
+
+
+def _node(name, **settings):
+    """Without the learning rate, which is made for language models."""
+    return {key: value for key, value in node_of(name, **settings).items() if key != "lr"}
+
+
+CASES = [case for name in METHODS for case in cases(name, _node(name))]
+CASES += [Case(f"{name}-{word}", _node(name, **switches), plain=False) for name, word, switches in SWITCHED]
 
 
 def make(problem, name, **settings):
-    """A method with the settings of its YAML file on a problem's weights."""
-    return Case(name, node_of(name)).method(problem, **settings)
+    """A method on a problem's weights with the settings of its YAML file, but for the learning rate."""
+    return Case(name, _node(name)).method(problem, **settings)

@@ -5,6 +5,7 @@ from helpers.methods import CASES, METHODS, make, node_of
 
 import zobench
 from zobench.config import instantiate
+from zobench.errors import ConfigError
 from zobench.testing.contracts import pairs
 from zobench.testing.problem import Problem
 
@@ -26,6 +27,25 @@ def test_the_yaml_file_says_what_the_class_does_by_default(name):
     for key, parameter in instantiate.keyword_arguments(instantiate.locate(node["_target_"], name)).items():
         if key in node and key not in ("lr", "rule", "lr_schedule"):
             assert node[key] == parameter.default, key
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "said"),
+    [
+        ("adamw", {"lr": "low"}, "method.lr=low: expected a number"),
+        ("mezo", {"eps": "low"}, "method.eps=low: expected a number"),
+        ("kerzoo", {"probes": "few"}, "method.probes=few: expected an integer or null"),
+        ("kerzoo", {"rescale_kernel": 1}, "method.rescale_kernel=1: expected true or false or null"),
+        ("pgap", {"rank": 2.5}, "method.rank=2.5: expected an integer"),
+        ("ldsd", {"sigma": 0.0}, "method.sigma=0.0: must be positive"),
+        ("loren", {"block": "rows"}, "method.block=rows: expected one of rowwise, tiled, none"),
+        ("curvzo", {"score_pow": 1.0}, "method.score_pow: CurvZO has no score_pow; did you mean method.score_power?"),
+    ],
+)
+def test_switches_and_settings_of_parts_are_checked_like_arguments(name, settings, said):
+    with pytest.raises(ConfigError) as caught:
+        make(Problem(), name, **settings)
+    assert str(caught.value) == said
 
 
 @pytest.mark.parametrize(("case", "contract"), PAIRS.values(), ids=PAIRS)

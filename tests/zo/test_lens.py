@@ -5,12 +5,14 @@ import math
 
 import pytest
 import torch
-from helpers.methods import node_of
+from helpers.methods import make, node_of
 
 from zobench.config import instantiate
 from zobench.config.signature import compose
 from zobench.methods.mezo import MeZO
 from zobench.run.runner import run
+from zobench.testing.problem import Problem
+from zobench.zo.keys import Keys
 from zobench.zo.lens import look, precision, readings
 
 
@@ -103,6 +105,22 @@ def test_half_precision_loses_the_projected_gradient_at_a_small_eps():
     assert error(torch.bfloat16, 1e-1)["precision_error"] < 0.1
     bad = error(torch.bfloat16, 1e-4)
     assert bad["precision_error"] is None or bad["precision_error"] > 0.5
+
+
+def test_a_twin_shares_the_weights_and_nothing_else():
+    problem = Problem()
+    method = make(problem, "kerzoo", variant="official")
+    problem.train(method, 2)
+    keys = Keys(9)
+    twin = method.twin(keys)
+    assert twin.keys is keys
+    assert (twin.oracle.mode, twin.oracle.closure) == ("exact", None)
+    assert method.oracle.mode == "in_place"
+    for mine, other in zip(method.slots, twin.slots, strict=True):
+        assert mine.param is other.param
+        lag = twin.perturbation.lookup(other)
+        assert lag is not method.perturbation.lookup(mine)
+        assert torch.equal(lag, method.perturbation.lookup(mine))
 
 
 def test_what_cannot_be_looked_at():

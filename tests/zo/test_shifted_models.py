@@ -35,7 +35,7 @@ def aligned(slots):
 
 
 def shifted_mean(slots):
-    mean = MeanShift(sigma=0.5, start="unit_per_tensor", seed=2)
+    mean = MeanShift(sigma=0.5, lr_mu=0.0, mu0="unit_per_tensor", seed=2)
     mean.begin(0, slots)
     return mean
 
@@ -55,8 +55,8 @@ PERTURBATIONS = {
     "gaussian": lambda slots: Gaussian(),
     "rademacher": lambda slots: Rademacher(),
     "aligned subspace": aligned,
-    "rank one": lambda slots: RankOnePrecision(rho=0.5, rate=0.1),
-    "rank one, tiled": lambda slots: RankOnePrecision(rho=0.5, rate=0.1, block="tiled"),
+    "rank one": lambda slots: RankOnePrecision(rho=0.5, lr_cov=0.1),
+    "rank one, tiled": lambda slots: RankOnePrecision(rho=0.5, lr_cov=0.1, block="tiled"),
     "mean": shifted_mean,
     "radii": lambda slots: TensorRadii(Gaussian(), lambda step: Kernel(3)),
     "stored": stored,

@@ -12,7 +12,8 @@ from zobench.testing.problem import Problem
 from zobench.zo import Method
 
 MODES = ("in_place", "exact")
-SEED, STEPS, LR = 5, 50, 1e-2
+SEED, LR = 5, 1e-2
+OURS = {"lr": LR, "seed": SEED, "total_steps": 50}
 
 
 @dataclass(frozen=True)
@@ -32,10 +33,15 @@ class Case:
     plain: bool = True
 
     def method(self, problem: Problem, **settings: Any) -> Method:
-        """The method on a problem's weights, made anew; at a learning rate of 1e-2 unless one is given."""
+        """The method on a problem's weights, made anew; at a learning rate of 1e-2 unless the node has one.
+
+        Raises:
+            ConfigError: for settings that the class refuses.
+        """
         known = instantiate.keyword_arguments(instantiate.locate(self.node["_target_"], "method"))
-        ours = {"lr": LR, "seed": SEED, "total_steps": STEPS, **settings}
-        node = {**self.node, **{name: value for name, value in ours.items() if name in known}}
+        node = {**OURS, **self.node, **settings}
+        missing = [name for name in OURS if name not in known]  # one that only evaluates has no learning rate
+        node = {name: value for name, value in node.items() if name not in missing}
         return instantiate.build(node, "method", problem.parameters.items())
 
 
