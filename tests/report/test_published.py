@@ -13,7 +13,7 @@ from zobench import report
 from zobench.config.folders import conf_dir
 from zobench.report.papers import published
 
-FOLDER = Path(zobench.__file__).parent / "report" / "published"
+FOLDER = Path(zobench.__file__).parent / "report" / "papers" / "published"
 FILES = sorted(FOLDER.glob("*.csv"))
 ACROSS = ("task", "method", "tuning")
 NOTES = os.environ.get("ZOBENCH_NOTES")

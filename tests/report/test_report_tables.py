@@ -15,9 +15,9 @@ from zobench import report
 from zobench.errors import ConfigError
 from zobench.report.__main__ import main
 from zobench.report.compare.comparable import Mixed
-from zobench.report.tables.latex import escape
-from zobench.report.tables.table import Bold
-from zobench.report.tables.write import show
+from zobench.report.typeset.latex import escape
+from zobench.report.typeset.table import Bold
+from zobench.report.typeset.write import show
 
 BETTER = (0.80, 0.82, 0.81, 0.83)
 WORSE = (0.70, 0.73, 0.70, 0.71)

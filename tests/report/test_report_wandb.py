@@ -12,7 +12,7 @@ from helpers.written import write_run
 
 from zobench import report
 from zobench.errors import UserError
-from zobench.report.load import wandb_runs
+from zobench.report.frames import wandb_runs
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = ("model=tiny-opt", "task=rte", "data=mini", "steps=4", "batch_size=4", "log_every=1", "threads=1")

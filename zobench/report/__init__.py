@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from zobench.errors import MissingExtra
 
 if TYPE_CHECKING:
-    from zobench.report.load.runs import curves, load, predictions
+    from zobench.report.frames.runs import curves, load, predictions
+    from zobench.report.html_page import page
     from zobench.report.mirror import to_wandb
-    from zobench.report.page import page
     from zobench.report.papers.beside import beside
     from zobench.report.papers.claims import registry
     from zobench.report.papers.claims_sheet import claims_sheet
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from zobench.report.papers.verdicts import verdicts
     from zobench.report.pictures.comparison import draw_heatmap, draw_pareto, draw_times
     from zobench.report.pictures.curves import draw_curves, draw_lens
-    from zobench.report.tables.details import comparison, grid
-    from zobench.report.tables.headline import tables
-    from zobench.report.tables.table import Table
-    from zobench.report.tables.write import write
+    from zobench.report.typeset.details import comparison, grid
+    from zobench.report.typeset.headline import tables
+    from zobench.report.typeset.table import Table
+    from zobench.report.typeset.write import write
 
 __all__ = [
     "Table", "beside", "claims_sheet", "comparison", "curves", "draw_curves", "draw_heatmap", "draw_lens",
@@ -33,14 +33,14 @@ __all__ = [
     "to_wandb", "verdicts", "write",
 ]  # fmt: skip
 _HOMES = {
-    "load.runs": ("load", "curves", "predictions"),
-    "tables.headline": ("tables",),
-    "tables.details": ("comparison", "grid"),
-    "tables.table": ("Table",),
-    "tables.write": ("write",),
+    "frames.runs": ("load", "curves", "predictions"),
+    "typeset.headline": ("tables",),
+    "typeset.details": ("comparison", "grid"),
+    "typeset.table": ("Table",),
+    "typeset.write": ("write",),
     "pictures.curves": ("draw_curves", "draw_lens"),
     "pictures.comparison": ("draw_heatmap", "draw_pareto", "draw_times"),
-    "page": ("page",),
+    "html_page": ("page",),
     "mirror": ("to_wandb",),
     "papers.claims": ("registry",),
     "papers.beside": ("beside",),

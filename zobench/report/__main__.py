@@ -73,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
 def _check(asked: argparse.Namespace) -> None:
     """Files that cannot be written are told before anything is read. Raises ConfigError."""
     from zobench.report.pictures.files import picture_files
-    from zobench.report.tables.write import table_file
+    from zobench.report.typeset.write import table_file
 
     for name in [*asked.table, *filter(None, [asked.grid])]:
         table_file(name)
@@ -121,7 +121,7 @@ def _as_text(word: str, text: Callable[[Any], str]) -> str:
 def _make(asked: argparse.Namespace, frame: "pd.DataFrame") -> None:
     from rich.console import Console
 
-    from zobench.report.tables.write import show, write_text
+    from zobench.report.typeset.write import show, write_text
 
     axes: dict[str, Any] = {"rows": _keys(asked.rows, "method"), "columns": _keys(asked.columns, "task")}
     options: dict[str, Any] = {"reference": asked.reference, "allow_mixed": asked.allow_mixed}

@@ -11,7 +11,7 @@ from zobench.errors import UserError
 from zobench.report.compare.board import REFERENCE, Board, board
 from zobench.report.compare.comparable import parts
 from zobench.report.pictures.curves import AGAINST, means_by_row
-from zobench.report.tables.headline import COLUMNS, ROWS, of_board
+from zobench.report.typeset.headline import COLUMNS, ROWS, of_board
 from zobench.system.network import why_offline
 
 _PROJECT = "zobench"

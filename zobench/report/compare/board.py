@@ -12,8 +12,8 @@ from zobench.report.compare.pairs import POINTS, Pairs
 from zobench.report.compare.slices import Slice, slices
 from zobench.report.compare.stats import ALPHA, POWER
 from zobench.report.compare.time_to_target import reached
-from zobench.report.load.runs import predictions
-from zobench.report.tables.table import Row
+from zobench.report.frames.runs import predictions
+from zobench.report.typeset.table import Row
 
 REFERENCE = "mezo"
 _MEANS = ("dev_metric", "test_metric", "test/auc", "test/loss", "train/loss")

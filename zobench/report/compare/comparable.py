@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from zobench.errors import ConfigError, UserError, nearest
-from zobench.report.load.runs import SEEDS
+from zobench.report.frames.runs import SEEDS
 
 #: what two runs of a table share, unless rows or columns are made of it
 AGREE = ("task", "model", "protocol", "selection", "data", "dtype")

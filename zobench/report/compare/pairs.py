@@ -11,7 +11,7 @@ import pandas as pd
 from zobench.report.compare.comparable import seeds_of
 from zobench.report.compare.slices import Slice
 from zobench.report.compare.stats import ALPHA, Paired, over_examples, paired, pairs_needed
-from zobench.report.load.runs import predictions
+from zobench.report.frames.runs import predictions
 
 POINTS = 0.02  # the difference that the power statement speaks of
 ENOUGH = 3  # seeds that a claim needs

@@ -21,7 +21,7 @@ from zobench.report.compare.comparable import (
     seeds_of,
     text,
 )
-from zobench.report.load.runs import SEEDS
+from zobench.report.frames.runs import SEEDS
 
 #: columns that are there even if no record holds them
 _NUMBERS = (

@@ -8,7 +8,7 @@ import pandas as pd
 
 from zobench.report.compare.comparable import parts
 from zobench.report.compare.selection import cells, results, tuned
-from zobench.report.load.runs import curves
+from zobench.report.frames.runs import curves
 
 
 @dataclass(frozen=True)

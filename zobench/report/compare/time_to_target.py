@@ -4,7 +4,7 @@ import pandas as pd
 
 from zobench.report.compare.comparable import seeds_of
 from zobench.report.compare.slices import Slice
-from zobench.report.tables.table import Row
+from zobench.report.typeset.table import Row
 
 
 def evaluations(lines: pd.DataFrame, metric: str) -> pd.DataFrame:

@@ -10,7 +10,7 @@ from zobench.report.compare.comparable import text
 from zobench.report.compare.selection import results, tuned
 from zobench.report.papers.names import cells_of, known_as
 from zobench.report.papers.published import published, split_protocol, where
-from zobench.report.tables.table import Row, Table, number
+from zobench.report.typeset.table import Row, Table, number
 
 _GB_PER_GIB = 2**30 / 1e9
 _GIB = {"GB": _GB_PER_GIB, "GiB": 1.0}

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import pandas as pd
 
 from zobench.report.compare.time_to_target import evaluations, first_at
-from zobench.report.load.runs import SEEDS, curves
-from zobench.report.tables.table import Row
+from zobench.report.frames.runs import SEEDS, curves
+from zobench.report.typeset.table import Row
 
 Pair = tuple[Row, Row]
 

@@ -13,7 +13,7 @@ from zobench.report.compare.board import Board, board
 from zobench.report.compare.slices import Slice, slices
 from zobench.report.pictures.files import picture_files
 from zobench.report.pictures.picture import COLOURS, GREY, Picture, colour, finish, marker, unit_of
-from zobench.report.tables.headline import COLUMNS, ROWS, label
+from zobench.report.typeset.headline import COLUMNS, ROWS, label
 
 #: part of a run's time -> its hatch, which tells it in grey as the colour does
 _PARTS = {

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from zobench.report.tables.table import Bold, Table
+from zobench.report.typeset.table import Bold, Table
 
 _WIDE = 7  # columns beyond which a table is scaled to the line
 _SIGNS = {

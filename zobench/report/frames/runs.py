@@ -11,7 +11,7 @@ import pandas as pd
 
 from zobench.errors import UserError
 from zobench.record import summaries
-from zobench.report.load import wandb_runs
+from zobench.report.frames import wandb_runs
 
 #: what identifies a repetition of the same settings
 SEEDS = ("seed", "data_seed", "noise_seed", "order_seed", "init_seed")

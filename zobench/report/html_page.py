@@ -12,13 +12,13 @@ from zobench.record.summaries import RESULTS
 from zobench.report.compare.board import REFERENCE, Board, board
 from zobench.report.compare.comparable import parts, text
 from zobench.report.compare.slices import Slice
-from zobench.report.load.runs import SEEDS, curves
+from zobench.report.frames.runs import SEEDS, curves
 from zobench.report.pictures.comparison import heatmap_picture, pareto_picture, times_picture
 from zobench.report.pictures.curves import curves_picture, lens_picture
 from zobench.report.pictures.picture import Picture
-from zobench.report.tables.headline import COLUMNS, ROWS, of_board
-from zobench.report.tables.html import render
-from zobench.report.tables.table import Row, Table, number
+from zobench.report.typeset.headline import COLUMNS, ROWS, of_board
+from zobench.report.typeset.html import render
+from zobench.report.typeset.table import Row, Table, number
 
 _IDENTITY = (
     "method", "variant", "model", "task", "tuning", "protocol", "selection", "data", "experiment", *SEEDS,

@@ -7,8 +7,8 @@ import pandas as pd
 from zobench.report.compare.board import REFERENCE, Board, board, means, with_train_losses
 from zobench.report.compare.comparable import text
 from zobench.report.compare.slices import Slice, slices
-from zobench.report.load.runs import curves
-from zobench.report.tables.table import Bold, Row, Table, number, spread
+from zobench.report.frames.runs import curves
+from zobench.report.typeset.table import Bold, Row, Table, number, spread
 
 #: when the best result is printed bold
 BOLD = (

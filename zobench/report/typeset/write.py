@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zobench.errors import ConfigError
-from zobench.report.tables.latex import latex
-from zobench.report.tables.table import Bold, Table
+from zobench.report.typeset.latex import latex
+from zobench.report.typeset.table import Bold, Table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def _html(tables: Sequence[Table]) -> str:
-    from zobench.report.tables.html import tables_page  # the template engine, where it is needed
+    from zobench.report.typeset.html import tables_page  # the template engine, where it is needed
 
     return tables_page(tables)
 

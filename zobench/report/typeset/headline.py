@@ -6,8 +6,8 @@ import pandas as pd
 
 from zobench.report.compare.board import REFERENCE, Board, board
 from zobench.report.compare.pairs import ENOUGH
-from zobench.report.tables.details import BOLD, delta, details
-from zobench.report.tables.table import Bold, Row, Table, number, spread
+from zobench.report.typeset.details import BOLD, delta, details
+from zobench.report.typeset.table import Bold, Row, Table, number, spread
 
 ROWS, COLUMNS = ("method",), ("task",)
 _BASES = {"zero_shot": "zero-shot", "majority": "majority class", "chance": "chance"}

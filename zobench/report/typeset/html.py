@@ -7,7 +7,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from zobench.report.tables.table import Bold, Table
+from zobench.report.typeset.table import Bold, Table
 
 _TEMPLATE = "page.html.j2"
 
