@@ -1,4 +1,4 @@
-"""Make every table, picture and notebook of this folder, and README's table, from the records in runs/.
+"""Make every table, picture and notebook of this folder, and README's table, from the records in records/.
 
     python analysis/make.py
 
@@ -15,13 +15,14 @@ from nbclient import NotebookClient
 from zobench import report
 
 HERE = Path(__file__).parent
+METHODS, ABLATIONS = "records/methods.zip", "records/ablations.zip"
 README = HERE.parent / "README.md"
 MARKS = "<!-- the table of analysis/, by analysis/make.py -->\n", "<!-- end of the table -->\n"
 
 
 def main() -> None:
     os.chdir(HERE)
-    methods, everything = report.load("runs/methods"), report.load("runs")
+    methods, everything = report.load(METHODS), report.load([METHODS, ABLATIONS])
     _tables(methods, "tables/methods")
     _tables(everything, "tables/with-ablations")
     _pictures(methods)

@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m zobench.export", description="A run's model for other programs.")
-    parser.add_argument("run", type=Path, metavar="RUN", help="a run's directory")
+    parser.add_argument("run", metavar="RUN", help="a run's directory, or FILE.zip/ and its path in a zip of records")
     parser.add_argument("folder", type=Path, metavar="DIR", help="a new or empty folder")
     parser.add_argument("--step", default="best", metavar="STEP", help="best (the default), last or a number")
     parser.add_argument("--adapter", action="store_true", help="of tuning=lora: the adapter alone, in peft's format")

@@ -1,7 +1,6 @@
 """``python -m zobench.replay RUN``: a run's weights made again from its trajectory, and compared with its record."""
 
 import argparse
-import os
 import sys
 import time
 from pathlib import Path
@@ -30,7 +29,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m zobench.replay",
         description="Make a run's weights again from base model and trajectory, without forward passes; check them.",
     )
-    parser.add_argument("run", type=Path, metavar="RUN", help="a run's directory")
+    parser.add_argument("run", metavar="RUN", help="a run's directory, or FILE.zip/ and its path in a zip of records")
     parser.add_argument("--step", default="last", metavar="STEP", help="best, last (the default) or a number")
     parser.add_argument("--device", help="auto, cpu, cuda or cuda:N; the run's, unless given")
     parser.add_argument("--out", type=Path, metavar="FILE.safetensors", help="write the trainable weights")
@@ -39,14 +38,14 @@ def _parser() -> argparse.ArgumentParser:
 
 def _replay(options: argparse.Namespace) -> int:
     """Do what the command line says and report it on the console; the exit code."""
-    from zobench.record import checkpoint, trajectory
+    from zobench.record import archive, checkpoint, trajectory
     from zobench.run.rebuild import rebuild
     from zobench.system.console import Console
 
     console = Console()
     start = time.perf_counter()
     rebuilt = rebuild(options.run, options.step, console, device=options.device, replay=True)
-    size = os.path.getsize(options.run / trajectory.NAME)
+    size = len((archive.locate(options.run) / trajectory.NAME).read_bytes())
     steps = rebuilt.summary.get("steps") or rebuilt.step
     console.say(
         f"step {rebuilt.step}, {time.perf_counter() - start:.1f} s; trajectory {size:,} bytes, "

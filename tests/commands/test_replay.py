@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from zobench import export, replay
 from zobench.config.signature import compose
-from zobench.record import checkpoint
+from zobench.record import archive, checkpoint
 from zobench.run.runner import run
 from zobench.zo.slot import make_slots
 
@@ -73,6 +73,26 @@ def test_any_step_to_a_file(mezo, tmp_path, capsys):
     first, third = (load_file(file) for file in files)
     assert checkpoint.checksum(make_slots(first.items())) == row_of(mezo)["base_checksum"]
     assert any(not torch.equal(first[name], third[name]) for name in first)
+
+
+def test_a_run_inside_a_zip(mezo, tmp_path, capsys):
+    file = tmp_path / "runs.zip"
+    archive.pack({"sst2/mezo/1234": mezo}, file)
+    assert replay.main([f"{file}/sst2/mezo/1234"]) == 0
+    said = capsys.readouterr().out
+    assert f"weights {row_of(mezo)['weights_checksum']}: bit for bit those of the run" in said
+    assert f"trajectory {(mezo / 'trajectory.jsonl').stat().st_size:,} bytes" in said
+    assert replay.main([f"{file}/sst2/mezo"]) == 1
+    assert "or its path in a zip of records, FILE.zip/<task>/<model>/<method>/<signature>" in capsys.readouterr().err
+
+
+def test_a_zip_names_no_classes_but_zobenchs_own(mezo, tmp_path, capsys):
+    shutil.copytree(mezo, tmp_path / "run")
+    config = tmp_path / "run" / "config.yaml"
+    config.write_text(config.read_text().replace("zobench.methods.mezo.MeZO", "subprocess.Popen"))
+    archive.pack({"run": tmp_path / "run"}, tmp_path / "runs.zip")
+    assert replay.main([str(tmp_path / "runs.zip" / "run")]) == 1
+    assert "it is of subprocess.Popen, not of zobench's own; unpack the zip first" in capsys.readouterr().err
 
 
 def changed(mezo, folder, change):

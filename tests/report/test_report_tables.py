@@ -160,7 +160,7 @@ def test_old_records_with_few_fields_make_a_table_and_a_page(tmp_path):
                 "task": "sst2",
                 "model": "opt-125m",
                 "seed": seed,
-                "lr": 1e-6,
+                "method.lr": 1e-6,
                 "metric": "accuracy",
                 "dev_metric": 0.7,
                 "test_metric": test + seed / 100,

@@ -1,101 +1,132 @@
-"""Records that wandb holds, and the comparison sent to it, read back from its offline files."""
+"""Runs read from a server by wandb's own client, and the page sent to wandb, read back from its offline files."""
 
+import gzip
 import json
-import os
-import re
-import subprocess
-import sys
-from pathlib import Path
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import ClassVar
 
 import pytest
+from helpers.waiting import wait_for
 from helpers.written import write_run
 
 from zobench import report
 from zobench.errors import UserError
-from zobench.report.frames import wandb_runs
+from zobench.report.__main__ import main
 
-ROOT = Path(__file__).resolve().parents[2]
-TINY = ("model=tiny-opt", "task=rte", "data=mini", "steps=4", "batch_size=4", "log_every=1", "threads=1")
+KEY = "0" * 40
 
 
-def started(*command, folder, **environment):
-    """A process of its own: wandb reads its environment once, and its service is shared within one."""
-    hidden = ("WANDB_API_KEY", "WANDB_MODE", "WANDB_PROJECT")
-    env = {name: value for name, value in os.environ.items() if name not in hidden}
-    env |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HOME": str(folder), **environment}
-    return subprocess.run([sys.executable, "-m", *command], cwd=folder, env=env, capture_output=True, text=True)
+class Project(BaseHTTPRequestHandler):
+    """What a server of wandb says of one project: every question gets the same answer, with more than was asked."""
+
+    runs: ClassVar = {}  # id -> (summary, logged lines)
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        body = gzip.decompress(body) if self.headers.get("Content-Encoding") == "gzip" else body
+        asked = json.loads(body).get("variables") or {} if body.startswith(b"{") else {}
+        nodes = {name: self._run(name, *found) for name, found in self.runs.items()}
+        edges = [{"cursor": "", "node": node} for node in nodes.values()]
+        project = {
+            "internalId": "1", "readOnly": False, "runCount": len(nodes),
+            "runs": {"edges": edges, "pageInfo": {"endCursor": None, "hasNextPage": False}},
+            "run": nodes.get(asked.get("name") or asked.get("runName") or asked.get("run")),
+        }  # fmt: skip
+        viewer = {"id": "1", "entity": "me", "username": "me", "email": "", "flags": "{}", "teams": {"edges": []}}
+        known = asked.get("project") in (None, "sweep")
+        answer = json.dumps({"data": {"viewer": viewer, "project": project if known else None}}).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    @staticmethod
+    def _run(name, summary, lines):
+        numbered = [json.dumps({"_step": n, **line}) for n, line in enumerate(lines)]
+        keys = {"lastStep": len(lines) - 1, "keys": {"_step": {}}}
+        return {
+            "id": name, "name": name, "displayName": name, "state": "finished", "config": "{}", "tags": [],
+            "group": None, "jobType": None, "commit": None, "readOnly": False, "description": "", "notes": "",
+            "sweepName": None, "projectId": "1", "createdAt": "2026-01-01T00:00:00",
+            "heartbeatAt": "2026-01-01T00:00:00", "user": {"name": "me", "username": "me"}, "systemMetrics": "{}",
+            "historyLineCount": len(lines), "summaryMetrics": json.dumps({"_runtime": 1, **summary}),
+            "historyKeys": keys, "history": numbered,
+            "parquetHistory": {"parquetUrls": [], "liveData": [{"_step": 0}]},
+        }  # fmt: skip
+
+    def log_message(self, *arguments):
+        pass
 
 
 @pytest.fixture(scope="module")
-def mirrored(tmp_path_factory):
-    """A real run mirrored offline: (the folder with its record, a folder with wandb's files alone)."""
-    folder = tmp_path_factory.mktemp("mirrored")
-    ended = started("zobench", *TINY, f"runs_dir={folder / 'runs'}", "wandb=offline", folder=folder)
-    assert ended.returncode == 0, ended.stderr
-    (files,) = (folder / "runs").rglob("wandb")
-    files.rename(folder / "wandb")
-    return folder / "runs", folder / "wandb"
+def server(tmp_path_factory):
+    """A server on this machine, which wandb's client is told to ask."""
+    serving = ThreadingHTTPServer(("127.0.0.1", 0), Project)
+    threading.Thread(target=serving.serve_forever, daemon=True).start()
+    home = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in (
+            ("WANDB_BASE_URL", f"http://127.0.0.1:{serving.server_port}"), ("WANDB_API_KEY", KEY),
+            ("WANDB_ERROR_REPORTING", "false"), ("HOME", str(home)), ("WANDB_CACHE_DIR", str(home)),
+        ):  # fmt: skip
+            patch.setenv(name, value)
+        yield
+    serving.shutdown()
 
 
-def test_an_offline_file_gives_what_the_record_gives(mirrored):
-    record, mirror = (report.load(folder) for folder in mirrored)
-    assert (len(record), len(mirror)) == (1, 1)
-    one, other = record.iloc[0], mirror.iloc[0]
-    assert other["directory"].endswith(".wandb")
-    for name in record.columns.drop(["directory", "restarts"]):
-        assert one[name] == other[name] or (one[name] is None and other[name] is None), name
-    lines, mirrored_lines = report.curves(record), report.curves(mirror)
-    for name in ("train/loss", "dev/accuracy", "final/test/loss"):
-        shown = [list(found.loc[found[name].notna(), ["step", "forwards", name]].itertuples(index=False, name=None))
-                 for found in (lines, mirrored_lines)]  # fmt: skip
-        assert shown[0] == shown[1]
-        assert shown[0]
+def test_a_project_gives_what_the_records_give(server, tmp_path, monkeypatch):
+    folders = {f"id{seed}": write_run(tmp_path, seed=seed) for seed in range(2)}
+    monkeypatch.setattr(Project, "runs", {
+        name: (json.loads((folder / "summary.json").read_text()),
+               [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()])
+        for name, folder in folders.items()
+    } | {"report": ({}, [])})  # fmt: skip
+    records, sent = report.load(tmp_path), report.load("wandb://me/sweep")
+    assert list(sent["directory"]) == [f"wandb://me/sweep/{name}" for name in folders]
+    assert sent.attrs["left_out"] == [("wandb://me/sweep/report", "the summary is not of a zobench run")]
+    assert sent.drop(columns="directory").equals(records.drop(columns="directory"))
+    lines, sent_lines = report.curves(records), report.curves(sent)
+    assert sent_lines[lines.columns].drop(columns="directory").equals(lines.drop(columns="directory"))
+    assert len(lines)
+    with pytest.raises(UserError, match="wandb://me/other: wandb says: "):
+        report.load("wandb://me/other")
 
 
-def test_a_cut_file_gives_what_was_sent_and_a_foreign_one_is_named(mirrored, tmp_path):
-    (source,) = mirrored[1].rglob("*.wandb")
-    whole = source.read_bytes()
-    (tmp_path / "cut.wandb").write_bytes(whole[: len(whole) // 2])
-    (tmp_path / "other.wandb").write_bytes(b"something else")
-    assert len(wandb_runs.file_lines(tmp_path / "cut.wandb")) < len(wandb_runs.file_lines(source))
-    frame = report.load(tmp_path)
-    assert frame.empty
-    reasons = dict(frame.attrs["left_out"])
-    assert "not a file of wandb's" in reasons[str(tmp_path / "other.wandb")]
-    assert "not of a zobench run" in reasons[str(tmp_path / "cut.wandb")]
-
-
-def test_the_comparison_goes_to_wandb(tmp_path):
+def test_the_page_and_its_numbers_go_to_wandb(tmp_path, monkeypatch, capsys):
+    for name in ("WANDB_MODE", "WANDB_PROJECT", "WANDB_ENTITY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
     for seed in range(3):
-        write_run(tmp_path / "runs", "mezo", seed, test=0.6 + seed / 100)
-        write_run(tmp_path / "runs", "kerzoo", seed, test=0.7 + seed / 50)
-    ended = started("zobench.report", "runs", "--wandb", "--wandb-group", "trial", folder=tmp_path)
-    assert ended.returncode == 0, ended.stderr
-    folder = Path(tmp_path, ended.stdout.split("written: ")[1].split(" (send it with `wandb sync ")[0])
-    (path,) = folder.glob("*.wandb")
-    runs = [record.run for record in wandb_runs._records(path) if record.HasField("run")]
-    assert (runs[-1].run_group, runs[-1].job_type, runs[-1].project) == ("trial", "report", "zobench")
-    tables = {re.split(r"_\d+_", file.name)[0]: json.loads(file.read_text()) for file in folder.rglob("*.table.json")}
-    assert tables["headline"]["columns"] == ["method", "sst2"]
-    assert tables["headline"]["data"][1][0] == "kerzoo"
-    numbers = tables["numbers"]
-    assert numbers["data"][1][numbers["columns"].index("test_metric")] == pytest.approx(0.72)
-    curves = {name: table["data"] for name, table in tables.items() if name.startswith("sst2, tiny-opt, ")}
-    assert len(curves) == 3
-    (dev,) = (lines for name, lines in curves.items() if "dev accuracy" in name)
-    assert [200, "kerzoo", pytest.approx(0.7)] in dev
+        write_run("runs", "mezo", seed, test=0.6 + seed / 100)
+        write_run("runs", "kerzoo", seed, test=0.7 + seed / 50)
+    assert main(["runs", "--wandb", "--wandb-group", "trial"]) == 0
+    said = capsys.readouterr().out
+    folder = tmp_path / said.split("written: ")[1].split(" (send it with `wandb sync ")[0]
+    (page,) = folder.rglob("*.html")
+    text = page.read_text(encoding="utf-8")
+    assert text.startswith("<!DOCTYPE html>")
+    assert "stylesheet" not in text  # wandb adds none: the page loads nothing
+    assert all(f">{said}<" in text for said in ("0.720 ± 0.020 (3)", "dev accuracy"))
+    (table,) = (json.loads(path.read_text()) for path in folder.rglob("*.table.json"))
+    rows = [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
+    assert [(row["row"], row["test_metric"]) for row in rows] == [
+        ("mezo", pytest.approx(0.61)), ("kerzoo", pytest.approx(0.72))
+    ]  # fmt: skip
+    (sent,) = folder.glob("*.wandb")
+    wait_for(lambda: all(word in sent.read_bytes() for word in (b"trial", b"zobench", b"report")))
 
 
-def test_without_a_key_online_is_refused(tmp_path):
-    for seed in range(2):
-        write_run(tmp_path / "runs", "mezo", seed)
-    ended = started("zobench.report", "runs", "--wandb", folder=tmp_path, WANDB_MODE="online")
-    assert ended.returncode == 1
-    assert "WANDB_MODE=online: no API key" in ended.stderr
-    assert "Traceback" not in ended.stderr
-    ended = started("zobench.report", "wandb://someone/zobench", folder=tmp_path)
-    assert (ended.returncode, ended.stderr.count("\n")) == (1, 1)
-    assert "wandb://someone/zobench: no API key; run `wandb login`" in ended.stderr
+def test_without_a_key_nothing_is_asked_for(tmp_path, monkeypatch, capsys):
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("WANDB_MODE", "online")
+    write_run(tmp_path / "runs")
+    assert main([str(tmp_path / "runs"), "--wandb"]) == 1
+    assert "WANDB_MODE=online: no API key" in capsys.readouterr().err
+    assert main(["wandb://someone/zobench"]) == 1
+    assert "wandb://someone/zobench: no API key; run `wandb login`" in capsys.readouterr().err
 
 
 def test_an_address_needs_entity_and_project():

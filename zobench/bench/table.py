@@ -1,22 +1,32 @@
-"""Results as text: Markdown tables that read well in a terminal."""
+"""Measurements as Markdown tables."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
+
+from zobench.system.markdown import pipe_table
 
 Row = dict[str, Any]
 Cell = Callable[[Row], str]
 
 
 def timing(rows: Sequence[Row]) -> str:
-    """Ratios to two trimmed forwards, their quartiles, and what they are made of."""
+    """Tabulate times: ratios to two trimmed forwards, their quartiles, and what they are made of.
+
+    Args:
+        rows: from ``timing.rows``, one a method; with the official code's times, if they were measured.
+    """
     hidden = set() if "official_over_this" in rows[0] else _BESIDE_OFFICIAL
     columns = {header: cell for header, cell in _TIMES.items() if header not in hidden}
-    return _markdown([[*columns], *([cell(row) for cell in columns.values()] for row in rows)])
+    return pipe_table([[*columns], *([cell(row) for cell in columns.values()] for row in rows)])
 
 
 def memory(rows: Sequence[Row]) -> str:
-    """Peaks in MiB, and what they are made of."""
-    return _markdown([[*_PEAKS], *([cell(row) for cell in _PEAKS.values()] for row in rows)])
+    """Tabulate peak memory in MiB, and what it is made of.
+
+    Args:
+        rows: from ``memory.rows``, one a method.
+    """
+    return pipe_table([[*_PEAKS], *([cell(row) for cell in _PEAKS.values()] for row in rows)])
 
 
 def _mib(part: str) -> Cell:
@@ -51,11 +61,3 @@ _PEAKS: dict[str, Cell] = {
     "activations": _mib("activations_bytes"),
     "transient": _mib("transient_bytes"),
 }
-
-
-def _markdown(cells: list[list[str]]) -> str:
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    pads = [str.ljust, *[str.rjust] * (len(widths) - 1)]
-    lines = [[pad(cell, n) for pad, cell, n in zip(pads, row, widths, strict=True)] for row in cells]
-    lines.insert(1, ["-" * widths[0], *("-" * (n - 1) + ":" for n in widths[1:])])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from zobench.errors import RunBusy, RunExists
 from zobench.record import trajectory
+from zobench.record.archive import Place
 from zobench.record.atomic import clean, write_atomically, writing
 from zobench.record.summaries import RESULTS
 from zobench.zo.team import Team
@@ -48,7 +49,7 @@ class Record:
         self._headed = False
 
     @staticmethod
-    def read_summary(directory: Path) -> dict[str, Any]:
+    def read_summary(directory: Place) -> dict[str, Any]:
         """The summary of a run directory, or an empty one."""
         path = directory / "summary.json"
         return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}

@@ -1,33 +1,27 @@
-"""Finding run directories and reading their summaries. Standard library only."""
+"""Run directories in folders and zips, and the summaries in them. Standard library only."""
 
 import json
-import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
+
+from zobench.record import archive
+from zobench.record.archive import Place
 
 #: states of runs that hold a result; the others hold none, or none yet
 RESULTS = ("finished", "diverged")
-_OLD_NAMES = {"lr": "method.lr", "eps": "method.eps"}
 _RECORD_KEYS = frozenset(("state", "method", "task", "model"))
 
 
-def directories(folder: Path) -> Iterator[Path]:
-    """Run directories at any depth, also those that were stopped before they had a summary."""
-    return (path for path, _, is_run in walk(folder) if is_run)
-
-
-def walk(folder: Path) -> Iterator[tuple[Path, list[str], bool]]:
-    """Every folder, its files, and whether it is a run's directory, below which nothing else is looked for."""
-    for path, inner, files in os.walk(folder):
-        is_run = "summary.json" in files or {"config.yaml", "metrics.jsonl"} <= set(files)
-        if is_run:
+def directories(folder: Place) -> Iterator[Place]:
+    """Find run directories at any depth, also those of runs that were stopped before they had a summary."""
+    for path, inner, files in archive.walk(folder):
+        if "summary.json" in files or {"config.yaml", "metrics.jsonl"} <= set(files):
             inner.clear()  # checkpoints and wandb's files hold no runs
-        yield Path(path), files, is_run
+            yield path
 
 
-def read(path: Path) -> dict[str, Any]:
-    """A ``summary.json`` as a row.
+def read(path: Place) -> dict[str, Any]:
+    """Read a ``summary.json`` as a row.
 
     Raises:
         ValueError: if the file is not the summary of a run.
@@ -41,11 +35,19 @@ def read(path: Path) -> dict[str, Any]:
         raise ValueError(f"summary.json is torn or not JSON ({error})") from None
 
 
-def as_row(row: Any) -> dict[str, Any]:
-    """A summary, with the names of today. Raises ValueError if it is not that of a run."""
-    if not isinstance(row, dict) or not row.keys() >= _RECORD_KEYS:
+def as_row(summary: Any) -> dict[str, Any]:
+    """Make a row of a summary: its versions become columns, ``versions.torch`` and so on.
+
+    >>> run = {"state": "finished", "method": "mezo", "task": "rte", "model": "opt-13b"}
+    >>> as_row(run | {"versions": {"torch": "2.13"}})["versions.torch"]
+    '2.13'
+
+    Raises:
+        ValueError: if it is not the summary of a run.
+    """
+    if not isinstance(summary, dict) or not summary.keys() >= _RECORD_KEYS:
         raise ValueError("the summary is not of a zobench run")
-    row |= {new: row[old] for old, new in _OLD_NAMES.items() if old in row and new not in row}
+    row = dict(summary)
     versions = row.pop("versions", None)
     if isinstance(versions, dict):
         row |= {f"versions.{name}": version for name, version in versions.items()}

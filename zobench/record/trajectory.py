@@ -9,10 +9,10 @@ the moves depend on: ``missed``, weights that the oracle had to move because the
 import json
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zobench.errors import DataError
+from zobench.record.archive import Place
 
 if TYPE_CHECKING:
     from zobench.zo import Method
@@ -44,20 +44,24 @@ def step_of(text: str) -> float:
     return math.inf if any(name.startswith("final/") for name in found) else found.get("step", 0)
 
 
-def replay(method: "Method", run: Path, upto: int, progress: Callable[[int, str], None] = lambda n, text: None) -> None:
+def replay(
+    method: "Method", run: Place, upto: int, progress: Callable[[int, str], None] = lambda n, text: None
+) -> None:
     """Take the method, and the weights it trains, to step ``upto`` without forward passes.
 
     Args:
         method: as it was after its ``t`` first steps.
-        run: the run's directory.
+        run: the run's directory, which may lie in a zip.
         progress: is told of each step.
 
     Raises:
-        DataError: if a step is not there, or its losses are not those of this method.
+        DataError: if the trajectory or a step is not there, or its losses are not those of this method.
     """
     if method.t >= upto:
         return
     path = run / NAME
+    if not path.is_file():
+        raise DataError(f"{path}: not there; without it the weights of a step cannot be made again")
     with path.open(encoding="utf-8") as file:
         missed = _missed(next(file, ""), path)
         for losses in _losses(file, method.t, upto, path):
@@ -72,14 +76,14 @@ def _line(content: Any) -> str:
     return json.dumps(content, separators=(",", ":")) + "\n"
 
 
-def _missed(text: str, path: Path) -> list[str]:
+def _missed(text: str, path: Place) -> list[str]:
     try:
         return json.loads(text)["missed"]
     except (json.JSONDecodeError, TypeError, KeyError):
         raise DataError(f"{path}: the first line does not say what was missed; an older version wrote it") from None
 
 
-def _losses(lines: Iterable[str], after: int, upto: int, path: Path) -> Iterator[list[float]]:
+def _losses(lines: Iterable[str], after: int, upto: int, path: Place) -> Iterator[list[float]]:
     """The losses of the steps ``after + 1`` to ``upto``, none of which may be missing."""
     step = after
     for text in lines:

@@ -6,15 +6,19 @@ them, ``verdicts`` judges their claims. ``python -m zobench.report runs`` does t
 ``report``.
 """
 
+import ast
+import inspect
+import sys
+from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from zobench.errors import MissingExtra
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # at run time each is imported when it is asked for: pandas, scipy and matplotlib take seconds
+    from zobench.report.frames.pack import pack
     from zobench.report.frames.runs import curves, load, predictions
     from zobench.report.html_page import page
-    from zobench.report.mirror import to_wandb
     from zobench.report.papers.beside import beside
     from zobench.report.papers.claims import registry
     from zobench.report.papers.claims_sheet import claims_sheet
@@ -26,36 +30,31 @@ if TYPE_CHECKING:
     from zobench.report.typeset.headline import tables
     from zobench.report.typeset.table import Table
     from zobench.report.typeset.write import write
+    from zobench.report.wandb_page import to_wandb
 
 __all__ = [
     "Table", "beside", "claims_sheet", "comparison", "curves", "draw_curves", "draw_heatmap", "draw_lens",
-    "draw_pareto", "draw_times", "grid", "load", "page", "predictions", "published", "registry", "tables",
+    "draw_pareto", "draw_times", "grid", "load", "pack", "page", "predictions", "published", "registry", "tables",
     "to_wandb", "verdicts", "write",
 ]  # fmt: skip
-_HOMES = {
-    "frames.runs": ("load", "curves", "predictions"),
-    "typeset.headline": ("tables",),
-    "typeset.details": ("comparison", "grid"),
-    "typeset.table": ("Table",),
-    "typeset.write": ("write",),
-    "pictures.curves": ("draw_curves", "draw_lens"),
-    "pictures.comparison": ("draw_heatmap", "draw_pareto", "draw_times"),
-    "html_page": ("page",),
-    "mirror": ("to_wandb",),
-    "papers.claims": ("registry",),
-    "papers.beside": ("beside",),
-    "papers.verdicts": ("verdicts",),
-    "papers.published": ("published",),
-    "papers.claims_sheet": ("claims_sheet",),
-}
+
+
+@cache
+def _homes() -> dict[str, str]:
+    """Read off the imports above which module each name is from."""
+    imports = [node for node in ast.walk(ast.parse(inspect.getsource(sys.modules[__name__])))
+               if isinstance(node, ast.ImportFrom)]  # fmt: skip
+    return {name.name: str(node.module) for node in imports for name in node.names if name.name in __all__}
 
 
 def __getattr__(name: str) -> Any:
-    # Nothing waits for pandas, scipy or matplotlib before it needs them.
-    for home, names in _HOMES.items():
-        if name in names:
-            try:
-                return getattr(import_module(f"zobench.report.{home}"), name)
-            except ModuleNotFoundError as error:
-                raise MissingExtra("report", error) from error
-    raise AttributeError(f"module 'zobench.report' has no attribute {name!r}")
+    if name not in __all__:
+        raise AttributeError(f"module 'zobench.report' has no attribute {name!r}")
+    try:
+        return getattr(import_module(_homes()[name]), name)
+    except ModuleNotFoundError as error:
+        raise MissingExtra("report", error) from error
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -21,7 +21,9 @@ def main(arguments: list[str] | None = None) -> int:
     asked = _parser().parse_args(arguments)
     try:
         _check(asked)
-        if asked.claims:
+        if asked.zip:
+            _pack(asked, _select(_found(asked.runs), asked.where))
+        elif asked.claims:
             print(report.claims_sheet(_select(report.load(asked.runs), asked.where)))
         elif asked.beside:
             print(report.beside(_select(_found(asked.runs), asked.where)).markdown())
@@ -39,7 +41,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m zobench.report", description="Tables and pictures from run directories.", allow_abbrev=False
     )
     add = parser.add_argument
-    add("runs", nargs="+", metavar="RUNS", help="folder with run directories, at any depth, or wandb://ENTITY/PROJECT")
+    add("runs", nargs="+", metavar="RUNS",
+        help="folder with run directories, at any depth, a .zip of one, or wandb://ENTITY/PROJECT")  # fmt: skip
     add("--where", action="append", default=[], metavar="KEY=VALUE",
         help="keep runs with this value, or one of several: method=mezo,loren; may be repeated")  # fmt: skip
     table = parser.add_argument_group("tables")
@@ -65,13 +68,15 @@ def _parser() -> argparse.ArgumentParser:
     whole = parser.add_argument_group("the whole sweep")
     add = whole.add_argument
     add("--html", metavar="FILE", help="write one page with everything; it needs no network")
-    add("--wandb", action="store_true", help="send tables and curves to wandb; offline unless WANDB_MODE=online")
+    add("--zip", metavar="FILE", help="pack the records into one .zip, which RUNS may be, and nothing else")
+    add("--wandb", action="store_true", help="send that page to wandb; offline unless WANDB_MODE=online")
     add("--wandb-group", metavar="NAME", help="wandb's group for it (the experiment, or tasks and models)")
     return parser
 
 
 def _check(asked: argparse.Namespace) -> None:
-    """Files that cannot be written are told before anything is read. Raises ConfigError."""
+    """Refuse files that cannot be written before anything is read. Raises ConfigError."""
+    from zobench.report.frames.pack import zip_file
     from zobench.report.pictures.files import picture_files
     from zobench.report.typeset.write import table_file
 
@@ -80,17 +85,28 @@ def _check(asked: argparse.Namespace) -> None:
     for name in _PICTURES:
         if path := getattr(asked, name):
             picture_files(path)
+    if asked.zip:
+        zip_file(asked.zip)
     if asked.wandb_group and not asked.wandb:
         raise ConfigError(f"--wandb-group {asked.wandb_group}: has no effect without --wandb")
 
 
 def _found(folders: list[str]) -> "pd.DataFrame":
+    """Load runs. Raises UserError if there is none, with the reasons."""
     frame = report.load(folders)
     if frame.empty:
         left_out = frame.attrs["left_out"]
         why = "".join(f"\n  {directory}: {reason}" for directory, reason in left_out[:5])
-        raise UserError(f"no runs below {', '.join(folders)}; a run is a folder with a summary.json{why}")
+        zips = sorted(str(file) for folder in folders for file in Path(folder).glob("*.zip"))
+        how = f"; a zip is read where it is named: {' '.join(zips[:5])}" if zips else ""
+        raise UserError(f"no runs below {', '.join(folders)}; a run is a folder with a summary.json{how}{why}")
     return frame
+
+
+def _pack(asked: argparse.Namespace, frame: "pd.DataFrame") -> None:
+    path = report.pack(frame, asked.runs, asked.zip)
+    left_out = len(frame.attrs.get("left_out", ()))
+    print(f"written: {path}, {len(frame)} runs" + (f"; left out: {left_out} unreadable" if left_out else ""))
 
 
 def _select(frame: "pd.DataFrame", conditions: list[str]) -> "pd.DataFrame":

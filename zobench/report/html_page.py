@@ -3,22 +3,22 @@
 import json
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 
 import pandas as pd
 
 from zobench.errors import UserError
+from zobench.record import archive
 from zobench.record.summaries import RESULTS
-from zobench.report.compare.board import REFERENCE, Board, board
+from zobench.report.compare.board import COLUMNS, REFERENCE, ROWS, Board, board
 from zobench.report.compare.comparable import parts, text
 from zobench.report.compare.slices import Slice
-from zobench.report.frames.runs import SEEDS, curves
+from zobench.report.frames.runs import SEEDS, Row, curves
 from zobench.report.pictures.comparison import heatmap_picture, pareto_picture, times_picture
 from zobench.report.pictures.curves import curves_picture, lens_picture
 from zobench.report.pictures.picture import Picture
-from zobench.report.typeset.headline import COLUMNS, ROWS, of_board
+from zobench.report.typeset.headline import of_board
 from zobench.report.typeset.html import render
-from zobench.report.typeset.table import Row, Table, number
+from zobench.report.typeset.table import Table, number
 
 _IDENTITY = (
     "method", "variant", "model", "task", "tuning", "protocol", "selection", "data", "experiment", *SEEDS,
@@ -33,8 +33,25 @@ def page(
     reference: str = REFERENCE,
     allow_mixed: bool = False,
 ) -> str:
-    """The report of a sweep as HTML. Arguments and errors as for ``tables``; runs in every state are listed."""
-    found = board(frame, [*rows, *columns], reference, allow_mixed)
+    """Write the page about a sweep in HTML: tables, pictures, runs in every state, settings, environment.
+
+    Args:
+        frame: from ``load``.
+        rows, columns: keys of the records that rows and columns of the headline table are made of.
+        reference: the row, or method, against which the others are set.
+        allow_mixed: let runs differ that should agree; rows and a note then tell what of, and nothing is tested.
+
+    Raises:
+        Mixed: if the runs are not comparable.
+        ConfigError: if no run has one of the keys, or there is no such reference.
+        UserError: if no run is finished.
+    """
+    return page_of(board(frame, [*rows, *columns], reference, allow_mixed), rows, columns)
+
+
+def page_of(found: Board, rows: Sequence[str], columns: Sequence[str]) -> str:
+    """Write the page about the runs of a board with these rows and columns."""
+    frame = found.loaded
     title = " · ".join(_values(frame, name) for name in ("task", "model"))
     tables = of_board(found, rows, columns)
     several = len({slice_.title for slice_ in found.slices}) > 1
@@ -65,7 +82,7 @@ def _figures(name: str, found: Board, slice_: Slice) -> list[Row]:
 
 
 def _figure(name: str, make: Callable[[], Picture], title: str = "") -> Row:
-    """What the template shows of a picture; nothing where the runs have no data for it."""
+    """Collect what the template shows of a picture; nothing where the runs have no data for it."""
     try:
         picture = make()
     except UserError:
@@ -88,7 +105,7 @@ def _counts(frame: pd.DataFrame) -> str:
 
 
 def _runs(frame: pd.DataFrame) -> Table:
-    """Every run: those without a result first, then by their settings."""
+    """List every run: those without a result first, then by their settings."""
     order = [name for name in ("task", "model", "method", "method.lr", "seed") if name in frame]
     rows = frame.assign(done=frame["state"].isin(RESULTS)).sort_values(["done", *order], key=_sortable)
     shown = ("state", "method", "task", "model", "method.lr", "seed")
@@ -111,7 +128,10 @@ def _sortable(column: pd.Series) -> pd.Series:
 
 
 def _settings(frame: pd.DataFrame) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
-    """What differs between the runs and what they share: settings with their values, those that no run has left out."""
+    """Split settings into those that differ between the runs and those that they share, with their values.
+
+    A setting that no run has is in neither.
+    """
     names = [*_IDENTITY, *sorted(name for name in frame.columns if name.startswith(("method.", "tuning.")))]
     values = {name: [value for value in _listed(frame, name) if value != "null"] for name in names if name in frame}
     differ = [(name, ", ".join(found)) for name, found in values.items() if len(found) > 1]
@@ -119,11 +139,11 @@ def _settings(frame: pd.DataFrame) -> tuple[list[tuple[str, str]], list[tuple[st
 
 
 def _environment(frame: pd.DataFrame) -> list[tuple[str, str]]:
-    """What the records say of the machines, with all values that occur."""
+    """Collect what the records say of the machines, with all values that occur."""
     found: dict[str, dict[str, None]] = {}
     for directory in frame["directory"]:
         try:
-            stored = json.loads((Path(directory) / "environment.json").read_text(encoding="utf-8"))
+            stored = json.loads((archive.locate(directory) / "environment.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):  # a run that ended before it knew, an old record, or one of wandb's
             continue
         versions = stored.pop("versions", None) or {}
@@ -133,5 +153,5 @@ def _environment(frame: pd.DataFrame) -> list[tuple[str, str]]:
 
 
 def _left_out(frame: pd.DataFrame) -> list[tuple[str, str]]:
-    """What could not be read, of summaries and of curves."""
+    """List what could not be read, of summaries and of curves."""
     return [*frame.attrs.get("left_out", ()), *curves(frame).attrs["left_out"]]

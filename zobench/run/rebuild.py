@@ -1,6 +1,7 @@
 """A run's weights, made again from its record: the base model, the configuration and the trajectory."""
 
 import json
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +13,8 @@ from torch import nn
 from zobench.errors import ConfigError, DataError, UserError
 from zobench.models.base import Loaded
 from zobench.models.tuning import Tuning
-from zobench.record import checkpoint, trajectory
+from zobench.record import archive, checkpoint, trajectory
+from zobench.record.archive import PathInZip, Place
 from zobench.record.directory import Record
 from zobench.run.build import build_trained, specs
 from zobench.system.console import Console
@@ -42,11 +44,13 @@ class Rebuilt:
         return checkpoint.checksum(self.method.slots)
 
 
-def rebuild(run: Path, step: str, console: Console, *, device: str | None = None, replay: bool = False) -> Rebuilt:
-    """The model after a step of a run.
+def rebuild(
+    address: str | os.PathLike[str], step: str, console: Console, *, device: str | None = None, replay: bool = False
+) -> Rebuilt:
+    """Make the model as it was after a step of a run.
 
     Args:
-        run: the run's directory.
+        address: the run's directory, or its path in a zip of records, ``FILE.zip/<path inside>``.
         step: ``best``, ``last`` or a number.
         device: where to do it; where the run was, if None.
         replay: go along the trajectory from the base model even where weights were kept.
@@ -54,13 +58,14 @@ def rebuild(run: Path, step: str, console: Console, *, device: str | None = None
     Raises:
         UserError: if the directory holds no run, or not what is asked for; if the base model is another one.
     """
+    run = archive.locate(address)
     cfg, summary = _read(run)
     wanted = _step(step, summary)
-    kept = run / "checkpoint" / f"best-{wanted:08d}.safetensors"
+    kept = run / "checkpoint" / f"best-{wanted:08d}.safetensors"  # weights stay out of zips
     protocol, spec, tuning = specs(cfg)
     trained = build_trained(cfg, pick_device(device or str(cfg.device)), protocol, spec, tuning)
     slots = trained.method.slots
-    if kept.is_file() and not replay:
+    if isinstance(kept, Path) and kept.is_file() and not replay:
         checkpoint.restore(slots, checkpoint.load_best(kept.parent, wanted))
     elif trained.method.backwards_per_step:
         raise UserError(
@@ -74,17 +79,29 @@ def rebuild(run: Path, step: str, console: Console, *, device: str | None = None
     return Rebuilt(trained.loaded, trained.method, tuning, cfg, summary, wanted, _expected(wanted, summary))
 
 
-def _read(run: Path) -> tuple[DictConfig, dict[str, Any]]:
+def _read(run: Place) -> tuple[DictConfig, dict[str, Any]]:
     if not (run / "config.yaml").is_file():
         raise UserError(
-            f"{run}: no config.yaml there; give a run's directory, runs/<task>/<model>/<method>/<signature>"
+            f"{run}: no config.yaml there; give a run's directory, runs/<task>/<model>/<method>/<signature>, or its "
+            "path in a zip of records, FILE.zip/<task>/<model>/<method>/<signature>"
         )
-    cfg = OmegaConf.load(run / "config.yaml")
+    with (run / "config.yaml").open(encoding="utf-8") as file:
+        cfg = OmegaConf.load(file)
     assert isinstance(cfg, DictConfig)
+    if isinstance(run, PathInZip):
+        _refuse_foreign(run, cfg)
     try:
         return cfg, Record.read_summary(run)
     except json.JSONDecodeError as error:
         raise DataError(f"{run}/summary.json is not JSON: {error}") from error
+
+
+def _refuse_foreign(run: PathInZip, node: Any) -> None:
+    """A zip comes from anywhere: of what its configuration names, only zobench's own classes are made."""
+    for key, value in node.items() if isinstance(node, DictConfig) else ():
+        if key == "_target_" and not str(value).startswith("zobench."):
+            raise DataError(f"{run}: it is of {value}, not of zobench's own; unpack the zip first, if you trust it")
+        _refuse_foreign(run, value)
 
 
 def _step(step: str, summary: dict[str, Any]) -> int:
@@ -107,7 +124,7 @@ def _expected(step: int, summary: dict[str, Any]) -> str | None:
     return summary.get("weights_checksum") if ended_after_it else None
 
 
-def _check_base(run: Path, summary: dict[str, Any], found: str) -> None:
+def _check_base(run: Place, summary: dict[str, Any], found: str) -> None:
     if summary.get("base_checksum") not in (None, found):
         raise DataError(
             f"{run} started from a base model whose trainable weights hash to {summary['base_checksum']}, these to "

@@ -1,1 +1,1 @@
-"""Who may be compared, at which rate, and how sure a difference is."""
+"""Who may be compared, at which learning rate, and how sure a difference is."""

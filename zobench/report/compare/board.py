@@ -12,9 +12,11 @@ from zobench.report.compare.pairs import POINTS, Pairs
 from zobench.report.compare.slices import Slice, slices
 from zobench.report.compare.stats import ALPHA, POWER
 from zobench.report.compare.time_to_target import reached
-from zobench.report.frames.runs import predictions
-from zobench.report.typeset.table import Row
+from zobench.report.frames.runs import Row, predictions
 
+#: what the rows and columns of a table are made of, unless it is said
+ROWS, COLUMNS = ("method",), ("task",)
+#: the method against which the others are set, unless it is said
 REFERENCE = "mezo"
 _MEANS = ("dev_metric", "test_metric", "test/auc", "test/loss", "train/loss")
 _TAIL = 0.1  # the share of a run over which its final training loss is averaged
@@ -22,11 +24,12 @@ _TAIL = 0.1  # the share of a run over which its final training loss is averaged
 
 @dataclass(frozen=True)
 class Board:
-    """The slices of a table, and their numbers: one line per row and slice.
+    """The slices of a table, and their numbers.
 
     Args:
         loaded: all runs that were found, for what is left out.
-        axes: what rows and columns are made of.
+        slices: the runs that are in the table.
+        axes: keys that rows and columns are made of.
         reference: the row, or method, against which the others are set.
     """
 
@@ -37,6 +40,13 @@ class Board:
 
     @cached_property
     def frame(self) -> pd.DataFrame:
+        """The numbers: one line per slice and row, a column per quantity under its name in the record.
+
+        Means over seeds, with ``_std`` for the sample standard deviation; counts of runs; costs; the difference to the
+        reference with interval and p values (``delta``); what it took to reach it (``reached``); what is reached
+        without learning (``zero_shot``, ``majority``, ``chance``); and whether the row is ``best``, and by both tests
+        (``supported``).
+        """
         return pd.DataFrame([line for pairs in self._pairs for line in _measured(pairs, self.reference)])
 
     @cached_property
@@ -45,20 +55,21 @@ class Board:
 
     @cached_property
     def on_cpu(self) -> bool:
+        """Whether every run was on a CPU."""
         return all(slice_.found["device"].eq("cpu").all() for slice_ in self.slices)
 
     @property
     def within(self) -> list[str]:
-        """The axes beside the method."""
+        """The axes other than the method."""
         return [axis for axis in self.axes if axis != "method"]
 
     def mixed(self) -> list[str]:
-        """The label of a mixed table, as its first note."""
+        """Label a table of runs that differ where they should agree; empty for others."""
         mixed = self.slices[0].mixed
         return [f"MIXED, not a comparison: the runs differ in {'; '.join(mixed)}. Nothing is tested"] if mixed else []
 
     def power(self) -> list[str]:
-        """The power statement, in one line."""
+        """Say in one line what it would take to see a difference of two points; empty where nothing is compared."""
         known = [pairs for pairs in self._pairs if not pairs.slice.mixed and len(pairs.rows) > 1]
         said = [f"{pairs.slice.title}: {pairs.power()}" for pairs in known]
         test = f"paired t-test, {100 * ALPHA:.0f} %, power {100 * POWER:.0f} %"
@@ -66,13 +77,13 @@ class Board:
         return [f"{asked} at this spread: {'; '.join(said)}"] if said else []
 
     def unpaired(self) -> list[str]:
-        """The slices in which nothing can be set against the reference."""
+        """Name the slices in which nothing can be set against the reference."""
         alone = [slice_ for slice_ in self.slices if not slice_.mixed and slice_.reference(self.reference) is None]
         names = ", ".join(slice_.title for slice_ in alone)
         return [f"no single row {self.reference} to set others against in {names}; --reference names one"] * bool(alone)
 
     def left_out(self) -> list[str]:
-        """How many runs are in no table, and why."""
+        """Count the runs that are in no table, by the reason why."""
         frame = self.loaded
         counts = frame.loc[~frame["state"].isin(RESULTS), "state"].value_counts()
         shown = [f"{n} {state}" for state, n in counts.items()]
@@ -85,9 +96,16 @@ def board(
 ) -> Board:
     """Measure the runs of a table.
 
+    Args:
+        frame: from ``load``.
+        axes: keys that rows and columns are made of.
+        reference: the row, or method, against which the others are set.
+        allow_mixed: let runs differ that should agree; nothing is tested then.
+
     Raises:
-        ConfigError: if there is no such reference.
-        Mixed, UserError: as ``results``.
+        Mixed: if the runs are not comparable.
+        ConfigError: if no run has one of the keys, or there is no such reference.
+        UserError: if no run is finished or diverged.
     """
     found = slices(frame, axes, allow_mixed)
     rows = sorted({row for slice_ in found for row in slice_.best["row"]})
@@ -97,10 +115,20 @@ def board(
     return Board(frame, found, axes, reference)
 
 
+def label(line: Row, keys: Sequence[str]) -> str:
+    """Name a row or column of a table by its keys.
+
+    >>> label({"row": "ldsd (lr_mu=0)", "task": "rte", "tuning": "lora"}, ["method", "tuning"])
+    'ldsd (lr_mu=0), lora'
+    """
+    return ", ".join(str(line["row" if key == "method" else key]) for key in keys)
+
+
 def with_train_losses(found: pd.DataFrame, lines: pd.DataFrame) -> pd.DataFrame:
-    """The runs with a column ``train/loss``: its mean over the last tenth of each run's forward passes.
+    """Add a column ``train/loss`` to runs: its mean over the last tenth of each run's forward passes.
 
     Args:
+        found: the runs.
         lines: what they logged, from ``curves``.
     """
     losses = {}
@@ -112,7 +140,14 @@ def with_train_losses(found: pd.DataFrame, lines: pd.DataFrame) -> pd.DataFrame:
 
 
 def means(runs: pd.DataFrame, names: Iterable[str]) -> Row:
-    """Mean and sample standard deviation of each column."""
+    """Average columns.
+
+    >>> means(pd.DataFrame({"test_metric": [0.5, 0.7]}), ["test_metric"])["test_metric_std"].round(3).item()
+    0.141
+
+    Returns:
+        Mean of each column under its name, and sample standard deviation under its name and ``_std``.
+    """
     return {f"{name}{end}": value for name in names
             for end, value in (("", runs[name].mean()), ("_std", runs[name].std(ddof=1)))}  # fmt: skip
 
@@ -165,7 +200,7 @@ def _delta(pairs: Pairs, name: str, base: str | None) -> Row:
 
 
 def _level(slice_: Slice) -> Row:
-    """What is reached without learning: zero-shot, always the most frequent class, and guessing."""
+    """Collect what is reached without learning: zero-shot, always the most frequent class, and guessing."""
     found, metric = slice_.found, slice_.metric
     names = {"zero_shot": f"zero_shot/test/{metric}", "majority": "zero_shot/test/majority"}
     level: Row = {title: found[name].mean() if name in found else None for title, name in names.items()}

@@ -19,20 +19,25 @@ ENOUGH = 3  # seeds that a claim needs
 
 @dataclass(frozen=True)
 class PairedResult:
-    """One row less another: over shared seeds, and the p value over shared test examples (NaN without predictions)."""
+    """One row less another.
+
+    Args:
+        seeds: the difference over shared seeds.
+        examples_p: the p value over shared test examples; NaN without predictions.
+    """
 
     seeds: Paired
     examples_p: float
 
     @property
     def supported(self) -> bool:
-        """Whether both tests that could be made say that the rows differ, over three seeds or more."""
+        """Whether every test that can be made says that the rows differ, over three seeds or more."""
         by_examples = np.isnan(self.examples_p) or self.examples_p < ALPHA
         return self.seeds.n >= ENOUGH and self.seeds.p < ALPHA and bool(by_examples)
 
 
 class Pairs:
-    """The runs of a slice at their chosen rates, paired by all their seeds."""
+    """The runs of a slice at their chosen learning rates, paired by all their seeds."""
 
     def __init__(self, slice_: Slice):
         self.slice = slice_
@@ -45,12 +50,12 @@ class Pairs:
 
     @cached_property
     def _answers(self) -> dict[str, pd.Series]:
-        """Row -> score of each (seeds, example)."""
+        """Row -> the score of each (seeds, example) of its runs."""
         found = predictions(self._best).merge(self._best[["directory", "row", "key"]], on="directory")
         return {row: lines.set_index(["key", "index"])["score"] for row, lines in found.groupby("row")}
 
     def versus(self, a: str, b: str) -> PairedResult:
-        """``a`` less ``b``."""
+        """Compare two rows: ``a`` less ``b``, over the seeds and the test examples that they share."""
         one, other = _shared(self._scores.get(a), self._scores.get(b))
         seeds = paired(one.tolist(), other.tolist())
         one, other = (scores.groupby(level="index").mean() for scores in self._shared_answers(a, b))
@@ -60,7 +65,11 @@ class Pairs:
         return _shared(self._answers.get(a), self._answers.get(b))
 
     def best_row(self) -> tuple[str | None, bool]:
-        """The row with the highest mean, and whether every other row is behind it by ``PairedResult.supported``."""
+        """Find the row with the highest mean test metric, and whether it is better than every other by both tests.
+
+        Returns:
+            The row, None where there are fewer than two, and whether it is ``supported`` against all others.
+        """
         means = {row: scores.mean() for row, scores in self._scores.items() if len(scores)}
         if len(means) < 2:
             return None, False
@@ -68,7 +77,7 @@ class Pairs:
         return top, all(self.versus(top, row).supported for row in means if row != top)
 
     def power(self) -> str:
-        """What it takes to see a difference of two points at the spread found here, for the note under a table."""
+        """Say how many seeds and test examples would show a difference of two points, at the spread found here."""
         here = self._best.groupby("row").size().max()
         seeds = _pooled([_spread(*_shared(self._scores[a], self._scores[b])) for a, b in self._trained()])
         answers = [_shared(self._answers.get(a), self._answers.get(b)) for a, b in self._trained()]
@@ -101,13 +110,13 @@ def _shared(a: pd.Series | None, b: pd.Series | None) -> tuple[pd.Series, pd.Ser
 
 
 def _spread(a: pd.Series, b: pd.Series) -> tuple[int, float]:
-    """Degrees of freedom and variance of the differences."""
+    """Compute degrees of freedom and variance of the differences."""
     differences = a.to_numpy(float) - b.to_numpy(float)
     return (len(differences) - 1, float(differences.var(ddof=1))) if len(differences) > 1 else (0, 0.0)
 
 
 def _pooled(spreads: list[tuple[int, float]]) -> float:
-    """Standard deviation over all pairs of rows, NaN without any."""
+    """Pool the spreads of all pairs of rows into one standard deviation, NaN without any."""
     freedom = sum(n for n, _ in spreads)
     return float(np.sqrt(sum(n * variance for n, variance in spreads) / freedom)) if freedom else float("nan")
 

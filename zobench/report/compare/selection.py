@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 from functools import cache
-from typing import Any
 
 import pandas as pd
 
@@ -15,13 +14,14 @@ from zobench.report.compare.comparable import (
     AGREE,
     AGREE_IF_TRAINED,
     Mixed,
+    Seeds,
     check_key,
     differences,
     parts,
     seeds_of,
     text,
 )
-from zobench.report.frames.runs import SEEDS
+from zobench.report.frames.runs import SEEDS, Row
 
 #: columns that are there even if no record holds them
 _NUMBERS = (
@@ -32,9 +32,12 @@ _NUMBERS = (
 
 
 def results(frame: pd.DataFrame, axes: Sequence[str] = ("method",), allow_mixed: bool = False) -> pd.DataFrame:
-    """The finished and diverged runs, with a column ``row``: the method, and its settings where it occurs with several.
+    """Select the finished and diverged runs, and name the row that each belongs to.
+
+    The column ``row`` is the method, with its settings where it occurs with several: ``ldsd (lr_mu=0)``.
 
     Args:
+        frame: from ``load``.
         axes: keys that rows and columns are made of; in the others the runs must agree.
         allow_mixed: let them differ. ``row`` then tells what of, and ``attrs["mixed"]`` lists it.
 
@@ -103,7 +106,7 @@ def _row_names(found: pd.DataFrame, labels: Sequence[str]) -> pd.Series:
         evaluations = (finished["steps"] / finished["eval_every"]).dropna().apply(math.ceil)
         if evaluations.nunique() > 1:  # with more of them the best is better by chance
             varying.append("eval_every")
-        for index, run in runs.iterrows() if varying or labels else ():
+        for index, run in zip(runs.index, runs.to_dict("records"), strict=True) if varying or labels else ():
             mine = [name for name in labels if _says(run, name)]
             told = [name for name in [*varying, *mine] if text(run[name]) != _defaults(method).get(name)]
             shown = [f"{name.removeprefix('method.')}={text(run[name])}" for name in told]
@@ -113,7 +116,7 @@ def _row_names(found: pd.DataFrame, labels: Sequence[str]) -> pd.Series:
 
 @cache
 def _defaults(method: str) -> dict[str, str]:
-    """The settings in which a method ships, as texts by their name in the record; none for one of the user's own."""
+    """Read the settings in which a method ships, as texts by their name in the record; none for a user's own method."""
     path = conf_dir() / "method" / f"{method}.yaml"
     if not path.is_file():
         return {}
@@ -121,38 +124,45 @@ def _defaults(method: str) -> dict[str, str]:
     return {f"method.{name}": text(value) for name, value in given.items()}
 
 
-def _says(run: Any, name: str) -> bool:
-    """Whether a setting means something for a run: an untrained one has no budget, a diverged one did not spend it."""
+def _says(run: Row, name: str) -> bool:
+    """Tell if a setting means something for a run: an untrained one has no budget, a diverged one did not spend it."""
     return name in AGREE or (text(run["trains"]) != "False" and (name != "forwards" or run["state"] == "finished"))
 
 
-def cells(found: pd.DataFrame) -> pd.DataFrame:
-    """One line per row name and learning rate of ``results(...)``: counts, mean dev values, and ``chosen``.
+def rates(found: pd.DataFrame) -> pd.DataFrame:
+    """Choose the learning rate of each row.
 
     Chosen is the rate with the best mean dev value by the protocol's selection rule, never by test values, over the
     seeds that all rates of the row have (all of its own where none is shared). A rate at which a seed diverged is
     chosen only if every rate has one.
+
+    Args:
+        found: from ``results``.
+
+    Returns:
+        One line per row and learning rate, MeZO first: row, method.lr, runs (finished ones), diverged (how many),
+        dev_metric and dev/loss (means), chosen.
     """
-    lines: list[dict[str, Any]] = []
+    lines: list[Row] = []
     for name, of_row in sorted(found.groupby("row"), key=lambda item: _mezo_first(str(item[0]))):
         groups = [RateGroup(runs) for _, runs in of_row.groupby("method.lr", dropna=False)]
-        candidates = [cell for cell in groups if len(cell.finished)]
-        candidates = [cell for cell in candidates if not cell.diverged] or candidates
-        shared = set.intersection(*(cell.seeds for cell in candidates)) if candidates else set()
+        candidates = [group for group in groups if len(group.finished)]
+        candidates = [group for group in candidates if not group.diverged] or candidates
+        shared = set.intersection(*(group.seeds for group in candidates)) if candidates else set()
         rule = _by_loss if of_row["selection"].iloc[0] == "lowest dev loss" else _by_metric
-        best = max(candidates, key=lambda cell: rule(cell.dev(shared or cell.seeds)), default=None)
-        for cell in groups:
-            values = cell.dev(shared if cell.seeds >= shared else cell.seeds)
+        best = max(candidates, key=lambda group: rule(group.dev(shared or group.seeds)), default=None)
+        for group in groups:
+            values = group.dev(shared if group.seeds >= shared else group.seeds)
             lines.append(
-                {"row": name, "method.lr": cell.lr, "runs": len(cell.finished), "diverged": cell.diverged}
+                {"row": name, "method.lr": group.lr, "runs": len(group.finished), "diverged": group.diverged}
                 | values
-                | {"chosen": cell is best}
+                | {"chosen": group is best}
             )
     return pd.DataFrame(lines)
 
 
 class RateGroup:
-    """The runs of one row name at one learning rate."""
+    """The runs of a row at one learning rate ``lr``: the ``finished`` ones, their ``seeds``, how many ``diverged``."""
 
     def __init__(self, runs: pd.DataFrame):
         self.lr = runs["method.lr"].iloc[0]
@@ -161,9 +171,9 @@ class RateGroup:
         self._keys = seeds_of(self.finished)
         self.seeds = set(self._keys)
 
-    def dev(self, seeds: set[tuple[str, ...]]) -> dict[str, float]:
-        """Mean dev values over the runs with these seeds."""
-        runs = self.finished.loc[pd.array([key in seeds for key in self._keys], dtype=bool)]
+    def dev(self, seeds: set[Seeds]) -> dict[str, float]:
+        """Average the dev values over the finished runs with these seeds."""
+        runs = self.finished.loc[[key in seeds for key in self._keys], ["dev_metric", "dev/loss"]]
         return {name: runs[name].mean() for name in ("dev_metric", "dev/loss")}
 
 
@@ -179,8 +189,12 @@ def _by_loss(dev: dict[str, float]) -> tuple[float, ...]:
     return (-dev["dev/loss"],)
 
 
-def tuned(found: pd.DataFrame) -> pd.DataFrame:
-    """The finished runs of ``results(...)`` at the chosen rate of their row, MeZO first."""
-    chosen = cells(found)
-    chosen = chosen.loc[chosen["chosen"], ["row", "method.lr"]]
+def tuned(found: pd.DataFrame, rates: pd.DataFrame) -> pd.DataFrame:
+    """Select the finished runs at the chosen rate of their row, MeZO first.
+
+    Args:
+        found: from ``results``.
+        rates: from ``rates``.
+    """
+    chosen = rates.loc[rates["chosen"], ["row", "method.lr"]]
     return chosen.merge(found[found["state"].eq("finished")], on=["row", "method.lr"])

@@ -7,15 +7,18 @@ from functools import cached_property
 import pandas as pd
 
 from zobench.report.compare.comparable import parts
-from zobench.report.compare.selection import cells, results, tuned
+from zobench.report.compare.selection import rates, results, tuned
 from zobench.report.frames.runs import curves
 
 
 @dataclass(frozen=True)
 class Slice:
-    """Comparable runs. ``key`` has their values of rows and columns, the method apart; ``found`` is of ``results``.
+    """Comparable runs, and what follows from them.
 
-    ``mixed`` lists what they differ in all the same.
+    Args:
+        key: the values of rows and columns that its runs share, the method apart: ``{"task": "sst2"}``.
+        found: its finished and diverged runs, from ``results``.
+        mixed: what they differ in all the same; empty if they may be compared.
     """
 
     key: dict[str, str]
@@ -24,13 +27,13 @@ class Slice:
 
     @cached_property
     def tried(self) -> pd.DataFrame:
-        """Every learning rate of every row."""
-        return cells(self.found)
+        """Every learning rate of every row, from ``rates``."""
+        return rates(self.found)
 
     @cached_property
     def best(self) -> pd.DataFrame:
         """The finished runs at the chosen rate of their row, MeZO first."""
-        return tuned(self.found)
+        return tuned(self.found, self.tried)
 
     @cached_property
     def lines(self) -> pd.DataFrame:
@@ -45,13 +48,13 @@ class Slice:
 
     @cached_property
     def title(self) -> str:
-        """``sst2, opt-125m`` and further values of the key."""
+        """Task, model and further values of the key: ``sst2, opt-125m, tuning=lora``."""
         one = self.found.iloc[0]
         names = [self.key.get(name, one[name]) for name in ("task", "model")]
         return ", ".join([*names, *(f"{k}={v}" for k, v in self.key.items() if k not in ("task", "model"))])
 
     def reference(self, name: str) -> str | None:
-        """The row of this name, or the only row of the method of this name; None in a mixed slice."""
+        """Find the row of a name, or the only row of the method of that name; None if there is none, or it is mixed."""
         rows = self.best.drop_duplicates("row")
         of_method = rows.loc[rows["method"].eq(name), "row"].tolist()
         if self.mixed:
@@ -60,7 +63,18 @@ class Slice:
 
 
 def slices(frame: pd.DataFrame, axes: Sequence[str] = ("method",), allow_mixed: bool = False) -> list[Slice]:
-    """The slices of a table. Arguments and errors as ``results``."""
+    """Split the runs of a table into those that are compared with one another.
+
+    Args:
+        frame: from ``load``.
+        axes: keys that rows and columns are made of; runs of a slice agree in all but the method.
+        allow_mixed: let runs differ that should agree.
+
+    Raises:
+        Mixed: if the runs are not comparable, or if two have the same settings and seeds.
+        ConfigError: if no run has one of the keys.
+        UserError: if no run is finished or diverged.
+    """
     found = results(frame, axes, allow_mixed)
     mixed = found.attrs["mixed"]
     return [Slice(key, runs, mixed) for key, runs in parts(found, [axis for axis in axes if axis != "method"])]

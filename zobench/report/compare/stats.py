@@ -28,7 +28,12 @@ class Paired:
 
 
 def paired(a: Sequence[float], b: Sequence[float]) -> Paired:
-    """Student's paired test of two samples of the same length, in the same order."""
+    """Compare two samples of the same length, in the same order, by Student's paired test.
+
+    >>> found = paired([0.8, 0.9, 0.7], [0.7, 0.7, 0.6])
+    >>> f"{found.mean:.3f} [{found.low:.3f}, {found.high:.3f}], p = {found.p:.3f}"
+    '0.133 [-0.010, 0.277], p = 0.057'
+    """
     differences = np.asarray(a, float) - np.asarray(b, float)
     n = len(differences)
     mean = float(differences.mean()) if n else math.nan
@@ -42,16 +47,17 @@ def paired(a: Sequence[float], b: Sequence[float]) -> Paired:
 
 
 def mcnemar(a: Sequence[float], b: Sequence[float]) -> float:
-    """The exact McNemar test of right and wrong answers (1 and 0) of two models to the same examples: its p value."""
+    """Compare right and wrong answers (1 and 0) of two models to the same examples by McNemar's exact test: p value."""
     only_a = sum(x > y for x, y in zip(a, b, strict=True))
     only_b = sum(x < y for x, y in zip(a, b, strict=True))
     return float(stats.binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
 
 
 def over_examples(a: Sequence[float], b: Sequence[float]) -> float:
-    """The p value of two models' scores on the same examples: McNemar's where all are 0 or 1, else the paired t-test's.
+    """Compare two models' scores on the same examples: the p value of the test that fits the scores.
 
-    Scores between are F1, or shares of the seeds at which an answer was right.
+    McNemar's where all are 0 or 1, else the paired t-test's: scores between are F1, or shares of the seeds at which an
+    answer was right.
     """
     if {*a, *b} <= {0.0, 1.0}:
         return mcnemar(a, b)
@@ -59,7 +65,12 @@ def over_examples(a: Sequence[float], b: Sequence[float]) -> float:
 
 
 def power(n: int, difference: float, std: float) -> float:
-    """The chance that the paired t-test of ``n`` pairs sees a true mean difference at this spread of differences."""
+    """Compute the chance that the paired t-test of ``n`` pairs sees a true mean difference.
+
+    Args:
+        difference: the true mean.
+        std: standard deviation of the differences, in the same unit.
+    """
     if n < 2:
         return 0.0
     shift, limit = math.sqrt(n) * difference / std, stats.t.ppf(1 - ALPHA / 2, n - 1)
@@ -69,7 +80,10 @@ def power(n: int, difference: float, std: float) -> float:
 
 
 def pairs_needed(difference: float, std: float) -> int:
-    """The smallest number of pairs at which ``power`` is at least ``POWER``.
+    """Find the smallest number of pairs at which ``power`` is at least ``POWER``.
+
+    >>> pairs_needed(difference=0.02, std=0.02)  # a spread as large as the difference
+    10
 
     Args:
         difference: true mean difference, above 0.

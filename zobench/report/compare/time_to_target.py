@@ -2,49 +2,72 @@
 
 import pandas as pd
 
-from zobench.report.compare.comparable import seeds_of
+from zobench.report.compare.comparable import by_seeds
 from zobench.report.compare.slices import Slice
-from zobench.report.typeset.table import Row
+from zobench.report.frames.runs import SEEDS, Row
+
+_COSTS = ("steps", "forwards", "cpu_hours", "gpu_hours")
 
 
 def evaluations(lines: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """The dev evaluations among a run's logged lines, with the metric's value as ``dev``."""
+    """Select the dev evaluations among a run's logged lines, with the metric's value as ``dev``."""
     name = f"dev/{metric}"
     return lines[lines[name].notna()].assign(dev=lambda found: found[name]) if name in lines else lines.iloc[:0]
 
 
-def first_at(dev: pd.DataFrame, level: float) -> Row | None:
-    """The first of some ``evaluations`` that reaches a level; None if none does."""
-    there = dev[dev["dev"] >= level] if len(dev) else dev
+def first_as_good(dev: pd.DataFrame, target: pd.DataFrame) -> Row | None:
+    """Find the first evaluation that is as good as the last one of the target.
+
+    >>> dev = pd.DataFrame({"step": [10, 20, 30], "dev": [0.5, 0.7, 0.8]})
+    >>> first_as_good(dev, target=pd.DataFrame({"step": [10, 20], "dev": [0.9, 0.6]}))["step"]
+    20.0
+
+    Args:
+        dev, target: of two runs, from ``evaluations``; the target has one at least.
+
+    Returns:
+        The line of the evaluation, or None if the run never gets there.
+    """
+    there = dev[dev["dev"] >= target["dev"].iloc[-1]] if len(dev) else dev
     return None if there.empty else there.iloc[0].to_dict()
 
 
 def reached(slice_: Slice, row: str, reference: str | None) -> Row:
-    """Steps, forward passes and hours until the last dev metric of the reference's run with the same seeds is reached.
+    """Measure what it costs a row to be as good as the reference's run with the same seeds in the end.
 
-    Means are over the runs that got there: ``reached_runs`` of ``reached_of``. Hours are those of training, spread
-    evenly over its steps.
+    Args:
+        slice_: where both rows are.
+        row: its runs are measured.
+        reference: another row, or the same; without one nothing is reached.
+
+    Returns:
+        ``reached_runs`` of ``reached_of`` runs got there, after ``reached_steps``, ``reached_forwards`` and
+        ``reached_cpu_hours`` or ``reached_gpu_hours``, means over those that did. Hours are those of training, spread
+        evenly over its steps.
     """
     found: list[Row] = []
     of = 0
-    last = {} if reference is None else {seeds: _dev(slice_, run) for seeds, run in _runs(slice_, reference)}
-    for seeds, run in _runs(slice_, row):
-        dev, level = _dev(slice_, run), last.get(seeds)
-        if dev.empty or level is None or level.empty:
+    targets = {} if reference is None else by_seeds(_runs(slice_, reference))
+    for seeds, run in by_seeds(_runs(slice_, row)).items():
+        if seeds not in targets:
+            continue
+        dev, target = _dev(slice_, run), _dev(slice_, targets[seeds])
+        if dev.empty or target.empty:
             continue
         of += 1
-        line = first_at(dev, level["dev"].iloc[-1])
+        line = first_as_good(dev, target)
         if line is not None:
             share = line["step"] / run["steps"] if run["steps"] else float("nan")
             found.append({"steps": line["step"], "forwards": line["forwards"], "cpu_hours": share * run["cpu_hours"],
                           "gpu_hours": share * run["gpu_hours"]})  # fmt: skip
-    means = pd.DataFrame(found, columns=["steps", "forwards", "cpu_hours", "gpu_hours"]).mean()
-    return {"reached_runs": len(found), "reached_of": of, **{f"reached_{name}": means[name] for name in means.index}}
+    means = pd.DataFrame(found, columns=list(_COSTS)).mean()
+    return {"reached_runs": len(found), "reached_of": of, **{f"reached_{name}": means[name] for name in _COSTS}}
 
 
-def _runs(slice_: Slice, row: str) -> list[tuple[tuple[str, ...], Row]]:
-    runs = slice_.best[slice_.best["row"].eq(row)]
-    return list(zip(seeds_of(runs), runs.to_dict("records"), strict=True))
+def _runs(slice_: Slice, row: str) -> pd.DataFrame:
+    return slice_.best.loc[
+        slice_.best["row"].eq(row), ["directory", "metric", "steps", "cpu_hours", "gpu_hours", *SEEDS]
+    ]
 
 
 def _dev(slice_: Slice, run: Row) -> pd.DataFrame:

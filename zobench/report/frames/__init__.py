@@ -1,1 +1,1 @@
-"""Runs as data frames."""
+"""Runs as data frames, from folders, zips and wandb."""

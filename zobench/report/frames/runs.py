@@ -4,36 +4,38 @@ import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from zobench.errors import UserError
-from zobench.record import summaries
-from zobench.report.frames import wandb_runs
+from zobench.record import archive, summaries
+from zobench.report.frames import wandb_project
 
 #: what identifies a repetition of the same settings
 SEEDS = ("seed", "data_seed", "noise_seed", "order_seed", "init_seed")
+#: one row of a frame, by the names of its columns
+Row = dict[str, Any]
 Folders = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 LeftOut = list[tuple[str, str]]
 
 
 def load(folders: Folders) -> pd.DataFrame:
-    """The summary of every run below one or more folders, sorted by directory.
+    """Read the summary of every run below one or more folders: one row a run, sorted by directory.
 
     Runs in any state are rows; ``state`` and ``reason`` tell which. ``directory`` is where the record lies now, not
     where it was written. ``frame.attrs["left_out"]`` lists ``(directory, reason)`` of what could not be a row.
 
     Args:
-        folders: of run directories, or of wandb's offline directories without them; or ``wandb://ENTITY/PROJECT``.
+        folders: folders with run directories at any depth, zips of them (``FILE.zip`` or a path inside,
+            ``FILE.zip/sst2``), or projects of wandb (``wandb://ENTITY/PROJECT``).
 
     Raises:
-        UserError: if a folder does not exist, or a project cannot be reached.
+        UserError: if a folder does not exist, a zip cannot be read, or a project cannot be reached.
     """
-    rows: dict[str, dict[str, Any]] = {}
+    rows: dict[str, Row] = {}
     left_out: dict[str, str] = {}
-    for folder in _listed(folders):
+    for folder in listed(folders):
         for name, read in _found(folder):
             try:
                 rows[name] = {**read(), "directory": name}
@@ -45,50 +47,64 @@ def load(folders: Folders) -> pd.DataFrame:
 
 
 def curves(runs: Folders | pd.DataFrame) -> pd.DataFrame:
-    """Every line of ``metrics.jsonl`` of the runs below some folders, or of the rows of a frame from ``load``.
+    """Read every line of ``metrics.jsonl``: one row a logged step or evaluation, in the order of the files.
 
-    Columns are directory, method, seed, step, forwards and one per logged name, in the order of the files. A line holds
-    training values or an evaluation, never both. ``attrs["left_out"]`` lists files and lines that could not be read;
-    the torn last line of a killed run is dropped without a word.
+    Columns are directory, method, seed, step, forwards and one per logged name. A line holds training values or an
+    evaluation, never both. ``attrs["left_out"]`` lists files and lines that could not be read; the torn last line of a
+    killed run is dropped without a word.
+
+    Args:
+        runs: a frame from ``load``, or folders as it takes them.
     """
     frame = runs if isinstance(runs, pd.DataFrame) else load(runs)
     left_out: LeftOut = []
-    lines: list[dict[str, Any]] = []
-    for run in frame.to_dict("records"):
+    lines: list[Row] = []
+    for run in _named(frame):
         try:
-            lines += [{**_who(run), **line} for line in _lines(run["directory"], left_out)]
-        except (OSError, ValueError) as error:
+            lines += [{**run, **line} for line in _lines(run["directory"], left_out)]
+        except (OSError, ValueError, UserError) as error:
             left_out.append((run["directory"], f"metrics.jsonl: {_said(error)}"))
-    return _tidy(lines, ["directory", "method", "seed", "step", "forwards"], left_out)
+    return _tidy(pd.DataFrame(lines), ["directory", "method", "seed", "step", "forwards"], left_out)
 
 
 def predictions(frame: pd.DataFrame, split: str = "test") -> pd.DataFrame:
-    """The final predictions of the rows of a frame from ``load``: one row per run and example of the split.
+    """Read the final predictions of runs: one row per run and example of a split.
 
     Columns are directory, method, seed, index (of the example in its data file), gold, prediction, scores, score (1 for
     a right answer, else 0; for generated answers F1). ``attrs["left_out"]`` lists runs without them.
+
+    Args:
+        frame: from ``load``.
+        split: ``test`` or ``dev``.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     left_out: LeftOut = []
-    lines: list[dict[str, Any]] = []
-    for run in frame.to_dict("records"):
+    lines: list[Row] = []
+    for run in _named(frame):
         try:
-            rows = pq.read_table(Path(run["directory"]) / "predictions.parquet").to_pylist()
+            content = (archive.locate(run["directory"]) / "predictions.parquet").read_bytes()
+            rows = pq.read_table(pa.BufferReader(content)).to_pylist()
         except (OSError, pa.ArrowInvalid) as error:
             left_out.append((run["directory"], f"predictions.parquet: {_said(error)}"))
             continue
-        lines += [{**_who(run), **row} for row in rows if row.pop("split", None) == split]
-    return _tidy(lines, ["directory", "method", "seed", "index", "score"], left_out)
+        lines += [{**run, **row} for row in rows if row.pop("split", None) == split]
+    return _tidy(pd.DataFrame(lines), ["directory", "method", "seed", "index", "score"], left_out)
 
 
-def _who(run: dict[str, Any]) -> dict[str, Any]:
-    return {"directory": run["directory"], "method": run["method"], "seed": run.get("seed")}
+def listed(folders: Folders) -> list[str]:
+    """One or more folders as a list of texts."""
+    return [str(folders)] if isinstance(folders, str | os.PathLike) else [str(folder) for folder in folders]
 
 
-def _tidy(lines: list[dict[str, Any]], first: list[str], left_out: LeftOut) -> pd.DataFrame:
-    found = pd.DataFrame(lines)
+def _named(frame: pd.DataFrame) -> list[Row]:
+    """What tells the lines of one run from those of others, for each row of a frame from ``load``."""
+    return frame.reindex(columns=["directory", "method", "seed"]).to_dict("records")
+
+
+def _tidy(found: pd.DataFrame, first: list[str], left_out: LeftOut) -> pd.DataFrame:
+    """Put some columns first, whether they are there or not."""
     found = found.reindex(columns=[*first, *(name for name in found.columns if name not in first)])
     found.attrs["left_out"] = left_out
     return found
@@ -98,41 +114,26 @@ def _said(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error).splitlines()[0]
 
 
-def _listed(folders: Folders) -> list[str]:
-    return [str(folders)] if isinstance(folders, str | os.PathLike) else [str(folder) for folder in folders]
-
-
-def _found(folder: str) -> Iterator[tuple[str, Callable[[], Any]]]:
-    """Name of each run of a folder or project, and how to read its summary."""
-    if folder.startswith(wandb_runs.SCHEME):
-        for name, summary in wandb_runs.project(folder).items():
-            yield name, partial(summaries.as_row, dict(summary))
+def _found(folder: str) -> Iterator[tuple[str, Callable[[], Row]]]:
+    """The address of each run of a folder, zip or project, and how to read its summary."""
+    if folder.startswith(wandb_project.SCHEME):
+        for name, summary in wandb_project.summaries(folder).items():
+            yield name, partial(summaries.as_row, summary)
         return
-    if not Path(folder).is_dir():
-        raise UserError(f"{folder}: no such folder; give one that holds run directories, such as runs")
-    for path, files, is_run in summaries.walk(Path(folder)):
-        if is_run:
-            yield str(path), partial(summaries.read, path / "summary.json")
-            continue
-        for name in sorted(file for file in files if file.endswith(".wandb")):
-            yield str(path / name), partial(_mirrored, path / name)
+    place = archive.locate(folder)
+    if not place.is_dir():
+        raise UserError(
+            f"{folder}: no such folder; give one that holds run directories, such as runs, or a zip of them"
+        )
+    for directory in summaries.directories(place):
+        yield str(directory), partial(summaries.read, directory / "summary.json")
 
 
-def _mirrored(file: Path) -> dict[str, Any]:
-    return summaries.as_row(wandb_runs.file_summary(file))
-
-
-def _lines(directory: str, left_out: LeftOut) -> Iterator[dict[str, Any]]:
-    if directory.startswith(wandb_runs.SCHEME):
-        yield from wandb_runs.project_lines(directory)
-    elif directory.endswith(".wandb"):
-        yield from wandb_runs.file_lines(Path(directory))
-    else:
-        yield from _logged(Path(directory), left_out)
-
-
-def _logged(directory: Path, left_out: LeftOut) -> Iterator[dict[str, Any]]:
-    texts = (directory / "metrics.jsonl").read_bytes().splitlines()
+def _lines(directory: str, left_out: LeftOut) -> Iterator[Row]:
+    if directory.startswith(wandb_project.SCHEME):
+        yield from wandb_project.lines(directory)
+        return
+    texts = (archive.locate(directory) / "metrics.jsonl").read_bytes().splitlines()
     for number, text in enumerate(texts, start=1):
         try:
             line = json.loads(text)
@@ -141,4 +142,4 @@ def _logged(directory: Path, left_out: LeftOut) -> Iterator[dict[str, Any]]:
         if isinstance(line, dict):
             yield line
         elif number < len(texts):
-            left_out.append((str(directory), f"metrics.jsonl, line {number}: not a JSON object"))
+            left_out.append((directory, f"metrics.jsonl, line {number}: not a JSON object"))

@@ -7,10 +7,12 @@ import pandas as pd
 
 from zobench.errors import UserError
 from zobench.report.compare.comparable import text
-from zobench.report.compare.selection import results, tuned
+from zobench.report.compare.selection import results
+from zobench.report.compare.slices import slices
+from zobench.report.frames.runs import Row
 from zobench.report.papers.names import cells_of, known_as
 from zobench.report.papers.published import published, split_protocol, where
-from zobench.report.typeset.table import Row, Table, number
+from zobench.report.typeset.table import Table, number
 
 _GB_PER_GIB = 2**30 / 1e9
 _GIB = {"GB": _GB_PER_GIB, "GiB": 1.0}
@@ -21,7 +23,7 @@ _COLUMNS = (
 
 
 def beside(frame: pd.DataFrame) -> Table:
-    """Ours, theirs and the difference: one row for each published number of the same method, model, task and tuning.
+    """Set our results beside the published numbers of the same method, model, task and tuning, one row each.
 
     Ours is the mean over seeds at the learning rate with the best mean dev value, in the published unit: percent, GB or
     GiB. Every pair has a note with all that is known to differ. A run without an equal in the literature is a row with
@@ -62,8 +64,8 @@ def beside(frame: pd.DataFrame) -> Table:
 def _lines(cell: dict[str, Any], runs: pd.DataFrame) -> Iterator[Row]:
     numbers = published()
     numbers = numbers[numbers["value"].notna()]
-    best = tuned(results(runs))
-    for name, ours in best.groupby("row", sort=False):
+    (slice_,) = slices(runs)
+    for name, ours in slice_.best.groupby("row", sort=False):
         run: Row = {**ours.iloc[0].to_dict(), "n_seeds": len(ours)}
         line = {**cell, "method": name, "known_as": known_as(run), "runs": len(ours)}
         metric = run["metric"]
@@ -101,7 +103,7 @@ def _pair(measured: Row, theirs: Row, run: Row) -> Row:
 
 
 def _differing(theirs: Row, run: Row) -> Iterator[str]:
-    """Settings that are known on both sides and differ, then what is known of theirs alone."""
+    """Tell the settings that are known on both sides and differ, then what is known of theirs alone."""
     settings, notes = split_protocol(theirs["protocol"])
     if theirs["task"] == "":
         notes.append("task not said")
@@ -129,7 +131,7 @@ def _other_data(run: Row) -> str | None:
 
 
 def _why_none(numbers: pd.DataFrame, run: Row) -> str:
-    """Which part of (method, task, model, tuning) has no published number, and what there is instead."""
+    """Say which of method, task, model and tuning has no published number, and what there is instead."""
     left = numbers[numbers["method"].eq(known_as(run)) & numbers["metric"].eq(run["metric"]) & numbers["unit"].eq("%")]
     if left.empty:
         return f"no published {run['metric']} of {known_as(run)}"

@@ -20,7 +20,7 @@ class Claim:
         measure: a key of ``MEASURES``.
         claimed: the size in the measure's unit; 0: no difference; None: better, by an unknown amount.
         margin: with ``claimed: 0``, how far apart the two may be, in the measure's unit.
-        models, tasks, tuning: the paper's settings; no others test the claim. ``tasks: any``: every task.
+        models, tasks, tuning: the paper's settings; no others test the claim. Tasks may be ``any``.
         commands: what to run; ``commands`` and then ``python -m zobench.report runs --claims``.
     """
 
@@ -39,12 +39,16 @@ class Claim:
     margin: float | None = None
 
     def is_of(self, cell: dict[str, Any]) -> bool:
-        """Whether runs with these settings are at the paper's model, task and tuning, on the real data."""
+        """Tell if runs with these settings are at the paper's model, task and tuning, on the real data."""
         task = self.tasks == "any" or cell["task"] in self.tasks
         real = cell["data"] in ("hub", "local")
         return task and real and cell["model"] in self.models and cell["tuning"] == self.tuning
 
 
 def registry() -> list[Claim]:
-    """Every claim, in the order of the file."""
+    """Read every claim, in the order of the file.
+
+    >>> registry()[0].paper
+    '2305.17333'
+    """
     return [Claim(**entry) for entry in yaml.safe_load(_FILE.read_text(encoding="utf-8"))]

@@ -12,7 +12,7 @@ _ADVICE = "after the commands of a claim ($): python -m zobench.report runs --cl
 
 
 def claims_sheet(frame: pd.DataFrame) -> str:
-    """Every claim with its source, verdict, the numbers behind it, and the commands that test it.
+    """Write every claim with its source, verdict, the numbers behind it, and the commands that test it.
 
     Args:
         frame: runs from ``load``; may be empty, and then no claim is tested.

@@ -6,23 +6,24 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from zobench.report.compare.time_to_target import evaluations, first_at
-from zobench.report.frames.runs import SEEDS, curves
-from zobench.report.typeset.table import Row
+from zobench.report.compare.comparable import by_seeds
+from zobench.report.compare.time_to_target import evaluations, first_as_good
+from zobench.report.frames.runs import Row, curves
 
+#: a run, and the reference's run with the same seeds
 Pair = tuple[Row, Row]
 
 
 @dataclass(frozen=True)
 class Measure:
-    """``of(pair)`` compares a run with the reference's run of the same seeds.
+    """A number that compares a run with the reference's run of the same seeds.
 
     Args:
         says: the sentence that defines it, for readers.
         unit: of its values.
         better: 1 if more is better, -1 if less is.
         seeds: pairs that a verdict needs at least.
-        of: NaN where the records do not tell, infinite where the run never got there.
+        of: the number of a pair; NaN where the records do not tell, infinite where the run never got there.
     """
 
     says: str
@@ -33,10 +34,9 @@ class Measure:
 
 
 def pairs(runs: pd.DataFrame, reference: pd.DataFrame) -> list[Pair]:
-    """The finished runs that share all their seeds, in the order of the seeds."""
-    joined = {tuple(run[seed] for seed in SEEDS): run for run in reference.to_dict("records")}
-    ours = {tuple(run[seed] for seed in SEEDS): run for run in runs.to_dict("records")}
-    return [(ours[seeds], joined[seeds]) for seeds in sorted(ours.keys() & joined.keys())]
+    """Pair the runs that share all their seeds, in the order of ``runs``."""
+    theirs = by_seeds(reference)
+    return [(run, theirs[seeds]) for seeds, run in by_seeds(runs).items() if seeds in theirs]
 
 
 def _score(pair: Pair) -> float:
@@ -53,7 +53,7 @@ def _steps(pair: Pair) -> float:
 
 
 def _hours(pair: Pair) -> float:
-    """From the hours of the whole training: steps of a method cost the same, but for rare refreshes."""
+    """Compare hours, from those of the whole training: steps of a method cost the same, but for rare refreshes."""
     if len({str(run["device"]).split(":")[0] for run in pair}) > 1:
         return math.nan
     name = "cpu_hours" if str(pair[0]["device"]) == "cpu" else "gpu_hours"
@@ -66,11 +66,11 @@ def _change(value: float, reference: float) -> float:
 
 
 def _reached(pair: Pair) -> list[float]:
-    """The step of the first dev evaluation at which each run is as good as the reference at its end."""
+    """Find the step of the first dev evaluation at which each run is as good as the reference at its end."""
     found = [evaluations(curves(pd.DataFrame([run])), run["metric"]) for run in pair]
     if any(dev.empty for dev in found):
         return [math.nan, math.nan]
-    first = [first_at(dev, found[1]["dev"].iloc[-1]) for dev in found]
+    first = [first_as_good(dev, target=found[1]) for dev in found]
     return [math.inf if line is None else float(line["step"]) for line in first]
 
 

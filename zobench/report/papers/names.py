@@ -1,4 +1,4 @@
-"""What the literature calls the method of a run, and which runs can be set against each other."""
+"""What the literature calls the method of a run, and which runs can be set against the published numbers."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -7,7 +7,7 @@ import pandas as pd
 
 from zobench.record.summaries import RESULTS
 
-#: runs that agree in these can share a cell; the rest of the settings is for ``choose.results`` to judge
+#: runs that agree in these can share a cell; the rest of the settings is for ``results`` to judge
 CELL = ("model", "task", "tuning", "protocol", "data", "dtype", "selection")
 _RULES = {"loren": "momentum", "ldsd": "momentum"}  # the rule that makes the paper's method; sgd for all others
 _NAMES = {
@@ -30,7 +30,14 @@ _ABLATIONS = (
 
 
 def known_as(run: Mapping[str, Any]) -> str:
-    """The name of a run's method in the published numbers; an ablation has a name that none of them has."""
+    """Name a run's method as the published numbers do; an ablation gets a name that none of them has.
+
+    >>> known_as({"method": "mezo", "method.rule": "adam"}), known_as({"method": "ldsd", "method.lr_mu": 0})
+    ('mezo_adam', 'ldsd_no_policy')
+
+    Args:
+        run: its row, as ``load`` gives it.
+    """
     method, rule = str(run["method"]), run.get("method.rule")
     for ablated, setting, value, name in _ABLATIONS:
         if method == ablated and run.get(setting) == value:
@@ -42,7 +49,11 @@ def known_as(run: Mapping[str, Any]) -> str:
 
 
 def cells_of(frame: pd.DataFrame) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
-    """The finished and diverged runs by model, task, tuning and protocol, with a column ``known_as``."""
+    """Split the finished and diverged runs by the settings in ``CELL``, and add a column ``known_as``.
+
+    Yields:
+        The settings of a cell, and its runs.
+    """
     if frame.empty:
         return
     runs = frame[frame["state"].isin(RESULTS)]

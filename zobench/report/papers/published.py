@@ -20,7 +20,7 @@ _NUMBERS = ("value", "deviation", "n_seeds")
 
 
 def published() -> pd.DataFrame:
-    """Every published number, one a row, sorted by file; columns as ``COLUMNS`` and docs/published.md say.
+    """Read every published number: one a row, sorted by file; docs/published.md explains the columns.
 
     A cell that was looked for and not found has no ``value``. Accuracies and F1 are percentages, as papers print them.
     """
@@ -30,14 +30,22 @@ def published() -> pd.DataFrame:
 
 
 def split_protocol(text: str) -> tuple[dict[str, str], list[str]]:
-    """The settings ``key=value`` in a cell of ``protocol``, named as in zobench's records, and the other notes."""
+    """Split a cell of the column ``protocol`` into settings, named as in zobench's records, and other notes.
+
+    >>> split_protocol("steps=20000; best of the learning-rate grid")
+    ({'steps': '20000'}, ['best of the learning-rate grid'])
+    """
     parts = [part.strip() for part in text.split(";") if part.strip()]
     settings = dict(part.split("=", 1) for part in parts if "=" in part)
     return settings, [part for part in parts if "=" not in part]
 
 
 def where(cell: dict[str, object]) -> str:
-    """Where a number stands: ``arXiv:2305.17333, Table 1``."""
+    """Tell where a published number stands.
+
+    >>> where({"paper": "2305.17333", "table": "Table 1", "setting": ""})
+    'arXiv:2305.17333, Table 1'
+    """
     paper = str(cell["paper"])
     named = f"arXiv:{paper}" if paper[:4].isdigit() else paper
     return ", ".join(str(part) for part in (named, cell["table"], cell["setting"]) if part)

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from zobench.report.compare.comparable import Mixed
-from zobench.report.compare.selection import results, tuned
+from zobench.report.compare.slices import slices
 from zobench.report.papers.claims import Claim, registry
 from zobench.report.papers.measures import MEASURES, Measure, pairs
 from zobench.report.papers.names import cells_of
@@ -23,8 +23,15 @@ _ENOUGH = 0.9  # the share of a claimed size at which the claim holds
 class Evidence:
     """What the runs of one model, task, tuning and protocol say about a claim.
 
-    ``verdict`` is of this cell. Unless ``at_paper``, that is at the paper's settings, it decides nothing and is shown
-    as "at our scale". ``low`` and ``high`` bound the mean over ``seeds`` pairs of runs.
+    Args:
+        cell: the model, task, tuning and further settings, in words.
+        at_paper: whether these are the paper's settings. If not, the verdict decides nothing and is shown as "at our
+            scale".
+        rows: the two rows that were compared.
+        seeds: how many pairs of runs there are.
+        verdict, why: of this cell.
+        mean, low, high: the mean over the pairs and its interval, in the unit of the claim's measure.
+        values: of the measure, one a pair.
     """
 
     cell: str
@@ -40,12 +47,15 @@ class Evidence:
 
 
 def verdicts(frame: pd.DataFrame) -> pd.DataFrame:
-    """One row for each claim and cell that has runs of both sides; claims without runs have one row.
-
-    ``claim_verdict`` is of the claim: from the cells at the paper's settings alone. ``claim`` and ``measure`` name it.
+    """Judge the papers' claims by the runs that there are.
 
     Args:
         frame: runs from ``load``; may be empty.
+
+    Returns:
+        One row for each claim and cell that has runs of both sides, and one for a claim without runs: claim, measure
+        and claimed size, ``claim_verdict`` (from the cells at the paper's settings alone), and the fields of
+        ``Evidence`` for the cell.
     """
     rows = []
     for claim, found in judged(frame):
@@ -61,22 +71,25 @@ def verdicts(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def judged(frame: pd.DataFrame) -> list[tuple[Claim, list[Evidence]]]:
-    """Every claim with the evidence of ``evidence``."""
+    """List every claim with its ``evidence``."""
     cells = list(cells_of(frame))
     return [(claim, evidence(claim, cells)) for claim in registry()]
 
 
 def overall(found: list[Evidence]) -> str:
-    """Supported if a cell at the paper's settings supports the claim, not supported if all tested ones do not."""
+    """Judge a claim: supported if a cell at the paper's settings supports it, else not supported if one was tested."""
     said = {item.verdict for item in found if item.at_paper}
     return next((verdict for verdict in (SUPPORTED, NOT_SUPPORTED) if verdict in said), NOT_TESTED)
 
 
 def evidence(claim: Claim, cells: list[Cell]) -> list[Evidence]:
-    """All of the cells, as ``cells_of`` gives them, with runs of both sides, those at the paper's settings first.
+    """Judge a claim in each cell that has runs of both sides, those at the paper's settings first.
 
     Several cells at the paper's settings are several chances to support the claim, so each must do so with more
     certainty: its interval is at 1 - 0.05 / n.
+
+    Args:
+        cells: from ``cells_of``.
     """
     found = [item for cell, runs in cells for item in _of_cell(claim, cell, runs)]
     n = sum(bool(item.at_paper and item.values) for item in found)
@@ -93,10 +106,11 @@ def _of_cell(claim: Claim, cell: dict[str, Any], runs: pd.DataFrame) -> Iterator
         at_paper=claim.is_of(cell), rows=f"{claim.method} and {claim.against}", seeds=0, verdict=NOT_TESTED, why="",
     )  # fmt: skip
     try:
-        best = tuned(results(two))
+        (slice_,) = slices(two)
     except Mixed as error:
         yield replace(seen, why=str(error))
         return
+    best = slice_.best
     sides = [best[best["known_as"].eq(name)].groupby("row", sort=False) for name in (claim.method, claim.against)]
     if not all(len(side) for side in sides):
         yield replace(seen, why="all runs of one side diverged")
@@ -122,7 +136,7 @@ def _judge(item: Evidence, claim: Claim, level: float) -> Evidence:
 
 
 def _interval(values: tuple[float, ...], level: float) -> tuple[float, float, float]:
-    """Mean, and Student's interval for it; a single value is its own."""
+    """Compute the mean, and Student's interval for it; a single value is its own."""
     mean = math.fsum(values) / len(values)
     if len(values) == 1:
         return mean, mean, mean
@@ -133,7 +147,7 @@ def _interval(values: tuple[float, ...], level: float) -> tuple[float, float, fl
 
 
 def _verdict(claim: Claim, measure: Measure, low: float, high: float) -> tuple[str, str]:
-    """The verdict on an interval, and the reason in words."""
+    """Judge an interval: the verdict, and the reason in words."""
     if claim.margin is not None:
         inside = -claim.margin <= low and high <= claim.margin
         how = "within" if inside else "not within"

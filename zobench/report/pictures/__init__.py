@@ -1,1 +1,1 @@
-"""Pictures of results."""
+"""Pictures of results: along runs, and of whole tables."""

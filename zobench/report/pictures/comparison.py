@@ -9,11 +9,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from zobench.errors import UserError
-from zobench.report.compare.board import Board, board
+from zobench.report.compare.board import COLUMNS, ROWS, Board, board, label
 from zobench.report.compare.slices import Slice, slices
 from zobench.report.pictures.files import picture_files
 from zobench.report.pictures.picture import COLOURS, GREY, Picture, colour, finish, marker, unit_of
-from zobench.report.typeset.headline import COLUMNS, ROWS, label
 
 #: part of a run's time -> its hatch, which tells it in grey as the colour does
 _PARTS = {
@@ -28,16 +27,37 @@ _INK = 0.45  # white figures on cells darker than this share of the scale
 
 
 def draw_pareto(frame: pd.DataFrame, path: str | Path) -> list[Path]:
-    """The test metric of each method against its training hours and its peak memory, with the Pareto fronts.
+    """Draw the test metric of each method against its training hours and its peak memory, with the Pareto fronts.
 
-    Arguments, result and errors as ``draw_curves``.
+    Args:
+        frame: from ``load``; comparable runs of one task.
+        path: .png, .svg or .pdf; without a suffix both .png and .svg are written.
+
+    Returns:
+        The files written.
+
+    Raises:
+        ConfigError: if the suffix is unknown.
+        UserError: if runs are not comparable, none is finished, or neither hours nor memory are on record.
     """
     picture_files(path)
     return pareto_picture(board(frame)).save(path)
 
 
 def draw_times(frame: pd.DataFrame, path: str | Path) -> list[Path]:
-    """Where the seconds of a run went. Arguments, result and errors as ``draw_curves``."""
+    """Draw where the seconds of each method's runs went: forward passes, outside them, evaluation, cache, lens.
+
+    Args:
+        frame: from ``load``; comparable runs of one task.
+        path: .png, .svg or .pdf; without a suffix both .png and .svg are written.
+
+    Returns:
+        The files written.
+
+    Raises:
+        ConfigError: if the suffix is unknown.
+        UserError: if runs are not comparable, none is finished, or no seconds are on record.
+    """
     picture_files(path)
     (slice_,) = slices(frame)
     return times_picture(slice_).save(path)
@@ -47,13 +67,31 @@ def draw_heatmap(
     frame: pd.DataFrame, path: str | Path, rows: Sequence[str] = ROWS, columns: Sequence[str] = COLUMNS,
     allow_mixed: bool = False,
 ) -> list[Path]:  # fmt: skip
-    """The headline table as a picture. Rows and columns as for ``tables``; the rest as ``draw_curves``."""
+    """Draw the headline table of ``tables`` as a heat map of the test metric.
+
+    Args:
+        frame: from ``load``.
+        path: .png, .svg or .pdf; without a suffix both .png and .svg are written.
+        rows, columns: keys of the records that rows and columns are made of.
+        allow_mixed: let runs differ that should agree; the names of rows then tell what of.
+
+    Returns:
+        The files written.
+
+    Raises:
+        ConfigError: if the suffix, or a key, is unknown.
+        UserError: if runs are not comparable, or none is finished.
+    """
     picture_files(path)
     return heatmap_picture(board(frame, [*rows, *columns], allow_mixed=allow_mixed), rows, columns).save(path)
 
 
 def pareto_picture(found: Board, slice_: Slice | None = None) -> Picture:
-    """The picture of ``draw_pareto``, of one slice of a board."""
+    """Make the picture of ``draw_pareto`` from one slice of a board, by default its first.
+
+    Raises:
+        UserError: if no finished run has its training hours or peak memory on record.
+    """
     slice_ = slice_ or found.slices[0]
     points = found.frame
     for name, value in slice_.key.items():
@@ -73,7 +111,7 @@ def pareto_picture(found: Board, slice_: Slice | None = None) -> Picture:
 
 
 def times_picture(slice_: Slice) -> Picture:
-    """The picture of ``draw_times``."""
+    """Make the picture of ``draw_times``. Raises UserError if no finished run has its seconds on record."""
     runs = slice_.best.reindex(columns=[*slice_.best.columns.union(_PARTS)])
     means = runs.groupby("row", sort=False)[list(_PARTS)].mean().fillna(0.0)
     if not means.to_numpy().any():
@@ -87,7 +125,7 @@ def times_picture(slice_: Slice) -> Picture:
 
 
 def heatmap_picture(found: Board, rows: Sequence[str] = ROWS, columns: Sequence[str] = COLUMNS) -> Picture:
-    """The picture of ``draw_heatmap``."""
+    """Make the picture of ``draw_heatmap`` from a board with these rows and columns."""
     lines = found.frame.assign(
         **{"row label": found.frame.apply(label, axis=1, keys=rows),
            "column label": found.frame.apply(label, axis=1, keys=columns)}

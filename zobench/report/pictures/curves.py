@@ -32,7 +32,7 @@ _ONE = {"lens/efficiency": "1: expected of MeZO, unbiased", "lens/gain": "1: exp
 
 
 def draw_curves(frame: pd.DataFrame, path: str | Path, against: Sequence[str] = ("forwards",)) -> list[Path]:
-    """Training loss, dev loss and dev metric of each method at its chosen learning rate.
+    """Draw training loss, dev loss and dev metric of each method at its chosen learning rate.
 
     Args:
         frame: from ``load``; as for ``comparison``, the runs must be comparable.
@@ -52,10 +52,20 @@ def draw_curves(frame: pd.DataFrame, path: str | Path, against: Sequence[str] = 
 
 
 def draw_lens(frame: pd.DataFrame, path: str | Path) -> list[Path]:
-    """How good each method's estimates are along its run: a panel for each quantity of the lens that was measured.
+    """Draw how good each method's estimates are along its runs: a panel for each quantity that the lens measured.
 
     Error bars are one standard error: of the mean over seeds, from the errors that the lens gives for each.
-    Arguments, result and errors as ``draw_curves``.
+
+    Args:
+        frame: from ``load``; comparable runs of one task.
+        path: .png, .svg or .pdf; without a suffix both .png and .svg are written.
+
+    Returns:
+        The files written.
+
+    Raises:
+        ConfigError: if the suffix is unknown.
+        UserError: if runs are not comparable, none is finished, or none has lens measurements.
     """
     picture_files(path)
     (slice_,) = slices(frame)
@@ -63,7 +73,12 @@ def draw_lens(frame: pd.DataFrame, path: str | Path) -> list[Path]:
 
 
 def curves_picture(slice_: Slice, against: Sequence[str] = ("forwards",)) -> Picture:
-    """The picture of ``draw_curves``."""
+    """Make the picture of ``draw_curves`` from a slice.
+
+    Raises:
+        ConfigError: if a name in ``against`` is unknown.
+        UserError: if no run that trains is finished, or no metrics.jsonl can be read.
+    """
     for name in against:
         if name not in AGAINST:
             guess = nearest(name, AGAINST)
@@ -93,7 +108,7 @@ def curves_picture(slice_: Slice, against: Sequence[str] = ("forwards",)) -> Pic
 
 
 def lens_picture(slice_: Slice) -> Picture:
-    """The picture of ``draw_lens``."""
+    """Make the picture of ``draw_lens`` from a slice. Raises UserError if no run has lens measurements."""
     runs = _trained(slice_)
     lines = _of(runs, slice_)
     panels = {name: label for name, label in _LENS.items() if name in lines and lines[name].notna().any()}
@@ -106,11 +121,6 @@ def lens_picture(slice_: Slice) -> Picture:
     )
     alt = f"{slice_.title}: {_and(panels.values())} of {', '.join(runs['row'].unique())} along their runs"
     return Picture([partial(_look, lines=lines, name=name, label=label) for name, label in panels.items()], told, alt)
-
-
-def means_by_row(slice_: Slice, name: str) -> dict[str, "pd.Series[float]"]:
-    """Row -> the mean over seeds of what its runs logged under a name, by forward passes."""
-    return {row: found.groupby("forwards")[name].mean() for _, row, found in _by_row(slice_.lines, name)}
 
 
 def _curve(panel: Axes, *, lines: pd.DataFrame, name: str, label: str, x: str, window: int, zero: float | None) -> None:
@@ -148,7 +158,7 @@ def _of(runs: pd.DataFrame, slice_: Slice) -> pd.DataFrame:
 
 
 def _with_seconds(lines: pd.DataFrame) -> pd.DataFrame:
-    """The seconds of training at each line; those of an evaluation lie between the training lines around it."""
+    """Add the seconds of training at each line; those of an evaluation lie between the training lines around it."""
     if "train_seconds" not in lines:
         return lines.assign(seconds=float("nan"))
     found = []
@@ -160,7 +170,7 @@ def _with_seconds(lines: pd.DataFrame) -> pd.DataFrame:
 
 
 def _by_row(lines: pd.DataFrame, name: str) -> Iterable[tuple[int, str, pd.DataFrame]]:
-    """(number, row, lines) of each row that has values; the number gives it the same style in every panel."""
+    """Give (number, row, lines) of each row that has values; the number gives it one style in every panel."""
     for i, row in enumerate(lines["row"].unique()):
         found = lines[lines["row"].eq(row)]
         if name in found and found[name].notna().any():
@@ -168,7 +178,7 @@ def _by_row(lines: pd.DataFrame, name: str) -> Iterable[tuple[int, str, pd.DataF
 
 
 def _binned(found: pd.DataFrame, name: str, window: int) -> pd.DataFrame:
-    """Each run's values averaged over windows of forward passes, placed at their mean forward pass."""
+    """Average each run's values over windows of forward passes, placed at their mean forward pass."""
     bins = (found["forwards"] - 1) // window
     means = found.groupby(["directory", bins.rename("bin")])[[name, *AGAINST]].mean().reset_index()
     return means.assign(forwards=means.groupby("bin")["forwards"].transform("mean"))

@@ -1,4 +1,4 @@
-"""Which files a picture is written to; nothing of matplotlib is loaded for that."""
+"""Which files a picture is written to, told without loading matplotlib."""
 
 from pathlib import Path
 
@@ -8,7 +8,17 @@ _SUFFIXES = (".png", ".svg", ".pdf")
 
 
 def picture_files(path: str | Path) -> list[Path]:
-    """The files that ``Picture.save`` writes. Raises as it does."""
+    """List the files that a picture is written to.
+
+    >>> [file.name for file in picture_files("figures/curves")]
+    ['curves.png', 'curves.svg']
+
+    Args:
+        path: .png, .svg or .pdf; without a suffix both .png and .svg are written.
+
+    Raises:
+        ConfigError: if the suffix is another.
+    """
     path = Path(path)
     if not path.suffix:
         return [path.with_suffix(".png"), path.with_suffix(".svg")]

@@ -52,7 +52,10 @@ class Picture:
     size: tuple[float, float] = (2.9, 2.5)
 
     def save(self, path: str | Path) -> list[Path]:
-        """Write one file, or both .png and .svg where the path has no suffix.
+        """Write all panels into one figure: to one file, or both .png and .svg where the path has no suffix.
+
+        Returns:
+            The files.
 
         Raises:
             ConfigError: if the suffix is unknown.
@@ -79,7 +82,14 @@ class Picture:
         return files
 
     def svgs(self, name: str) -> tuple[str, list[str]]:
-        """The legend, empty without one, and each panel: SVG elements to stand in a page. ``name`` keeps ids apart."""
+        """Write each panel as an SVG element to stand in a page.
+
+        Args:
+            name: keeps the ids of several pictures apart.
+
+        Returns:
+            The legend, empty if there is none, and the panels.
+        """
         found: list[str] = []
         entries: dict[str, Any] = {}
         with rc_context(_STYLE | {"font.size": 9}):
@@ -93,12 +103,12 @@ class Picture:
 
 
 def colour(i: int) -> str:
-    """The colour of the i-th row."""
+    """Give the i-th row its colour."""
     return COLOURS[i % len(COLOURS)]
 
 
 def marker(i: int) -> str:
-    """The marker of the i-th row."""
+    """Give the i-th row its marker."""
     return MARKERS[i % len(MARKERS)]
 
 
@@ -112,7 +122,7 @@ def line(
     high: pd.Series | None = None,
     error: pd.Series | None = None,
 ) -> None:
-    """A line in the style of the i-th row, with error bars or a band."""
+    """Draw a line in the style of the i-th row, with error bars, or with a band from ``low`` to ``high``."""
     n = len(mean)
     # A few markers a line, at other places for each line.
     every = max(1, n // 6)
@@ -124,7 +134,7 @@ def line(
 
 
 def finish(panel: Axes, x: str, y: str) -> None:
-    """Labels, and a logarithmic axis where values span decades."""
+    """Label the axes of a panel, and make the upright one logarithmic where its values span decades."""
     drawn = [line for line in panel.get_lines() if line.get_linestyle() != "None"]  # not the caps of error bars
     values = pd.concat([pd.Series(dtype=float), *(pd.Series(line.get_ydata(), dtype=float) for line in drawn)])
     if values.min() > 0 and math.log10(values.max() / values.min()) > _DECADES:
@@ -136,12 +146,16 @@ def finish(panel: Axes, x: str, y: str) -> None:
 
 
 def unit_of(seconds: float) -> tuple[float, str]:
-    """(seconds, name) of the unit in which a span of time is told: h, min or s."""
+    """Choose the unit in which a span of time is told: its seconds, and its name.
+
+    >>> unit_of(7200.0), unit_of(90.0)
+    ((3600.0, 'h'), (1.0, 's'))
+    """
     return next(((size, name) for size, name in _SPANS if seconds >= 2 * size), _SPANS[-1])
 
 
 def _entries(figure: Figure) -> dict[str, Any]:
-    """Label -> handle; reference lines after the rows, whose lines and bars are containers."""
+    """Collect label -> handle of a legend: reference lines after the rows, whose lines and bars are containers."""
     entries = {
         str(label): handle
         for axes in figure.axes
@@ -157,7 +171,7 @@ def _legend(
 
 
 def _key(entries: dict[str, Any], name: str) -> str:
-    """A legend by itself, with as many columns as fit a panel's width."""
+    """Draw a legend by itself, with as many columns as fit a panel's width."""
     each = 0.7 + 0.075 * max(map(len, entries))  # inches
     columns = min(len(entries), max(1, int(_KEY_WIDTH / each)))
     figure = Figure(figsize=(columns * each, 0.1 + 0.19 * math.ceil(len(entries) / columns)))
@@ -172,7 +186,7 @@ def _svg(figure: Figure, name: str) -> str:
 
 
 def _embedded(svg: str, name: str, width: float) -> str:
-    """The element alone, scaled to its place, its ids made unique in a page of many."""
+    """Cut out the element, scale it to its place, and make its ids unique in a page of many."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', svg)
     svg = re.sub(r'(url\(|href=")#', rf"\1#{name}-", svg)

@@ -1,1 +1,1 @@
-"""Tables of results, and how they are typeset."""
+"""Tables of results, and how they are set in Markdown, LaTeX, HTML and the terminal."""

@@ -7,8 +7,8 @@ import pandas as pd
 from zobench.report.compare.board import REFERENCE, Board, board, means, with_train_losses
 from zobench.report.compare.comparable import text
 from zobench.report.compare.slices import Slice, slices
-from zobench.report.frames.runs import curves
-from zobench.report.typeset.table import Bold, Row, Table, number, spread
+from zobench.report.frames.runs import Row, curves
+from zobench.report.typeset.table import Bold, Table, number, spread
 
 #: when the best result is printed bold
 BOLD = (
@@ -21,11 +21,12 @@ _GRID = ("train/loss", "dev_metric", "dev/loss", "test_metric", "test/loss")
 def comparison(
     frame: pd.DataFrame, axes: Sequence[str] = ("method",), reference: str = REFERENCE, allow_mixed: bool = False
 ) -> Table:
-    """One row a method, at its learning rate of best mean dev value, mean over seeds, with what it cost.
+    """Compare methods on one task, with all that is known of their results and costs.
 
-    A method that occurs with several settings has a row for each. Hours are those of training: the process's own on a
-    CPU, whatever else the machine does, and those of the clock on a GPU. Memory is the highest of the runs.
-    Unfinished and failed runs are left out, and a note says so.
+    One row a method, at its learning rate of best mean dev value, mean over seeds. A method that occurs with several
+    settings has a row for each. Hours are those of training: the process's own on a CPU, whatever else the machine
+    does, and those of the clock on a GPU. Memory is the highest of the runs. Unfinished and failed runs are left out,
+    and a note says so.
 
     Args:
         frame: from ``load``.
@@ -44,7 +45,7 @@ def comparison(
 
 
 def details(found: Board, title: str = "") -> Table:
-    """The table of ``comparison``."""
+    """Make the detailed table of a board: one line per row and slice."""
     metrics = found.frame["metric"].unique()
     metric = metrics[0] if len(metrics) == 1 else "metric"
     hours = "CPU" if found.on_cpu else "GPU"
@@ -79,9 +80,16 @@ def details(found: Board, title: str = "") -> Table:
 
 
 def grid(frame: pd.DataFrame) -> Table:
-    """Every learning rate of every method: final training loss, dev and test values, divergence, and the one chosen.
+    """Tabulate every learning rate of every method on one task, and mark the one that was chosen.
 
-    The training loss is the mean over the last tenth of the forward passes. Raises as ``comparison``.
+    Losses and metrics are means over seeds; the training loss is over the last tenth of the forward passes.
+
+    Args:
+        frame: from ``load``.
+
+    Raises:
+        Mixed: if the runs differ in task, model, protocol, data, selection rule, budget or tuning.
+        UserError: if no run is finished or diverged.
     """
     (slice_,) = slices(frame)
     found, rows = with_train_losses(slice_.found, curves(slice_.found)), []
@@ -106,13 +114,13 @@ def grid(frame: pd.DataFrame) -> Table:
 
 
 def delta(row: Row) -> str:
-    """``+0.012 [-0.003, +0.027]``: the mean difference over shared seeds and its 95 % interval."""
+    """Write the mean difference over shared seeds and its 95 % interval: ``+0.012 [-0.003, +0.027]``."""
     interval = "" if pd.isna(row["delta_low"]) else f" [{row['delta_low']:+.3f}, {row['delta_high']:+.3f}]"
     return number(row["delta"], "+.3f") + interval
 
 
 def runs_of(row: Row) -> str:
-    """The number of runs, and of those that diverged."""
+    """Write the number of finished runs, and of those that diverged: ``3, 1 diverged``."""
     return f"{row['runs']}" + (f", {row['diverged']} diverged" if row["diverged"] else "")
 
 
@@ -176,7 +184,7 @@ def _measured_how(found: Board) -> list[str]:
 
 
 def _warnings(slice_: Slice) -> list[str]:
-    """Rates at the edge of their grid, and rows of fewer runs than others."""
+    """Warn of rates at the edge of their grid, and of rows of fewer runs than others."""
     found, tried = [], slice_.tried
     where = ", ".join(slice_.key.values())
     for name, rates in tried.groupby("row", sort=False):

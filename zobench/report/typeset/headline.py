@@ -4,12 +4,12 @@ from collections.abc import Callable, Sequence
 
 import pandas as pd
 
-from zobench.report.compare.board import REFERENCE, Board, board
+from zobench.report.compare.board import COLUMNS, REFERENCE, ROWS, Board, board, label
 from zobench.report.compare.pairs import ENOUGH
+from zobench.report.frames.runs import Row
 from zobench.report.typeset.details import BOLD, delta, details
-from zobench.report.typeset.table import Bold, Row, Table, number, spread
+from zobench.report.typeset.table import Bold, Table, number, spread
 
-ROWS, COLUMNS = ("method",), ("task",)
 _BASES = {"zero_shot": "zero-shot", "majority": "majority class", "chance": "chance"}
 _ERRORS = 2  # standard errors that a result must be above guessing
 
@@ -21,7 +21,7 @@ def tables(
     reference: str = REFERENCE,
     allow_mixed: bool = False,
 ) -> list[Table]:
-    """The headline table, the differences to the reference (if it and others are there), and the detailed table.
+    """Compare methods by tasks, or by any other keys of the records.
 
     Args:
         frame: from ``load``.
@@ -30,6 +30,9 @@ def tables(
         columns: keys that columns are made of.
         reference: the row, or method, against which the others are set.
         allow_mixed: let runs differ that should agree; rows and a note then tell what of, and nothing is tested.
+
+    Returns:
+        The headline table, the differences to the reference (if it and others are there), and the detailed table.
 
     Raises:
         Mixed: if the runs differ in more than these keys, or in protocol, selection rule or forward budget.
@@ -40,7 +43,7 @@ def tables(
 
 
 def of_board(found: Board, rows: Sequence[str] = ROWS, columns: Sequence[str] = COLUMNS) -> list[Table]:
-    """The tables of ``tables``."""
+    """Make the headline table, the differences and the detailed table of a board with these rows and columns."""
     metrics = ", ".join(sorted(found.frame["metric"].unique()))
     scores = Table(found.frame, {}, _notes(found), f"Test {metrics}, mean ± standard deviation over seeds (runs)")
     shown = [_pivot(scores, rows, columns, _score, _bases(found.frame, columns))]
@@ -49,11 +52,6 @@ def of_board(found: Board, rows: Sequence[str] = ROWS, columns: Sequence[str] = 
         deltas = Table(found.frame, {}, notes, f"Test {metrics} less that of {found.reference}")
         shown.append(_pivot(deltas, rows, columns, delta, []))
     return [*shown, details(found, "Details and costs")]
-
-
-def label(line: Row, keys: Sequence[str]) -> str:
-    """The name of a row or column: ``mezo, lora``."""
-    return ", ".join(str(line["row" if key == "method" else key]) for key in keys)
 
 
 def _pivot(
@@ -71,7 +69,7 @@ def _pivot(
 
 
 def _score(line: Row) -> str:
-    """``0.779 ± 0.015 (3)``, with its marks; bold if it is the best and the tests support that."""
+    """Write a result, ``0.779 ± 0.015 (3)``, with its marks; bold if it is the best and the tests support that."""
     shown = spread(line, "test_metric")
     if shown in ("diverged", "-"):
         return shown
@@ -81,14 +79,14 @@ def _score(line: Row) -> str:
 
 
 def _guesses(line: Row) -> bool:
-    """Whether the result cannot be told from guessing, or is below it."""
+    """Tell if the result cannot be told from guessing, or is below it."""
     bases = [line[name] for name in ("majority", "chance") if not pd.isna(line[name])]
     error = 0.0 if pd.isna(line["test_metric_stderr"]) else line["test_metric_stderr"]
     return bool(bases) and line["test_metric"] - _ERRORS * error <= max(bases)
 
 
 def _bases(frame: pd.DataFrame, columns: Sequence[str]) -> list[Row]:
-    """Rows of what is reached without learning, where each column has one value of it."""
+    """Make rows of what is reached without learning, where each column has one value of it."""
     found = []
     for name, title in _BASES.items():
         if name == "zero_shot" and not frame["trains"].all():  # it has a row of its own

@@ -1,4 +1,4 @@
-"""Tables as one self-contained page, and the template of all pages."""
+"""Tables as one self-contained HTML page, and the template of all pages."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -13,7 +13,7 @@ _TEMPLATE = "page.html.j2"
 
 
 def tables_page(tables: Sequence[Table]) -> str:
-    """Tables alone, as a page."""
+    """Write tables alone as a page."""
     title = tables[0].title or "Comparison"
     return render(title=title, tables=tables, overall=(), sections=(), counts="", runs=None, facts={})
 
@@ -29,5 +29,5 @@ def _environment_of_templates() -> Environment:
 
 
 def render(**values: Any) -> str:
-    """The page; the template names its values."""
+    """Fill the template, which names the values that it needs; all text is escaped."""
     return _environment_of_templates().get_template(_TEMPLATE).render(**values)

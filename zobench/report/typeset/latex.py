@@ -18,12 +18,16 @@ _HEAD = "% needs \\usepackage[T1]{fontenc}, \\usepackage{booktabs} and \\usepack
 
 
 def latex(tables: Sequence[Table]) -> str:
-    """A ``table`` environment for each, to be read with ``\\input``; the notes stand below it."""
+    """Write a ``table`` environment for each table, to be read with ``\\input``; the notes stand below it."""
     return _HEAD + "\n".join(map(_table, tables))
 
 
 def escape(cell: str) -> str:
-    """Text that pdflatex prints as it is; a character it has none for is named by its code."""
+    """Escape text so that pdflatex prints it as it is; a character that it lacks is named by its code.
+
+    >>> print(escape("p_value < 5 %"))
+    p\\_value \\textless{} 5 \\%
+    """
     return re.sub(r"[^ -~]|[\\&%$#_{}~^<>|\"\[\]]", _sign, _MINUS.sub("−", " ".join(cell.split())))
 
 

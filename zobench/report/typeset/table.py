@@ -3,11 +3,12 @@
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
 
-Row = dict[str, Any]
+from zobench.report.frames.runs import Row
+from zobench.system.markdown import pipe_table
+
 _SPECIAL = re.compile(r"([\\|*<`])")
 
 
@@ -19,9 +20,23 @@ class Bold(str):
 class Table:
     """Numbers, the columns that show them, and what a reader must know.
 
-    ``frame`` has one column per quantity, under its name in the record, with ``_std`` for the sample standard deviation
-    over seeds. ``columns`` maps a header to the text of a row's cell. ``rows`` are the rows that these see, where they
-    are not those of ``frame``.
+    >>> numbers = pd.DataFrame([{"row": "mezo", "runs": 3}, {"row": "loren", "runs": 5}])
+    >>> print(Table(numbers, {"method": lambda row: row["row"], "runs": lambda row: str(row["runs"])}, ["made up"]))
+    | method | runs |
+    | ------ | ---: |
+    | mezo   |    3 |
+    | loren  |    5 |
+    <BLANKLINE>
+    - made up
+    <BLANKLINE>
+
+    Args:
+        frame: one column per quantity, under its name in the record, with ``_std`` for the sample standard deviation
+            over seeds.
+        columns: header -> the text of a row's cell.
+        notes: printed below the table.
+        title: printed above it.
+        rows: the rows that ``columns`` see, where they are not those of ``frame``.
     """
 
     frame: pd.DataFrame
@@ -31,18 +46,13 @@ class Table:
     rows: Sequence[Row] | None = None
 
     def cells(self) -> list[list[str]]:
-        """The header and the rows as shown."""
+        """Write out the header and the rows as they are shown."""
         rows = self.frame.to_dict("records") if self.rows is None else self.rows
         return [list(self.columns), *([show(row) for show in self.columns.values()] for row in rows)]
 
     def markdown(self) -> str:
-        """A pipe table, padded so that it is readable as plain text, and the notes below it."""
-        shown = [[_markdown(cell) for cell in row] for row in self.cells()]
-        widths = [max(3, *map(len, column)) for column in zip(*shown, strict=True)]
-        pads = [str.ljust, *[str.rjust] * (len(widths) - 1)]
-        lines = [[pad(cell, n) for pad, cell, n in zip(pads, row, widths, strict=True)] for row in shown]
-        lines.insert(1, ["-" * widths[0], *("-" * (n - 1) + ":" for n in widths[1:])])
-        table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        """Write the title, a pipe table that is readable as plain text, and the notes below it."""
+        table = pipe_table([[_markdown(cell) for cell in row] for row in self.cells()])
         title = [f"**{_markdown(self.title)}**", ""] if self.title else []
         return "\n".join([*title, table, "", *(f"- {_markdown(note)}" for note in self.notes), ""])
 
@@ -52,7 +62,7 @@ class Table:
     _repr_markdown_ = __repr__  # what a notebook shows
 
     def csv(self) -> str:
-        """The numbers, unrounded, without the notes."""
+        """Write the numbers, unrounded, without the notes."""
         return self.frame.to_csv(index=False)
 
 
@@ -62,12 +72,24 @@ def _markdown(cell: str) -> str:
 
 
 def number(value: float | None, form: str) -> str:
-    """A number, or a dash where there is none."""
+    """Write a number, or a dash where there is none.
+
+    >>> number(0.7791, ".3f"), number(None, ".3f")
+    ('0.779', '-')
+    """
     return "-" if value is None or pd.isna(value) else format(value, form)
 
 
 def spread(row: Row, name: str) -> str:
-    """Mean ± standard deviation over seeds, or ``diverged`` where no run is finished."""
+    """Write mean ± standard deviation over seeds, or ``diverged`` where no run is finished.
+
+    >>> spread({"runs": 3, "diverged": 0, "test/loss": 0.511, "test/loss_std": 0.02}, "test/loss")
+    '0.511 ± 0.020'
+
+    Args:
+        row: of ``Board.frame``.
+        name: of the quantity in it.
+    """
     if not row["runs"] and row["diverged"]:
         return "diverged"
     value, std = row[name], row[f"{name}_std"]

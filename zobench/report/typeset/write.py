@@ -28,14 +28,14 @@ _WRITERS: dict[str, Callable[[Sequence[Table]], str]] = {
 
 
 def table_file(path: str | Path) -> Path:
-    """The path; raises ConfigError if tables are not written with its suffix."""
+    """Check that tables are written with the suffix of a path, and return it. Raises ConfigError if they are not."""
     if Path(path).suffix not in _WRITERS:
         raise ConfigError(f"{path}: tables are written as {', '.join(_WRITERS)}")
     return Path(path)
 
 
 def write_text(path: str | Path, text: str) -> Path:
-    """Write a file, and the folders above it."""
+    """Write a text file, and make the folders above it."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
@@ -43,7 +43,14 @@ def write_text(path: str | Path, text: str) -> Path:
 
 
 def write(tables: Sequence[Table], path: str | Path) -> Path:
-    """Write tables as Markdown, LaTeX, HTML or CSV (the first one's numbers, unrounded), by the suffix of the path.
+    """Write tables into one file, in the format that its suffix names.
+
+    Args:
+        tables: all are written; as CSV the numbers of the first alone, unrounded.
+        path: ends in .md, .tex (booktabs), .html or .csv.
+
+    Returns:
+        The path.
 
     Raises:
         ConfigError: if the suffix is another.
@@ -52,7 +59,7 @@ def write(tables: Sequence[Table], path: str | Path) -> Path:
 
 
 def show(tables: Sequence[Table], console: "Console") -> None:
-    """Print tables: drawn on a terminal, turned on its side where one is too wide; as Markdown into a file or pipe."""
+    """Print tables: drawn on a terminal, turned on their side where too wide; as Markdown into a file or pipe."""
     for table in tables:
         if not console.is_terminal:
             console.out(table.markdown(), highlight=False)

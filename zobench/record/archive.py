@@ -1,0 +1,193 @@
+"""Records packed into one zip per sweep, and read where they lie, as if the zip were a folder. Standard library only.
+
+An address goes on inside the zip: ``methods.zip/sst2/opt-125m/mezo/9a3e3083``. Nothing is ever extracted: a name in a
+zip only looks up bytes, which are read as data, at most ``LIMIT`` of them a file.
+"""
+
+import errno
+import io
+import lzma
+import os
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+from typing import Union
+
+from zobench.errors import DataError
+from zobench.record.atomic import writing
+
+#: what is packed of a run: its record, without weights, checkpoints and wandb's files
+FILES = (
+    "config.yaml", "environment.json", "metrics.jsonl", "predictions.parquet", "summary.json", "trajectory.jsonl",
+)  # fmt: skip
+#: bytes of one unpacked file beyond which it is not read
+LIMIT = 2**28
+_TIME = (1980, 1, 1, 0, 0, 0)  # the first that a zip can tell: equal records make equal zips
+_BROKEN = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError, OSError)
+
+Place = Union[Path, "PathInZip"]
+
+
+@dataclass(frozen=True)
+class PathInZip:
+    """A file or folder inside a zip, with the part of ``pathlib.Path`` that readers of records need.
+
+    >>> import tempfile
+    >>> file = Path(tempfile.mkdtemp()) / "methods.zip"
+    >>> with zipfile.ZipFile(file, "w") as made:
+    ...     made.writestr("sst2/mezo/summary.json", "{}")
+    >>> run = locate(file / "sst2" / "mezo")
+    >>> (run / "summary.json").read_text(), (run / "config.yaml").is_file()
+    ('{}', False)
+    """
+
+    archive: "_Archive"
+    inner: PurePosixPath
+
+    def __str__(self) -> str:
+        return str(self.archive.file / self.inner)
+
+    def __truediv__(self, name: str) -> "PathInZip":
+        return PathInZip(self.archive, self.inner / name)
+
+    def is_file(self) -> bool:
+        return str(self.inner) in self.archive.members
+
+    def is_dir(self) -> bool:
+        return str(self.inner) in self.archive.folders
+
+    def read_bytes(self) -> bytes:
+        """The whole file.
+
+        Raises:
+            FileNotFoundError: if there is no such file.
+            CannotRead: if it is larger than ``LIMIT``, or damaged.
+        """
+        return self.archive.read(str(self.inner))
+
+    def read_text(self, encoding: str = "utf-8") -> str:
+        return self.read_bytes().decode(encoding)
+
+    def open(self, *, encoding: str = "utf-8") -> io.StringIO:
+        """The file's text as a stream. Raises as ``read_bytes``."""
+        return io.StringIO(self.read_text(encoding))
+
+
+def locate(address: str | os.PathLike[str]) -> Place:
+    """The file or folder at an address, which may lead into a zip; it need not exist.
+
+    >>> locate("runs/sst2")
+    PosixPath('runs/sst2')
+
+    Raises:
+        DataError: if the zip is none, or holds names that no record has.
+    """
+    path = Path(address)
+    for file in (path, *path.parents):
+        if file.suffix == ".zip" and file.is_file():
+            at = file.stat()
+            inner = PurePosixPath(*path.parts[len(file.parts) :])
+            return PathInZip(_opened(file, at.st_mtime_ns, at.st_size), inner)
+    return path
+
+
+def walk(folder: Place) -> Iterator[tuple[Place, list[str], list[str]]]:
+    """Every folder from the given one downwards, with the names of its folders and files, as ``os.walk`` does."""
+    if isinstance(folder, Path):
+        yield from ((Path(path), inner, files) for path, inner, files in os.walk(folder))
+        return
+    inner, files = (list(names) for names in folder.archive.folders[str(folder.inner)])
+    yield folder, inner, files
+    for name in inner:
+        yield from walk(folder / name)
+
+
+def pack(runs: Mapping[str, Place], file: Path) -> None:
+    """Write the records of runs into one zip. Equal records make equal bytes with the same version of zlib.
+
+    Args:
+        runs: path inside the zip -> the run's directory.
+        file: an older one is replaced once the new one is whole.
+
+    Raises:
+        CannotWrite: if the zip cannot be written.
+        DataError: if a record cannot be read.
+    """
+    scratch = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        with writing(file):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with zipfile.ZipFile(scratch, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as made:
+                for name, run in sorted(runs.items()):
+                    for part in FILES:
+                        if (run / part).is_file():
+                            made.writestr(_member(f"{name}/{part}"), _content(run / part))
+            os.replace(scratch, file)
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def _member(name: str) -> zipfile.ZipInfo:
+    member = zipfile.ZipInfo(name, _TIME)
+    member.compress_type, member.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
+    return member
+
+
+def _content(path: Place) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+class CannotRead(DataError, OSError):
+    """A file inside a zip is damaged, or too large."""
+
+
+class _Archive:
+    """An open zip: its members by name, and what each folder holds."""
+
+    def __init__(self, file: Path):
+        self.file = file
+        try:
+            self._zip = zipfile.ZipFile(file)
+        except _BROKEN as error:
+            raise DataError(f"{file}: not a zip that can be read ({error})") from error
+        self.members: dict[str, zipfile.ZipInfo] = {}
+        #: folder -> the names of its folders and of its files
+        self.folders: dict[str, tuple[dict[str, None], dict[str, None]]] = {".": ({}, {})}
+        for member in self._zip.infolist():
+            self._add(member)
+
+    def _add(self, member: zipfile.ZipInfo) -> None:
+        parts = member.filename.removesuffix("/").split("/")
+        if "\\" in member.filename or not {"", ".", ".."}.isdisjoint(parts):
+            raise DataError(f"{self.file}: not a zip of records: it holds the name {member.filename!r}")
+        *above, name = parts
+        for depth, folder in enumerate(above):
+            path, at = "/".join(above[: depth + 1]), "/".join(above[:depth]) or "."
+            self.folders.setdefault(path, ({}, {}))
+            self.folders[at][0][folder] = None
+        if not member.is_dir():
+            self.members[member.filename] = member
+            self.folders["/".join(above) or "."][1][name] = None
+
+    def read(self, name: str) -> bytes:
+        member = self.members.get(name)
+        if member is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self.file / name))
+        if member.file_size > LIMIT:
+            raise CannotRead(f"{self.file / name}: {member.file_size:,} bytes unpacked, at most {LIMIT:,} are read")
+        try:
+            with self._zip.open(member) as file:
+                return file.read(member.file_size)  # not one byte more than it says, whatever it unpacks to
+        except _BROKEN as error:
+            raise CannotRead(f"{self.file / name}: damaged, or packed in a way that is not read ({error})") from error
+
+
+@lru_cache(maxsize=8)
+def _opened(file: Path, changed: int, size: int) -> _Archive:
+    return _Archive(file)
