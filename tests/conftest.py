@@ -120,7 +120,7 @@ def shared_data():
 def tiny_record(tmp_path_factory):
     """The record of a real run, which tests edit into those they need."""
     overrides = ("model=tiny-llama", "task=sst2", "data=mini", "wandb=disabled", "threads=1", "batch_size=4", "steps=4")
-    sizes = [f"task.splits.mini.{split}=4" for split in ("train", "dev", "test")]
+    sizes = [f"task.splits.mini.{split}={n}" for split, n in (("train", 4), ("dev", 8), ("test", 4))]
     cfg = compose(*overrides, *sizes, f"runs_dir={tmp_path_factory.mktemp('tiny')}")
     return Path(run(cfg)["directory"])
 

@@ -46,7 +46,7 @@ def write_run(
     for i, value in enumerate(dev, start=1):
         at = {"step": 100 * i // len(dev), "forwards": passes * i // len(dev)}
         lines.append(at | {"train/loss": 0.7 - 0.1 * i, "train_seconds": 36.0 * i / len(dev)})
-        lines.append(at | {"dev/accuracy": value, "dev/loss": 0.7 - 0.1 * i})
+        lines.append(at | {f"dev/{summary['metric']}": value, "dev/loss": 0.7 - 0.1 * i})
     (directory / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     (directory / "environment.json").write_text(json.dumps({"device": "cpu", "versions": {"torch": "2.13.0"}}))
     return directory

@@ -5,10 +5,10 @@ import itertools
 import json
 import math
 import shlex
-import shutil
 
 import pandas as pd
 import pytest
+from helpers.written import write_run
 from omegaconf import OmegaConf
 from scipy.stats import ttest_1samp
 
@@ -25,17 +25,12 @@ CLAIMS = {claim.name: claim for claim in registry()}
 
 
 @pytest.fixture
-def record(tiny_record, tmp_path):
+def record(tmp_path):
     """Writes runs of one method for several seeds; ``scores`` and ``curves`` have a value for each seed."""
 
     def write(method, scores, curves=(), **values):
         for seed, score in enumerate(scores):
-            directory = tmp_path / "runs" / f"{method}-{len(list(tmp_path.glob('runs/*')))}"
-            shutil.copytree(tiny_record, directory)
-            row = json.loads((directory / "summary.json").read_text())
-            row |= dict.fromkeys(("seed", "noise_seed", "order_seed", "init_seed"), seed)
-            row |= {"method": method, "test_metric": score, **WSC, **values}
-            (directory / "summary.json").write_text(json.dumps(row))
+            directory = write_run(tmp_path / "runs", method, seed, test=score, **{**WSC, **values})
             if curves:
                 lines = [{"step": 10 * n, "forwards": 20 * n, "dev/accuracy": v} for n, v in enumerate(curves[seed], 1)]
                 (directory / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))

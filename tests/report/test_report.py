@@ -1,47 +1,27 @@
-"""Reports from real records: what is loaded, what may share a table, which rate is chosen, and what is written."""
+"""Reports: what is loaded, what may share a table, which rate is chosen, and what is written."""
 
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from helpers.written import write_run
+from helpers.written import FORWARDS, write_run
 
 import zobench
 from zobench import report
-from zobench.config.signature import compose
 from zobench.errors import UserError
 from zobench.report.__main__ import main
 from zobench.report.compare.comparable import Mixed
-from zobench.run.runner import run
+from zobench.report.papers.names import known_as
 
 ROOT = Path(zobench.__file__).resolve().parent.parent
-TINY = (
-    "model=tiny-llama", "task=sst2", "data=mini", "wandb=disabled", "threads=1", "batch_size=4", "log_every=1",
-    "eval_every=4", "task.splits.mini.train=8", "task.splits.mini.dev=8", "task.splits.mini.test=8",
-)  # fmt: skip
 LENS = ("cosine", "gain", "bias", "variance_per_forward", "efficiency")
-
-
-def cell(runs, *overrides):
-    return Path(run(compose(*TINY, f"runs_dir={runs}", *overrides))["directory"])
-
-
-def interrupt(runs):
-    """Send SIGINT once the run below ``runs`` has logged a step."""
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        if any("train/loss" in path.read_text() for path in runs.rglob("metrics.jsonl")):
-            os.kill(os.getpid(), signal.SIGINT)
-            return
-        time.sleep(0.02)
+NO_RESULT = {"test_metric": None, "dev_metric": None, "dev/loss": None}
 
 
 def edit(directory, **values):
@@ -54,17 +34,12 @@ def sweep(tmp_path_factory):
     """Two methods, two rates for MeZO, two seeds; and a rate that diverges, an interrupted and a failed run."""
     runs = tmp_path_factory.mktemp("sweep")
     for seed in (0, 1):
-        for rate in ("1e-3", "1e-2"):
-            cell(runs, "steps=8", "method=mezo", f"method.lr={rate}", f"seed={seed}")
-        cell(runs, "steps=8", "method=kerzoo", "method.lr=1e-3", f"seed={seed}")
-    cell(runs, "steps=8", "method=mezo", "method.lr=1e12")
-    stopping = threading.Thread(target=interrupt, args=[runs / "long"])
-    stopping.start()
-    with pytest.raises(KeyboardInterrupt):
-        cell(runs / "long", "steps=1000000")
-    stopping.join()
-    with pytest.raises(UserError):
-        cell(runs, "steps=8", "tuning=last_layers", "tuning.layers=99")
+        for rate in (1e-3, 1e-2):
+            write_run(runs, "mezo", seed, **{"method.lr": rate}, directory="where/it/was/written")
+        write_run(runs, "kerzoo", seed, **{"method.lr": 1e-3})
+    write_run(runs, "mezo", 0, **{"method.lr": 1e12}, state="diverged", reason="loss is not finite", **NO_RESULT)
+    write_run(runs, "mezo", 0, state="interrupted", reason="SIGINT after step 7", **NO_RESULT)
+    write_run(runs, "mezo", 0, state="failed", reason="ConfigError: layers=99", **NO_RESULT)
     return runs
 
 
@@ -83,27 +58,28 @@ def test_every_state_is_a_row(sweep):
     assert frame.attrs["left_out"] == []
     for row in frame.to_dict("records"):
         stored = json.loads((Path(row["directory"]) / "summary.json").read_text())
-        assert {k: row[k] for k in ("method", "seed", "config_hash")} == {
-            k: stored[k] for k in ("method", "seed", "config_hash")
-        }
+        assert {k: row[k] for k in ("method", "seed", "state")} == {k: stored[k] for k in ("method", "seed", "state")}
 
 
-def test_records_written_by_hand_have_the_fields_of_real_ones(sweep, tmp_path):
+def test_records_written_by_hand_have_the_fields_of_real_ones(tiny_record, tmp_path):
     write_run(tmp_path, scores=[1, 0])
-    real, written = (report.load(folder) for folder in (sweep, tmp_path))
+    real, written = (report.load(folder) for folder in (tiny_record, tmp_path))
     assert set(written.columns) <= set(real.columns)
     assert set(report.curves(written).columns) <= set(report.curves(real).columns)
     assert set(report.predictions(written).columns) == set(report.predictions(real).columns)
 
 
-def test_torn_foreign_and_old_records(copied):
+def test_a_real_run_goes_by_the_name_of_its_method(tiny_record):
+    (row,) = report.load(tiny_record).to_dict("records")
+    assert row["method.rule"] == "sgd"
+    assert known_as(row) == "mezo"
+
+
+def test_torn_and_foreign_records(copied):
     runs, directories = copied
-    torn, started, old = (directories[key] for key in (("mezo", 1e-3, 0), ("mezo", 1e-3, 1), ("kerzoo", 1e-3, 0)))
+    torn, started = (directories[key] for key in (("mezo", 1e-3, 0), ("mezo", 1e-3, 1)))
     (torn / "summary.json").write_text((torn / "summary.json").read_text()[:200])
-    (started / "summary.json").unlink()
-    summary = json.loads((old / "summary.json").read_text())
-    summary["lr"] = summary.pop("method.lr")
-    (old / "summary.json").write_text(json.dumps(summary))
+    (started / "summary.json").rename(started / "config.yaml")
     for name, content in (("list", "[1]"), ("other", '{"state": "finished", "loss": 1}')):
         (runs / name).mkdir()
         (runs / name / "summary.json").write_text(content)
@@ -114,7 +90,6 @@ def test_torn_foreign_and_old_records(copied):
     assert "torn" in reasons[str(torn)]
     assert "no summary.json" in reasons[str(started)]
     assert "not of a zobench run" in reasons[str(runs / "other")]
-    assert frame.set_index("directory").loc[str(old), "method.lr"] == 1e-3
     assert "left out: 1 interrupted, 1 failed, 4 unreadable" in sorted(report.comparison(frame).notes)
 
 
@@ -123,6 +98,15 @@ def test_a_moved_record_is_found_where_it_lies(copied):
     frame = report.load(runs)
     assert all(Path(directory).is_relative_to(runs) for directory in frame["directory"])
     assert len(report.curves(frame)) > 0
+
+
+def test_a_run_that_wandb_recorded_offline_is_one_row(tmp_path):
+    files = write_run(tmp_path) / "wandb" / "offline-run-20260101_000000-x"
+    files.mkdir(parents=True)
+    (files / "run-x.wandb").write_bytes(b":W&B")
+    (files / "summary.json").write_text("{}")
+    frame = report.load(tmp_path)
+    assert (len(frame), frame.attrs["left_out"]) == (1, [])
 
 
 def test_curves_hold_the_logged_numbers(copied):
@@ -197,7 +181,7 @@ def test_the_grid_marks_divergence_and_the_choice(sweep):
     assert sum("**" in line for line in mezo) == 1
     kerzoo = table.frame[table.frame["row"].eq("kerzoo")].iloc[0]
     lines = report.curves(sweep)
-    last = lines[lines["method"].eq("kerzoo") & lines["forwards"].eq(16)].groupby("directory")["train/loss"].first()
+    last = lines.loc[lines["method"].eq("kerzoo") & lines["forwards"].eq(FORWARDS), "train/loss"].dropna()
     assert kerzoo["train/loss"] == pytest.approx(last.mean())
 
 
@@ -222,7 +206,7 @@ def test_mixing_is_refused_with_what_differs(copied, key, value):
 def test_a_budget_that_no_whole_step_fills_is_the_same_budget(copied):
     runs, directories = copied
     for seed in (0, 1):
-        edit(directories["kerzoo", 1e-3, seed], steps=3, forwards=15)
+        edit(directories["kerzoo", 1e-3, seed], steps=49, forwards=FORWARDS - 3)
     assert len(report.comparison(report.load(runs)).frame) == 2
 
 
@@ -231,10 +215,7 @@ def test_settings_make_rows_and_repetitions_are_refused(copied):
     edit(directories["kerzoo", 1e-3, 0], **{"method.probes": 3})
     names = list(report.comparison(report.load(runs)).frame["row"])
     assert names == ["mezo", "kerzoo", "kerzoo (probes=3)"]
-    edit(
-        directories["kerzoo", 1e-3, 0],
-        **{"method.probes": None, "seed": 1, "noise_seed": 1, "order_seed": 1, "init_seed": 1},
-    )
+    shutil.copy(directories["kerzoo", 1e-3, 1] / "summary.json", directories["kerzoo", 1e-3, 0])
     with pytest.raises(Mixed, match="count twice"):
         report.comparison(report.load(runs))
 
@@ -243,7 +224,7 @@ def test_pictures(copied, tmp_path):
     runs, directories = copied
     for (_, _, seed), directory in directories.items():
         with (directory / "metrics.jsonl").open("a") as file:
-            for forwards in (0, 8, 16):
+            for forwards in (0, FORWARDS // 2, FORWARDS):
                 values = {f"lens/{name}": 0.1 + seed / 10 for name in LENS} | {"lens/cosine_stderr": 0.05}
                 line = {"step": forwards // 2, "forwards": forwards, **values, "lens/bias": None, "lens/weights": "run"}
                 file.write(json.dumps(line) + "\n")
@@ -264,7 +245,7 @@ def test_pictures(copied, tmp_path):
 
 def test_an_untrained_row_has_no_rate_and_no_curve(sweep, tmp_path):
     alone = tmp_path / "alone"
-    cell(alone, "method=zeroshot")
+    write_run(alone, "zeroshot", **{"method.lr": None}, trains=False, steps=0, forwards=0)
     frame = report.load([sweep, alone])
     row = report.comparison(frame).frame.set_index("row").loc["zeroshot"]
     assert pd.isna(row["method.lr"])
@@ -276,7 +257,7 @@ def test_an_untrained_row_has_no_rate_and_no_curve(sweep, tmp_path):
 
 
 def test_a_task_without_classes(tmp_path):
-    cell(tmp_path, "steps=1", "task=squad", *(f"task.splits.mini.{split}=4" for split in ("train", "dev", "test")))
+    write_run(tmp_path, task="squad", metric="f1", **{"test/auc": None})
     table = report.comparison(report.load(tmp_path))
     assert "test f1" in table.columns
     assert table.columns["AUC"](table.frame.iloc[0].to_dict()) == "-"
@@ -297,7 +278,7 @@ def test_the_command_line(sweep, tmp_path, capsys):
     assert files["table.md"].read_text() in said
     numbers = pd.read_csv(files["table.csv"])
     assert list(numbers["row"]) == ["mezo", "kerzoo"]
-    assert list(numbers["forwards"]) == [16, 16]
+    assert list(numbers["forwards"]) == [FORWARDS, FORWARDS]
     assert "diverged" not in files["grid.md"].read_text()
     assert (tmp_path / "c.svg").stat().st_size > 1000
 
@@ -329,20 +310,16 @@ def test_folders_without_runs(tmp_path, capsys):
     assert "no such folder" in capsys.readouterr().err
 
 
+PATCHED = "import sys; sys.modules['{}'] = None; import zobench.report as r; r.{}"
+
+
 @pytest.mark.parametrize(
     ("code", "said"),
     [
-        ("import sys, zobench; print({'pandas', 'matplotlib'} & set(sys.modules))", "set()"),
-        ("import sys, zobench.report; print({'torch', 'pandas'} & set(sys.modules))", "set()"),
+        ("import sys, zobench.report; print({'torch', 'pandas', 'matplotlib'} & set(sys.modules))", "set()"),
         ("import sys; from zobench.report import tables; print({'torch', 'matplotlib'} & set(sys.modules))", "set()"),
-        (
-            "import sys; sys.modules['pandas'] = None; import zobench.report as r; r.load",
-            "pip install 'zobench[report]'",
-        ),
-        (
-            "import sys; sys.modules['matplotlib'] = None; import zobench.report as r; r.draw_curves",
-            "pip install 'zobench[report]'",
-        ),
+        (PATCHED.format("pandas", "load"), "pip install 'zobench[report]'"),
+        (PATCHED.format("matplotlib", "draw_curves"), "pip install 'zobench[report]'"),
     ],
 )
 def test_the_extra_is_optional(code, said):
