@@ -54,13 +54,15 @@ class PathInZip:
         return PathInZip(self.archive, self.inner / name)
 
     def is_file(self) -> bool:
+        """Tell if the zip holds a file of this name."""
         return str(self.inner) in self.archive.members
 
     def is_dir(self) -> bool:
+        """Tell if the zip holds files below this name."""
         return str(self.inner) in self.archive.folders
 
     def read_bytes(self) -> bytes:
-        """The whole file.
+        """Unpack the whole file into memory.
 
         Raises:
             FileNotFoundError: if there is no such file.
@@ -69,10 +71,11 @@ class PathInZip:
         return self.archive.read(str(self.inner))
 
     def read_text(self, encoding: str = "utf-8") -> str:
+        """Unpack the whole file as text. Raises what ``read_bytes`` does."""
         return self.read_bytes().decode(encoding)
 
     def open(self, *, encoding: str = "utf-8") -> io.StringIO:
-        """The file's text as a stream. Raises as ``read_bytes``."""
+        """Unpack the whole file as a stream of text. Raises what ``read_bytes`` does."""
         return io.StringIO(self.read_text(encoding))
 
 
@@ -95,7 +98,7 @@ def locate(address: str | os.PathLike[str]) -> Place:
 
 
 def walk(folder: Place) -> Iterator[tuple[Place, list[str], list[str]]]:
-    """Every folder from the given one downwards, with the names of its folders and files, as ``os.walk`` does."""
+    """Visit every folder from the given one downwards, with the names of its folders and files, as ``os.walk`` does."""
     if isinstance(folder, Path):
         yield from ((Path(path), inner, files) for path, inner, files in os.walk(folder))
         return

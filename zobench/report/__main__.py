@@ -22,13 +22,13 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         _check(asked)
         if asked.zip:
-            _pack(asked, _select(_found(asked.runs), asked.where))
+            _pack(asked, _select(_load(asked.runs), asked.where))
         elif asked.claims:
             print(report.claims_sheet(_select(report.load(asked.runs), asked.where)))
         elif asked.beside:
-            print(report.beside(_select(_found(asked.runs), asked.where)).markdown())
+            print(report.beside(_select(_load(asked.runs), asked.where)).markdown())
         else:
-            _make(asked, _select(_found(asked.runs), asked.where))
+            _make(asked, _select(_load(asked.runs), asked.where))
     except ModuleNotFoundError as error:
         return complain(MissingExtra("report", error), _PROGRAM)
     except (UserError, OSError) as error:
@@ -91,7 +91,7 @@ def _check(asked: argparse.Namespace) -> None:
         raise ConfigError(f"--wandb-group {asked.wandb_group}: has no effect without --wandb")
 
 
-def _found(folders: list[str]) -> "pd.DataFrame":
+def _load(folders: list[str]) -> "pd.DataFrame":
     """Load runs. Raises UserError if there is none, with the reasons."""
     frame = report.load(folders)
     if frame.empty:

@@ -9,7 +9,7 @@ import pandas as pd
 from zobench.errors import UserError
 from zobench.record import archive
 from zobench.record.summaries import RESULTS
-from zobench.report.compare.board import COLUMNS, REFERENCE, ROWS, Board, board
+from zobench.report.compare.board import COLUMNS, REFERENCE, ROWS, Board, make_board
 from zobench.report.compare.comparable import parts, text
 from zobench.report.compare.slices import Slice
 from zobench.report.frames.runs import SEEDS, Row, curves
@@ -46,18 +46,18 @@ def page(
         ConfigError: if no run has one of the keys, or there is no such reference.
         UserError: if no run is finished.
     """
-    return page_of(board(frame, [*rows, *columns], reference, allow_mixed), rows, columns)
+    return page_of(make_board(frame, [*rows, *columns], reference, allow_mixed), rows, columns)
 
 
-def page_of(found: Board, rows: Sequence[str], columns: Sequence[str]) -> str:
+def page_of(board: Board, rows: Sequence[str], columns: Sequence[str]) -> str:
     """Write the page about the runs of a board with these rows and columns."""
-    frame = found.loaded
+    frame = board.loaded
     title = " · ".join(_values(frame, name) for name in ("task", "model"))
-    tables = of_board(found, rows, columns)
-    several = len({slice_.title for slice_ in found.slices}) > 1
-    overall = [_figure("map", lambda: heatmap_picture(found, rows, columns))] if several else []
+    tables = of_board(board, rows, columns)
+    several = len({slice_.title for slice_ in board.slices}) > 1
+    overall = [_figure("map", lambda: heatmap_picture(board, rows, columns))] if several else []
     sections = [
-        {"title": slice_.title, "figures": _figures(f"s{i}", found, slice_)} for i, slice_ in enumerate(found.slices)
+        {"title": slice_.title, "figures": _figures(f"s{i}", board, slice_)} for i, slice_ in enumerate(board.slices)
     ]
     differ, shared = _settings(frame)
     facts = {"Left out": _left_out(frame), "Settings that differ": differ, "Settings of all runs": shared}
@@ -68,10 +68,10 @@ def page_of(found: Board, rows: Sequence[str], columns: Sequence[str]) -> str:
     )  # fmt: skip
 
 
-def _figures(name: str, found: Board, slice_: Slice) -> list[Row]:
+def _figures(name: str, board: Board, slice_: Slice) -> list[Row]:
     makers: dict[str, Callable[[], Picture]] = {
         "Against forward passes": lambda: curves_picture(slice_),
-        "Accuracy, time and memory": lambda: pareto_picture(found, slice_),
+        "Accuracy, time and memory": lambda: pareto_picture(board, slice_),
         "Where the time went": lambda: times_picture(slice_),
         "Against steps": lambda: curves_picture(slice_, ("step",)),
         "Against training seconds": lambda: curves_picture(slice_, ("seconds",)),
@@ -134,13 +134,13 @@ def _settings(frame: pd.DataFrame) -> tuple[list[tuple[str, str]], list[tuple[st
     """
     names = [*_IDENTITY, *sorted(name for name in frame.columns if name.startswith(("method.", "tuning.")))]
     values = {name: [value for value in _listed(frame, name) if value != "null"] for name in names if name in frame}
-    differ = [(name, ", ".join(found)) for name, found in values.items() if len(found) > 1]
-    return differ, [(name, found[0]) for name, found in values.items() if len(found) == 1]
+    differ = [(name, ", ".join(seen)) for name, seen in values.items() if len(seen) > 1]
+    return differ, [(name, seen[0]) for name, seen in values.items() if len(seen) == 1]
 
 
 def _environment(frame: pd.DataFrame) -> list[tuple[str, str]]:
     """Collect what the records say of the machines, with all values that occur."""
-    found: dict[str, dict[str, None]] = {}
+    seen: dict[str, dict[str, None]] = {}
     for directory in frame["directory"]:
         try:
             stored = json.loads((archive.locate(directory) / "environment.json").read_text(encoding="utf-8"))
@@ -148,8 +148,8 @@ def _environment(frame: pd.DataFrame) -> list[tuple[str, str]]:
             continue
         versions = stored.pop("versions", None) or {}
         for name, value in (stored | versions).items():
-            found.setdefault(name, {})[text(value)] = None
-    return [(name, ", ".join(values)) for name, values in found.items()]
+            seen.setdefault(name, {})[text(value)] = None
+    return [(name, ", ".join(values)) for name, values in seen.items()]
 
 
 def _left_out(frame: pd.DataFrame) -> list[tuple[str, str]]:

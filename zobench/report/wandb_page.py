@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from zobench.errors import UserError
-from zobench.report.compare.board import COLUMNS, REFERENCE, ROWS, board
+from zobench.report.compare.board import COLUMNS, REFERENCE, ROWS, make_board
 from zobench.report.compare.comparable import parts
 from zobench.report.html_page import page_of
 from zobench.system.network import why_offline
@@ -46,7 +46,7 @@ def to_wandb(
         ConfigError: if no run has one of the keys, or there is no such reference.
         UserError: if no run is finished; if online was asked for and there is no key or network.
     """
-    found = board(frame, [*rows, *columns], reference, allow_mixed)
+    board = make_board(frame, [*rows, *columns], reference, allow_mixed)
     mode = os.environ.get("WANDB_MODE", "offline")
     if mode == "online" and (reason := why_offline()):
         raise UserError(f"WANDB_MODE=online: {reason}; unset it, and send the offline run later with `wandb sync`")
@@ -62,10 +62,10 @@ def to_wandb(
         dir=str(Path(directory).absolute()),  # its service may be at work in another folder
         settings=wandb.Settings(console="off", silent=True, x_disable_stats=True),
     )
-    numbers = found.frame.astype(object).where(found.frame.notna(), None)
+    numbers = board.frame.astype(object).where(board.frame.notna(), None)
     run.log(
         {
-            "report": wandb.Html(page_of(found, rows, columns), inject=False, data_is_not_path=True),
+            "report": wandb.Html(page_of(board, rows, columns), inject=False, data_is_not_path=True),
             "comparison": wandb.Table(dataframe=numbers, allow_mixed_types=True),
         }
     )

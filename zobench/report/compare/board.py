@@ -27,7 +27,7 @@ class Board:
     """The slices of a table, and their numbers.
 
     Args:
-        loaded: all runs that were found, for what is left out.
+        loaded: all runs that were loaded, for what is left out.
         slices: the runs that are in the table.
         axes: keys that rows and columns are made of.
         reference: the row, or method, against which the others are set.
@@ -56,7 +56,7 @@ class Board:
     @cached_property
     def on_cpu(self) -> bool:
         """Whether every run was on a CPU."""
-        return all(slice_.found["device"].eq("cpu").all() for slice_ in self.slices)
+        return all(slice_.runs["device"].eq("cpu").all() for slice_ in self.slices)
 
     @property
     def within(self) -> list[str]:
@@ -87,11 +87,11 @@ class Board:
         frame = self.loaded
         counts = frame.loc[~frame["state"].isin(RESULTS), "state"].value_counts()
         shown = [f"{n} {state}" for state, n in counts.items()]
-        shown += [f"{len(found)} unreadable"] if (found := frame.attrs.get("left_out")) else []
+        shown += [f"{len(unreadable)} unreadable"] if (unreadable := frame.attrs.get("left_out")) else []
         return [f"left out: {', '.join(shown)}"] if shown else []
 
 
-def board(
+def make_board(
     frame: pd.DataFrame, axes: Sequence[str] = ("method",), reference: str = REFERENCE, allow_mixed: bool = False
 ) -> Board:
     """Measure the runs of a table.
@@ -107,12 +107,12 @@ def board(
         ConfigError: if no run has one of the keys, or there is no such reference.
         UserError: if no run is finished or diverged.
     """
-    found = slices(frame, axes, allow_mixed)
-    rows = sorted({row for slice_ in found for row in slice_.best["row"]})
-    known = {slice_.reference(reference) for slice_ in found} - {None}
-    if reference != REFERENCE and not known and not found[0].mixed:
+    compared = slices(frame, axes, allow_mixed)
+    rows = sorted({row for slice_ in compared for row in slice_.best["row"]})
+    known = {slice_.reference(reference) for slice_ in compared} - {None}
+    if reference != REFERENCE and not known and not compared[0].mixed:
         raise ConfigError(f"reference={reference}: no such row, or several of that method; rows are {', '.join(rows)}")
-    return Board(frame, found, axes, reference)
+    return Board(frame, compared, axes, reference)
 
 
 def label(line: Row, keys: Sequence[str]) -> str:
@@ -124,11 +124,11 @@ def label(line: Row, keys: Sequence[str]) -> str:
     return ", ".join(str(line["row" if key == "method" else key]) for key in keys)
 
 
-def with_train_losses(found: pd.DataFrame, lines: pd.DataFrame) -> pd.DataFrame:
+def with_train_losses(runs: pd.DataFrame, lines: pd.DataFrame) -> pd.DataFrame:
     """Add a column ``train/loss`` to runs: its mean over the last tenth of each run's forward passes.
 
     Args:
-        found: the runs.
+        runs: the runs.
         lines: what they logged, from ``curves``.
     """
     losses = {}
@@ -136,11 +136,11 @@ def with_train_losses(found: pd.DataFrame, lines: pd.DataFrame) -> pd.DataFrame:
         lines = lines[lines["train/loss"].notna()]
         end = lines.groupby("directory")["forwards"].transform("max")
         losses = dict(lines[lines["forwards"] > (1 - _TAIL) * end].groupby("directory")["train/loss"].mean())
-    return found.assign(**{"train/loss": found["directory"].map(losses)})
+    return runs.assign(**{"train/loss": runs["directory"].map(losses)})
 
 
 def means(runs: pd.DataFrame, names: Iterable[str]) -> Row:
-    """Average columns.
+    """Average columns over the runs.
 
     >>> means(pd.DataFrame({"test_metric": [0.5, 0.7]}), ["test_metric"])["test_metric_std"].round(3).item()
     0.141
@@ -186,8 +186,8 @@ def _costs(runs: pd.DataFrame) -> Row:
 
 
 def _delta(pairs: Pairs, name: str, base: str | None) -> Row:
-    found = pairs.versus(name, base) if base is not None and name != base else None
-    seeds = found.seeds if found else None
+    result = pairs.versus(name, base) if base is not None and name != base else None
+    seeds = result.seeds if result else None
     return {
         "delta": seeds.mean if seeds else None,
         "delta_std": seeds.std if seeds else None,
@@ -195,22 +195,22 @@ def _delta(pairs: Pairs, name: str, base: str | None) -> Row:
         "delta_high": seeds.high if seeds else None,
         "delta_p": seeds.p if seeds else None,
         "delta_seeds": seeds.n if seeds else None,
-        "delta_examples_p": found.examples_p if found else None,
+        "delta_examples_p": result.examples_p if result else None,
     }
 
 
 def _level(slice_: Slice) -> Row:
     """Collect what is reached without learning: zero-shot, always the most frequent class, and guessing."""
-    found, metric = slice_.found, slice_.metric
+    runs, metric = slice_.runs, slice_.metric
     names = {"zero_shot": f"zero_shot/test/{metric}", "majority": "zero_shot/test/majority"}
-    level: Row = {title: found[name].mean() if name in found else None for title, name in names.items()}
+    level: Row = {title: runs[name].mean() if name in runs else None for title, name in names.items()}
     return level | {"chance": _chance(slice_)}
 
 
 def _chance(slice_: Slice) -> float | None:
     if slice_.metric != "accuracy":
         return None
-    if "zero_shot/test/auc" in slice_.found and slice_.found["zero_shot/test/auc"].notna().any():
+    if "zero_shot/test/auc" in slice_.runs and slice_.runs["zero_shot/test/auc"].notna().any():
         return 0.5  # an area under the curve is that of two options
     options = predictions(slice_.best.head(1)).get("scores", pd.Series(dtype=object)).map(len)
     return float((1 / options).mean()) if len(options) else None

@@ -60,7 +60,7 @@ def check_key(frame: pd.DataFrame, key: str, said: str) -> None:
         raise ConfigError(f"{said}: no run has {key}" + (f"; did you mean {guess}?" if guess else ""))
 
 
-def parts(found: pd.DataFrame, names: Sequence[str]) -> list[tuple[dict[str, str], pd.DataFrame]]:
+def parts(runs: pd.DataFrame, names: Sequence[str]) -> list[tuple[dict[str, str], pd.DataFrame]]:
     """Split runs by the values of some keys.
 
     Returns:
@@ -68,12 +68,12 @@ def parts(found: pd.DataFrame, names: Sequence[str]) -> list[tuple[dict[str, str
         where no key is given.
     """
     if not names:
-        return [({}, found)]
-    groups = found.groupby([found[name].map(text) for name in names])
-    return [(dict(zip(names, key, strict=True)), runs) for key, runs in groups]
+        return [({}, runs)]
+    groups = runs.groupby([runs[name].map(text) for name in names])
+    return [(dict(zip(names, key, strict=True)), part) for key, part in groups]
 
 
-def differences(found: pd.DataFrame, within: Collection[str]) -> dict[str, str]:
+def differences(runs: pd.DataFrame, within: Collection[str]) -> dict[str, str]:
     """Find the settings in which runs should agree and do not.
 
     Args:
@@ -83,18 +83,18 @@ def differences(found: pd.DataFrame, within: Collection[str]) -> dict[str, str]:
     Returns:
         Setting -> what the runs have of it, in words: ``protocol (clean in 8 runs, mezo_exact in 1 run)``.
     """
-    trained = found[found["trains"].ne(False)]
-    tuning = [name for name in found.columns if name.startswith("tuning.")]
-    shown = {name: _values(found, name) for name in AGREE}
+    trained = runs[runs["trains"].ne(False)]
+    tuning = [name for name in runs.columns if name.startswith("tuning.")]
+    shown = {name: _values(runs, name) for name in AGREE}
     shown |= {name: _values(trained, name) for name in AGREE_IF_TRAINED}
     shown = {name: said for name, said in shown.items() if name in _STRICT or name not in within}
-    for _, runs in parts(trained, ["tuning"] if "tuning" in within else []):
+    for _, part in parts(trained, ["tuning"] if "tuning" in within else []):
         for name in tuning:
             if name not in within:
-                shown[name] = shown.get(name) or _values(runs, name)
-    for _, rows in parts(found, [name for name in within if name != "data_seed"]):
-        for seed, runs in rows.groupby("data_seed"):
-            shown["rows_hash"] = shown.get("rows_hash") or _values(runs, "rows_hash", f"rows of data_seed={seed}")
+                shown[name] = shown.get(name) or _values(part, name)
+    for _, part in parts(runs, [name for name in within if name != "data_seed"]):
+        for seed, of_seed in part.groupby("data_seed"):
+            shown["rows_hash"] = shown.get("rows_hash") or _values(of_seed, "rows_hash", f"rows of data_seed={seed}")
     shown["forwards"] = _budgets(trained)
     return {name: said for name, said in shown.items() if said}
 

@@ -51,8 +51,8 @@ class Pairs:
     @cached_property
     def _answers(self) -> dict[str, pd.Series]:
         """Row -> the score of each (seeds, example) of its runs."""
-        found = predictions(self._best).merge(self._best[["directory", "row", "key"]], on="directory")
-        return {row: lines.set_index(["key", "index"])["score"] for row, lines in found.groupby("row")}
+        answers = predictions(self._best).merge(self._best[["directory", "row", "key"]], on="directory")
+        return {row: lines.set_index(["key", "index"])["score"] for row, lines in answers.groupby("row")}
 
     def versus(self, a: str, b: str) -> PairedResult:
         """Compare two rows: ``a`` less ``b``, over the seeds and the test examples that they share."""

@@ -46,30 +46,30 @@ def results(frame: pd.DataFrame, axes: Sequence[str] = ("method",), allow_mixed:
         ConfigError: if no run has one of the keys.
         UserError: if there are no results.
     """
-    found = frame[frame["state"].isin(RESULTS)] if len(frame) else frame
-    if found.empty:
+    runs = frame[frame["state"].isin(RESULTS)] if len(frame) else frame
+    if runs.empty:
         states = (
             ", ".join(f"{n} {state}" for state, n in frame["state"].value_counts().items()) if len(frame) else "none"
         )
         raise UserError(f"no finished or diverged run among those found ({states})")
     # Records of different ages have different columns; what none but an old one lacks is null there.
-    found = found.reindex(columns=list(dict.fromkeys([*found.columns, *AGREE, *AGREE_IF_TRAINED, *SEEDS, *_NUMBERS])))
+    runs = runs.reindex(columns=list(dict.fromkeys([*runs.columns, *AGREE, *AGREE_IF_TRAINED, *SEEDS, *_NUMBERS])))
     within = [axis for axis in axes if axis != "method"]
     for axis in within:
         check_key(frame, axis, axis)
-    differing = differences(found, within)
+    differing = differences(runs, within)
     if differing and not allow_mixed:
         raise Mixed(
             f"these runs cannot share one table; they differ in {'; '.join(differing.values())}. "
             f"Choose comparable ones with --where KEY=VALUE and make a table of each{_advice(differing)}"
         )
     labels = [name for name in differing if name != "rows_hash" and name not in within]
-    found = found.assign(row=pd.concat([_row_names(runs, labels) for _, runs in parts(found, within)]))
-    _refuse_repetitions(found, within)
+    runs = runs.assign(row=pd.concat([_row_names(part, labels) for _, part in parts(runs, within)]))
+    _refuse_repetitions(runs, within)
     if "method" not in axes:
-        _refuse_several_rows(found, within)
-    found.attrs["mixed"] = list(differing.values())
-    return found
+        _refuse_several_rows(runs, within)
+    runs.attrs["mixed"] = list(differing.values())
+    return runs
 
 
 def _advice(differing: dict[str, str]) -> str:
@@ -79,34 +79,34 @@ def _advice(differing: dict[str, str]) -> str:
     )
 
 
-def _refuse_repetitions(found: pd.DataFrame, within: list[str]) -> None:
+def _refuse_repetitions(runs: pd.DataFrame, within: list[str]) -> None:
     same = list(dict.fromkeys([*within, "row", "method.lr", *SEEDS]))
-    repeated = found[found.duplicated(same, keep=False)]
+    repeated = runs[runs.duplicated(same, keep=False)]
     if len(repeated):
         first, second = repeated.sort_values(same)["directory"].iloc[:2]
         raise Mixed(f"two runs with the same settings and seeds would count twice: {first} and {second}; leave one out")
 
 
-def _refuse_several_rows(found: pd.DataFrame, within: list[str]) -> None:
-    for key, runs in parts(found, within):
-        if runs["row"].nunique() > 1:
+def _refuse_several_rows(runs: pd.DataFrame, within: list[str]) -> None:
+    for key, part in parts(runs, within):
+        if part["row"].nunique() > 1:
             cell = ", ".join(f"{name}={value}" for name, value in key.items())
             raise Mixed(
-                f"the cell {cell} would mix the methods {', '.join(sorted(runs['row'].unique()))}; "
+                f"the cell {cell} would mix the methods {', '.join(sorted(part['row'].unique()))}; "
                 "add method to --rows or --columns, or choose one with --where method=NAME"
             )
 
 
-def _row_names(found: pd.DataFrame, labels: Sequence[str]) -> pd.Series:
-    settings = [name for name in found.columns if name.startswith("method.") and name != "method.lr"]
-    names = found["method"].copy()
-    for method, runs in found.groupby("method"):
-        finished = runs[runs["state"].eq("finished")]  # a run that diverged early may not know all its settings
-        varying = [name for name in settings if runs[name].map(text).nunique() > 1]
+def _row_names(runs: pd.DataFrame, labels: Sequence[str]) -> pd.Series:
+    settings = [name for name in runs.columns if name.startswith("method.") and name != "method.lr"]
+    names = runs["method"].copy()
+    for method, of_method in runs.groupby("method"):
+        finished = of_method[of_method["state"].eq("finished")]  # one that diverged early may not know all settings
+        varying = [name for name in settings if of_method[name].map(text).nunique() > 1]
         evaluations = (finished["steps"] / finished["eval_every"]).dropna().apply(math.ceil)
         if evaluations.nunique() > 1:  # with more of them the best is better by chance
             varying.append("eval_every")
-        for index, run in zip(runs.index, runs.to_dict("records"), strict=True) if varying or labels else ():
+        for index, run in zip(of_method.index, of_method.to_dict("records"), strict=True) if varying or labels else ():
             mine = [name for name in labels if _says(run, name)]
             told = [name for name in [*varying, *mine] if text(run[name]) != _defaults(method).get(name)]
             shown = [f"{name.removeprefix('method.')}={text(run[name])}" for name in told]
@@ -129,7 +129,7 @@ def _says(run: Row, name: str) -> bool:
     return name in AGREE or (text(run["trains"]) != "False" and (name != "forwards" or run["state"] == "finished"))
 
 
-def rates(found: pd.DataFrame) -> pd.DataFrame:
+def rates(runs: pd.DataFrame) -> pd.DataFrame:
     """Choose the learning rate of each row.
 
     Chosen is the rate with the best mean dev value by the protocol's selection rule, never by test values, over the
@@ -137,15 +137,15 @@ def rates(found: pd.DataFrame) -> pd.DataFrame:
     chosen only if every rate has one.
 
     Args:
-        found: from ``results``.
+        runs: from ``results``.
 
     Returns:
         One line per row and learning rate, MeZO first: row, method.lr, runs (finished ones), diverged (how many),
         dev_metric and dev/loss (means), chosen.
     """
     lines: list[Row] = []
-    for name, of_row in sorted(found.groupby("row"), key=lambda item: _mezo_first(str(item[0]))):
-        groups = [RateGroup(runs) for _, runs in of_row.groupby("method.lr", dropna=False)]
+    for name, of_row in sorted(runs.groupby("row"), key=lambda item: _mezo_first(str(item[0]))):
+        groups = [RateGroup(group) for _, group in of_row.groupby("method.lr", dropna=False)]
         candidates = [group for group in groups if len(group.finished)]
         candidates = [group for group in candidates if not group.diverged] or candidates
         shared = set.intersection(*(group.seeds for group in candidates)) if candidates else set()
@@ -189,12 +189,12 @@ def _by_loss(dev: dict[str, float]) -> tuple[float, ...]:
     return (-dev["dev/loss"],)
 
 
-def tuned(found: pd.DataFrame, rates: pd.DataFrame) -> pd.DataFrame:
+def tuned(runs: pd.DataFrame, rates: pd.DataFrame) -> pd.DataFrame:
     """Select the finished runs at the chosen rate of their row, MeZO first.
 
     Args:
-        found: from ``results``.
+        runs: from ``results``.
         rates: from ``rates``.
     """
     chosen = rates.loc[rates["chosen"], ["row", "method.lr"]]
-    return chosen.merge(found[found["state"].eq("finished")], on=["row", "method.lr"])
+    return chosen.merge(runs[runs["state"].eq("finished")], on=["row", "method.lr"])

@@ -17,23 +17,23 @@ class Slice:
 
     Args:
         key: the values of rows and columns that its runs share, the method apart: ``{"task": "sst2"}``.
-        found: its finished and diverged runs, from ``results``.
+        runs: its finished and diverged runs, from ``results``.
         mixed: what they differ in all the same; empty if they may be compared.
     """
 
     key: dict[str, str]
-    found: pd.DataFrame
+    runs: pd.DataFrame
     mixed: Sequence[str] = ()
 
     @cached_property
     def tried(self) -> pd.DataFrame:
         """Every learning rate of every row, from ``rates``."""
-        return rates(self.found)
+        return rates(self.runs)
 
     @cached_property
     def best(self) -> pd.DataFrame:
         """The finished runs at the chosen rate of their row, MeZO first."""
-        return tuned(self.found, self.tried)
+        return tuned(self.runs, self.tried)
 
     @cached_property
     def lines(self) -> pd.DataFrame:
@@ -43,13 +43,13 @@ class Slice:
     @cached_property
     def metric(self) -> str:
         """The name of the metric, or ``metric`` where the slice mixes several."""
-        names = self.found["metric"].dropna().unique()
+        names = self.runs["metric"].dropna().unique()
         return names[0] if len(names) == 1 else "metric"
 
     @cached_property
     def title(self) -> str:
         """Task, model and further values of the key: ``sst2, opt-125m, tuning=lora``."""
-        one = self.found.iloc[0]
+        one = self.runs.iloc[0]
         names = [self.key.get(name, one[name]) for name in ("task", "model")]
         return ", ".join([*names, *(f"{k}={v}" for k, v in self.key.items() if k not in ("task", "model"))])
 
@@ -75,6 +75,6 @@ def slices(frame: pd.DataFrame, axes: Sequence[str] = ("method",), allow_mixed: 
         ConfigError: if no run has one of the keys.
         UserError: if no run is finished or diverged.
     """
-    found = results(frame, axes, allow_mixed)
-    mixed = found.attrs["mixed"]
-    return [Slice(key, runs, mixed) for key, runs in parts(found, [axis for axis in axes if axis != "method"])]
+    runs = results(frame, axes, allow_mixed)
+    mixed = runs.attrs["mixed"]
+    return [Slice(key, part, mixed) for key, part in parts(runs, [axis for axis in axes if axis != "method"])]

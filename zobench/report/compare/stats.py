@@ -30,8 +30,8 @@ class Paired:
 def paired(a: Sequence[float], b: Sequence[float]) -> Paired:
     """Compare two samples of the same length, in the same order, by Student's paired test.
 
-    >>> found = paired([0.8, 0.9, 0.7], [0.7, 0.7, 0.6])
-    >>> f"{found.mean:.3f} [{found.low:.3f}, {found.high:.3f}], p = {found.p:.3f}"
+    >>> result = paired([0.8, 0.9, 0.7], [0.7, 0.7, 0.6])
+    >>> f"{result.mean:.3f} [{result.low:.3f}, {result.high:.3f}], p = {result.p:.3f}"
     '0.133 [-0.010, 0.277], p = 0.057'
     """
     differences = np.asarray(a, float) - np.asarray(b, float)

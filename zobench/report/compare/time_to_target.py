@@ -12,7 +12,7 @@ _COSTS = ("steps", "forwards", "cpu_hours", "gpu_hours")
 def evaluations(lines: pd.DataFrame, metric: str) -> pd.DataFrame:
     """Select the dev evaluations among a run's logged lines, with the metric's value as ``dev``."""
     name = f"dev/{metric}"
-    return lines[lines[name].notna()].assign(dev=lambda found: found[name]) if name in lines else lines.iloc[:0]
+    return lines[lines[name].notna()].assign(dev=lambda those: those[name]) if name in lines else lines.iloc[:0]
 
 
 def first_as_good(dev: pd.DataFrame, target: pd.DataFrame) -> Row | None:
@@ -45,7 +45,7 @@ def reached(slice_: Slice, row: str, reference: str | None) -> Row:
         ``reached_cpu_hours`` or ``reached_gpu_hours``, means over those that did. Hours are those of training, spread
         evenly over its steps.
     """
-    found: list[Row] = []
+    arrivals: list[Row] = []
     of = 0
     targets = {} if reference is None else by_seeds(_runs(slice_, reference))
     for seeds, run in by_seeds(_runs(slice_, row)).items():
@@ -58,10 +58,10 @@ def reached(slice_: Slice, row: str, reference: str | None) -> Row:
         line = first_as_good(dev, target)
         if line is not None:
             share = line["step"] / run["steps"] if run["steps"] else float("nan")
-            found.append({"steps": line["step"], "forwards": line["forwards"], "cpu_hours": share * run["cpu_hours"],
+            arrivals.append({"steps": line["step"], "forwards": line["forwards"], "cpu_hours": share * run["cpu_hours"],
                           "gpu_hours": share * run["gpu_hours"]})  # fmt: skip
-    means = pd.DataFrame(found, columns=list(_COSTS)).mean()
-    return {"reached_runs": len(found), "reached_of": of, **{f"reached_{name}": means[name] for name in _COSTS}}
+    means = pd.DataFrame(arrivals, columns=list(_COSTS)).mean()
+    return {"reached_runs": len(arrivals), "reached_of": of, **{f"reached_{name}": means[name] for name in _COSTS}}
 
 
 def _runs(slice_: Slice, row: str) -> pd.DataFrame:

@@ -48,5 +48,5 @@ def pack(frame: pd.DataFrame, folders: Folders, path: str | os.PathLike[str]) ->
 def _inside(directory: str, folders: Folders) -> str:
     run = PurePath(directory)
     below = [run.relative_to(folder) for folder in listed(folders) if run.is_relative_to(folder)]
-    found = below[0].as_posix() if below else "."
-    return run.name if found == "." else found
+    inside = below[0].as_posix() if below else "."
+    return run.name if inside == "." else inside

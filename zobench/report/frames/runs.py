@@ -103,11 +103,11 @@ def _named(frame: pd.DataFrame) -> list[Row]:
     return frame.reindex(columns=["directory", "method", "seed"]).to_dict("records")
 
 
-def _tidy(found: pd.DataFrame, first: list[str], left_out: LeftOut) -> pd.DataFrame:
+def _tidy(frame: pd.DataFrame, first: list[str], left_out: LeftOut) -> pd.DataFrame:
     """Put some columns first, whether they are there or not."""
-    found = found.reindex(columns=[*first, *(name for name in found.columns if name not in first)])
-    found.attrs["left_out"] = left_out
-    return found
+    frame = frame.reindex(columns=[*first, *(name for name in frame.columns if name not in first)])
+    frame.attrs["left_out"] = left_out
+    return frame
 
 
 def _said(error: Exception) -> str:

@@ -55,6 +55,6 @@ def _asked(address: str, question: Any) -> Any:
         raise UserError(f"{address}: wandb says: {str(error).splitlines()[0]}") from None
 
 
-def _plain(found: Mapping[str, Any]) -> dict[str, Any]:
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
     """Leave out what wandb adds of its own."""
-    return {key: value for key, value in found.items() if not key.startswith("_")}
+    return {key: value for key, value in values.items() if not key.startswith("_")}

@@ -40,7 +40,7 @@ def beside(frame: pd.DataFrame) -> Table:
     if not lines:
         results(frame)  # says which states there are
         raise UserError("every run diverged; there is nothing to set beside the published numbers")
-    found = pd.DataFrame(lines, columns=list(_COLUMNS))
+    numbers = pd.DataFrame(lines, columns=list(_COLUMNS))
     differs = list(dict.fromkeys(line["differs"] for line in lines if line["differs"]))
     columns: dict[str, Callable[[Row], str]] = {
         "method": lambda r: r["method"],
@@ -58,7 +58,7 @@ def beside(frame: pd.DataFrame) -> Table:
     notes = [
         "difference: ours less published. A difference is of whole set-ups, not of methods: the notes say what differs"
     ]
-    return Table(found, columns, [*notes, *(f"({n}) {note}" for n, note in enumerate(differs, start=1))])
+    return Table(numbers, columns, [*notes, *(f"({n}) {note}" for n, note in enumerate(differs, start=1))])
 
 
 def _lines(cell: dict[str, Any], runs: pd.DataFrame) -> Iterator[Row]:
@@ -96,10 +96,10 @@ def _measured(line: Row, metric: str, unit: str, values: "pd.Series[float]") -> 
 
 def _pair(measured: Row, theirs: Row, run: Row) -> Row:
     differs = "; ".join(_differing(theirs, run)) or "nothing else is known of the published run's protocol"
-    found = {name: theirs[name] for name in ("deviation", "n_seeds", "source", "via")}
+    known = {name: theirs[name] for name in ("deviation", "n_seeds", "source", "via")}
     value = theirs["value"]
-    found |= {"published": value, "difference": measured["ours"] - value, "where": where(theirs), "differs": differs}
-    return {**measured, **found}
+    known |= {"published": value, "difference": measured["ours"] - value, "where": where(theirs), "differs": differs}
+    return {**measured, **known}
 
 
 def _differing(theirs: Row, run: Row) -> Iterator[str]:

@@ -17,10 +17,10 @@ def claims_sheet(frame: pd.DataFrame) -> str:
     Args:
         frame: runs from ``load``; may be empty, and then no claim is tested.
     """
-    found = judged(frame)
-    said = [overall(items) for _, items in found]
+    claims = judged(frame)
+    said = [overall(items) for _, items in claims]
     counts = ", ".join(f"{said.count(verdict)} {verdict}" for verdict in (SUPPORTED, NOT_SUPPORTED, NOT_TESTED))
-    return "\n\n".join([*(_block(claim, items) for claim, items in found), f"{len(found)} claims: {counts}", _ADVICE])
+    return "\n\n".join([*(_block(claim, items) for claim, items in claims), f"{len(claims)} claims: {counts}", _ADVICE])
 
 
 def _block(claim: Claim, items: list[Evidence]) -> str:

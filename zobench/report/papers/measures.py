@@ -67,10 +67,10 @@ def _change(value: float, reference: float) -> float:
 
 def _reached(pair: Pair) -> list[float]:
     """Find the step of the first dev evaluation at which each run is as good as the reference at its end."""
-    found = [evaluations(curves(pd.DataFrame([run])), run["metric"]) for run in pair]
-    if any(dev.empty for dev in found):
+    devs = [evaluations(curves(pd.DataFrame([run])), run["metric"]) for run in pair]
+    if any(dev.empty for dev in devs):
         return [math.nan, math.nan]
-    first = [first_as_good(dev, target=found[1]) for dev in found]
+    first = [first_as_good(dev, target=devs[1]) for dev in devs]
     return [math.inf if line is None else float(line["step"]) for line in first]
 
 

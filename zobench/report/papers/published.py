@@ -25,8 +25,8 @@ def published() -> pd.DataFrame:
     A cell that was looked for and not found has no ``value``. Accuracies and F1 are percentages, as papers print them.
     """
     frames = [pd.read_csv(path, dtype=str, keep_default_na=False) for path in sorted(_FOLDER.glob("*.csv"))]
-    found = pd.concat(frames, ignore_index=True)
-    return found.assign(**{name: pd.to_numeric(found[name]) for name in _NUMBERS})
+    numbers = pd.concat(frames, ignore_index=True)
+    return numbers.assign(**{name: pd.to_numeric(numbers[name]) for name in _NUMBERS})
 
 
 def split_protocol(text: str) -> tuple[dict[str, str], list[str]]:

@@ -58,14 +58,14 @@ def verdicts(frame: pd.DataFrame) -> pd.DataFrame:
         ``Evidence`` for the cell.
     """
     rows = []
-    for claim, found in judged(frame):
+    for claim, items in judged(frame):
         known = {
             "claim": claim.name,
             "measure": claim.measure,
             "claimed": claim.claimed,
-            "claim_verdict": overall(found),
+            "claim_verdict": overall(items),
         }
-        rows += [{**known, **asdict(item)} for item in found] or [known]
+        rows += [{**known, **asdict(item)} for item in items] or [known]
     columns = ["claim", "measure", "claimed", "claim_verdict", *(field.name for field in fields(Evidence))]
     return pd.DataFrame(rows, columns=columns)
 
@@ -76,9 +76,9 @@ def judged(frame: pd.DataFrame) -> list[tuple[Claim, list[Evidence]]]:
     return [(claim, evidence(claim, cells)) for claim in registry()]
 
 
-def overall(found: list[Evidence]) -> str:
+def overall(items: list[Evidence]) -> str:
     """Judge a claim: supported if a cell at the paper's settings supports it, else not supported if one was tested."""
-    said = {item.verdict for item in found if item.at_paper}
+    said = {item.verdict for item in items if item.at_paper}
     return next((verdict for verdict in (SUPPORTED, NOT_SUPPORTED) if verdict in said), NOT_TESTED)
 
 
@@ -91,9 +91,9 @@ def evidence(claim: Claim, cells: list[Cell]) -> list[Evidence]:
     Args:
         cells: from ``cells_of``.
     """
-    found = [item for cell, runs in cells for item in _of_cell(claim, cell, runs)]
-    n = sum(bool(item.at_paper and item.values) for item in found)
-    judged = [_judge(item, claim, 1 - (1 - _LEVEL) / (n if item.at_paper and n else 1)) for item in found]
+    items = [item for cell, runs in cells for item in _of_cell(claim, cell, runs)]
+    n = sum(bool(item.at_paper and item.values) for item in items)
+    judged = [_judge(item, claim, 1 - (1 - _LEVEL) / (n if item.at_paper and n else 1)) for item in items]
     return sorted(judged, key=lambda item: not item.at_paper)
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from zobench.errors import UserError
-from zobench.report.compare.board import COLUMNS, ROWS, Board, board, label
+from zobench.report.compare.board import COLUMNS, ROWS, Board, label, make_board
 from zobench.report.compare.slices import Slice, slices
 from zobench.report.pictures.files import picture_files
 from zobench.report.pictures.picture import COLOURS, GREY, Picture, colour, finish, marker, unit_of
@@ -41,7 +41,7 @@ def draw_pareto(frame: pd.DataFrame, path: str | Path) -> list[Path]:
         UserError: if runs are not comparable, none is finished, or neither hours nor memory are on record.
     """
     picture_files(path)
-    return pareto_picture(board(frame)).save(path)
+    return pareto_picture(make_board(frame)).save(path)
 
 
 def draw_times(frame: pd.DataFrame, path: str | Path) -> list[Path]:
@@ -83,21 +83,21 @@ def draw_heatmap(
         UserError: if runs are not comparable, or none is finished.
     """
     picture_files(path)
-    return heatmap_picture(board(frame, [*rows, *columns], allow_mixed=allow_mixed), rows, columns).save(path)
+    return heatmap_picture(make_board(frame, [*rows, *columns], allow_mixed=allow_mixed), rows, columns).save(path)
 
 
-def pareto_picture(found: Board, slice_: Slice | None = None) -> Picture:
+def pareto_picture(board: Board, slice_: Slice | None = None) -> Picture:
     """Make the picture of ``draw_pareto`` from one slice of a board, by default its first.
 
     Raises:
         UserError: if no finished run has its training hours or peak memory on record.
     """
-    slice_ = slice_ or found.slices[0]
-    points = found.frame
+    slice_ = slice_ or board.slices[0]
+    points = board.frame
     for name, value in slice_.key.items():
         points = points[points[name].eq(value)]
     points = points[points["runs"].gt(0) & points["trains"]].reset_index(drop=True)
-    kind = "cpu" if found.on_cpu else "gpu"
+    kind = "cpu" if board.on_cpu else "gpu"
     seconds, unit = unit_of(float(points[f"{kind}_hours"].max() * 3600))
     points = points.assign(time=points[f"{kind}_hours"] * 3600 / seconds)
     axes = {"time": f"training time ({kind.upper()}, {unit})", "peak_mib": "peak memory (MiB)"}
@@ -124,11 +124,11 @@ def times_picture(slice_: Slice) -> Picture:
     return Picture(panels, told, f"{slice_.title}: time of a run by purpose, in {unit}: {shown}", size=(5.6, height))
 
 
-def heatmap_picture(found: Board, rows: Sequence[str] = ROWS, columns: Sequence[str] = COLUMNS) -> Picture:
+def heatmap_picture(board: Board, rows: Sequence[str] = ROWS, columns: Sequence[str] = COLUMNS) -> Picture:
     """Make the picture of ``draw_heatmap`` from a board with these rows and columns."""
-    lines = found.frame.assign(
-        **{"row label": found.frame.apply(label, axis=1, keys=rows),
-           "column label": found.frame.apply(label, axis=1, keys=columns)}
+    lines = board.frame.assign(
+        **{"row label": board.frame.apply(label, axis=1, keys=rows),
+           "column label": board.frame.apply(label, axis=1, keys=columns)}
     )  # fmt: skip
     names = [lines[name].unique() for name in ("row label", "column label")]
     values = lines.pivot(index="row label", columns="column label", values="test_metric").reindex(names[0])[names[1]]

@@ -124,8 +124,8 @@ def lens_picture(slice_: Slice) -> Picture:
 
 
 def _curve(panel: Axes, *, lines: pd.DataFrame, name: str, label: str, x: str, window: int, zero: float | None) -> None:
-    for i, row, found in _by_row(lines, name):
-        points = _binned(found, name, window) if name == "train/loss" else found
+    for i, row, logged in _by_row(lines, name):
+        points = _binned(logged, name, window) if name == "train/loss" else logged
         over = points.groupby("forwards")
         line(panel, i, row, over[x].mean() if x != "forwards" else over[name].mean().index.to_series(),
              over[name].mean(), over[name].min(), over[name].max())  # fmt: skip
@@ -135,12 +135,12 @@ def _curve(panel: Axes, *, lines: pd.DataFrame, name: str, label: str, x: str, w
 
 
 def _look(panel: Axes, *, lines: pd.DataFrame, name: str, label: str) -> None:
-    for i, row, found in _by_row(lines, name):
-        if name in _SCALED and "lens/gain_stderr" in found:
-            found = found[found["lens/gain"].abs() > 2 * found["lens/gain_stderr"]]
-        mean = found.groupby("forwards")[name].mean()
+    for i, row, logged in _by_row(lines, name):
+        if name in _SCALED and "lens/gain_stderr" in logged:
+            logged = logged[logged["lens/gain"].abs() > 2 * logged["lens/gain_stderr"]]
+        mean = logged.groupby("forwards")[name].mean()
         error = "lens/bias_floor" if name == "lens/bias" else f"{name}_stderr"
-        line(panel, i, row, mean.index.to_series(), mean, error=_error(found, error))
+        line(panel, i, row, mean.index.to_series(), mean, error=_error(logged, error))
     if name in _ONE:
         panel.axhline(1.0, color=GREY, linestyle=":", linewidth=1.2, label=_ONE[name])
     finish(panel, AGAINST["forwards"], label)
@@ -161,33 +161,33 @@ def _with_seconds(lines: pd.DataFrame) -> pd.DataFrame:
     """Add the seconds of training at each line; those of an evaluation lie between the training lines around it."""
     if "train_seconds" not in lines:
         return lines.assign(seconds=float("nan"))
-    found = []
+    seconds_of_runs = []
     for _, run in lines.groupby("directory"):
         known = run[run["train_seconds"].notna()]
         seconds = np.interp(run["forwards"], [0, *known["forwards"]], [0.0, *known["train_seconds"]])
-        found.append(pd.Series(seconds, index=run.index))
-    return lines.assign(seconds=pd.concat(found))
+        seconds_of_runs.append(pd.Series(seconds, index=run.index))
+    return lines.assign(seconds=pd.concat(seconds_of_runs))
 
 
 def _by_row(lines: pd.DataFrame, name: str) -> Iterable[tuple[int, str, pd.DataFrame]]:
     """Give (number, row, lines) of each row that has values; the number gives it one style in every panel."""
     for i, row in enumerate(lines["row"].unique()):
-        found = lines[lines["row"].eq(row)]
-        if name in found and found[name].notna().any():
-            yield i, row, found[found[name].notna()]
+        logged = lines[lines["row"].eq(row)]
+        if name in logged and logged[name].notna().any():
+            yield i, row, logged[logged[name].notna()]
 
 
-def _binned(found: pd.DataFrame, name: str, window: int) -> pd.DataFrame:
+def _binned(logged: pd.DataFrame, name: str, window: int) -> pd.DataFrame:
     """Average each run's values over windows of forward passes, placed at their mean forward pass."""
-    bins = (found["forwards"] - 1) // window
-    means = found.groupby(["directory", bins.rename("bin")])[[name, *AGAINST]].mean().reset_index()
+    bins = (logged["forwards"] - 1) // window
+    means = logged.groupby(["directory", bins.rename("bin")])[[name, *AGAINST]].mean().reset_index()
     return means.assign(forwards=means.groupby("bin")["forwards"].transform("mean"))
 
 
-def _error(found: pd.DataFrame, name: str) -> pd.Series | None:
-    if name not in found:
+def _error(logged: pd.DataFrame, name: str) -> pd.Series | None:
+    if name not in logged:
         return None
-    errors = found[name].pow(2).groupby(found["forwards"])
+    errors = logged[name].pow(2).groupby(logged["forwards"])
     return errors.sum(min_count=1).pow(0.5) / errors.count()
 
 

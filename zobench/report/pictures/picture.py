@@ -90,7 +90,7 @@ class Picture:
         Returns:
             The legend, empty if there is none, and the panels.
         """
-        found: list[str] = []
+        svgs: list[str] = []
         entries: dict[str, Any] = {}
         with rc_context(_STYLE | {"font.size": 9}):
             for i, draw in enumerate(self.panels):
@@ -98,8 +98,8 @@ class Picture:
                 figure = Figure(figsize=(width, height), layout="constrained")
                 draw(figure.subplots())
                 entries |= _entries(figure)
-                found.append(_svg(figure, f"{name}-{i}"))
-            return _key(entries, f"{name}-key") if entries else "", found
+                svgs.append(_svg(figure, f"{name}-{i}"))
+            return _key(entries, f"{name}-key") if entries else "", svgs
 
 
 def colour(i: int) -> str:

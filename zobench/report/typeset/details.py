@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import pandas as pd
 
-from zobench.report.compare.board import REFERENCE, Board, board, means, with_train_losses
+from zobench.report.compare.board import REFERENCE, Board, make_board, means, with_train_losses
 from zobench.report.compare.comparable import text
 from zobench.report.compare.slices import Slice, slices
 from zobench.report.frames.runs import Row, curves
@@ -39,24 +39,24 @@ def comparison(
         ConfigError: if no run has one of the axes.
         UserError: if no run is finished.
     """
-    found = board(frame, axes, reference, allow_mixed)
-    shown = details(found)
-    return Table(shown.frame, shown.columns, [*([] if found.mixed() else [BOLD]), *shown.notes, *found.power()])
+    board = make_board(frame, axes, reference, allow_mixed)
+    shown = details(board)
+    return Table(shown.frame, shown.columns, [*([] if board.mixed() else [BOLD]), *shown.notes, *board.power()])
 
 
-def details(found: Board, title: str = "") -> Table:
+def details(board: Board, title: str = "") -> Table:
     """Make the detailed table of a board: one line per row and slice."""
-    metrics = found.frame["metric"].unique()
+    metrics = board.frame["metric"].unique()
     metric = metrics[0] if len(metrics) == 1 else "metric"
-    hours = "CPU" if found.on_cpu else "GPU"
+    hours = "CPU" if board.on_cpu else "GPU"
     columns: dict[str, Callable[[Row], str]] = {
         "method": lambda r: r["row"],
-        **{axis: lambda r, axis=axis: r[axis] for axis in found.within},  # type: ignore[misc]
+        **{axis: lambda r, axis=axis: r[axis] for axis in board.within},  # type: ignore[misc]
         "learning rate": _rate,
         "runs": runs_of,
         f"test {metric}": lambda r: Bold(spread(r, "test_metric")) if r["supported"] else spread(r, "test_metric"),
         "std. error (test rows)": lambda r: number(r["test_metric_stderr"], ".3f"),
-        f"Δ to {found.reference}": delta,
+        f"Δ to {board.reference}": delta,
         "AUC": lambda r: spread(r, "test/auc"),
         "test loss": lambda r: spread(r, "test/loss"),
         "train loss": lambda r: spread(r, "train/loss"),
@@ -67,16 +67,16 @@ def details(found: Board, title: str = "") -> Table:
         "peak MiB": lambda r: number(r["peak_mib"], ".0f"),
         "state bytes": lambda r: number(r["state_bytes"], ",.0f"),
     }
-    if not found.frame["delta"].notna().any():
-        for name in (f"Δ to {found.reference}", "steps to reach", "passes to reach"):
+    if not board.frame["delta"].notna().any():
+        for name in (f"Δ to {board.reference}", "steps to reach", "passes to reach"):
             columns.pop(name)
-    notes = [*found.mixed(), *_against(found), *(fact for slice_ in found.slices for fact in _facts(slice_))]
+    notes = [*board.mixed(), *_against(board), *(fact for slice_ in board.slices for fact in _facts(slice_))]
     notes += [
-        *found.unpaired(),
-        *_measured_how(found),
-        *(warning for slice_ in found.slices for warning in _warnings(slice_)),
+        *board.unpaired(),
+        *_measured_how(board),
+        *(warning for slice_ in board.slices for warning in _warnings(slice_)),
     ]
-    return Table(found.frame, columns, [*notes, *found.left_out()], title)
+    return Table(board.frame, columns, [*notes, *board.left_out()], title)
 
 
 def grid(frame: pd.DataFrame) -> Table:
@@ -92,12 +92,12 @@ def grid(frame: pd.DataFrame) -> Table:
         UserError: if no run is finished or diverged.
     """
     (slice_,) = slices(frame)
-    found, rows = with_train_losses(slice_.found, curves(slice_.found)), []
+    runs, rows = with_train_losses(slice_.runs, curves(slice_.runs)), []
     for cell in slice_.tried.to_dict("records"):
-        rate = found["method.lr"].isna() if pd.isna(cell["method.lr"]) else found["method.lr"].eq(cell["method.lr"])
-        runs = found[found["row"].eq(cell["row"]) & rate & found["state"].eq("finished")]
+        rate = runs["method.lr"].isna() if pd.isna(cell["method.lr"]) else runs["method.lr"].eq(cell["method.lr"])
+        of_rate = runs[runs["row"].eq(cell["row"]) & rate & runs["state"].eq("finished")]
         counts = {name: cell[name] for name in ("row", "method.lr", "runs", "diverged")}
-        rows.append(counts | means(runs, _GRID) | {"chosen": cell["chosen"]})
+        rows.append(counts | means(of_rate, _GRID) | {"chosen": cell["chosen"]})
     columns: dict[str, Callable[[Row], str]] = {
         "method": lambda r: r["row"],
         "learning rate": lambda r: Bold(_lr(r)) if r["chosen"] and pd.notna(r["method.lr"]) else _lr(r),
@@ -108,9 +108,9 @@ def grid(frame: pd.DataFrame) -> Table:
         f"test {slice_.metric}": lambda r: spread(r, "test_metric"),
         "test loss": lambda r: spread(r, "test/loss"),
     }
-    board_ = Board(frame, [slice_], ("method",), REFERENCE)
-    notes = ["bold learning rate: chosen for the comparison", *_facts(slice_), *_measured_how(board_)]
-    return Table(pd.DataFrame(rows), columns, [*notes, *board_.left_out()])
+    board = Board(frame, [slice_], ("method",), REFERENCE)
+    notes = ["bold learning rate: chosen for the comparison", *_facts(slice_), *_measured_how(board)]
+    return Table(pd.DataFrame(rows), columns, [*notes, *board.left_out()])
 
 
 def delta(row: Row) -> str:
@@ -145,25 +145,25 @@ def _reached(row: Row, name: str) -> str:
     return number(row[f"reached_{name}"], ",.0f") + (f" ({got} of {of})" if got < of else "")
 
 
-def _against(found: Board) -> list[str]:
-    if not found.frame["delta"].notna().any():
+def _against(board: Board) -> list[str]:
+    if not board.frame["delta"].notna().any():
         return []
     return [
-        f"Δ to {found.reference}: mean over shared seeds with its 95 % t interval",
-        f"to reach: until the last dev value of {found.reference}'s run with the same seeds, read at dev evaluations; "
+        f"Δ to {board.reference}: mean over shared seeds with its 95 % t interval",
+        f"to reach: until the last dev value of {board.reference}'s run with the same seeds, read at dev evaluations; "
         "in brackets how many runs got there",
     ]
 
 
 def _facts(slice_: Slice) -> list[str]:
-    found, one = slice_.found, slice_.found.iloc[0]
+    runs, one = slice_.runs, slice_.runs.iloc[0]
     known = [
-        f"{title} {found[name].mean():.3f}"
+        f"{title} {runs[name].mean():.3f}"
         for title, name in (
             ("zero-shot", f"zero_shot/test/{slice_.metric}"),
             ("majority class", "zero_shot/test/majority"),
         )
-        if name in found
+        if name in runs
     ]
     facts = [] if slice_.mixed else [
         f"{one['task']}, {one['model']}, tuning {one['tuning']}, protocol {one['protocol']}, data {one['data']}"
@@ -171,8 +171,8 @@ def _facts(slice_: Slice) -> list[str]:
     return facts + ([f"{one['task']}: test {slice_.metric} without training: {', '.join(known)}"] if known else [])
 
 
-def _measured_how(found: Board) -> list[str]:
-    runs = pd.concat([slice_.found for slice_ in found.slices])
+def _measured_how(board: Board) -> list[str]:
+    runs = pd.concat([slice_.runs for slice_ in board.slices])
     selection = " / ".join(runs["selection"].dropna().unique())
     notes = [
         "train loss: mean over the last tenth of the forward passes",
@@ -185,14 +185,16 @@ def _measured_how(found: Board) -> list[str]:
 
 def _warnings(slice_: Slice) -> list[str]:
     """Warn of rates at the edge of their grid, and of rows of fewer runs than others."""
-    found, tried = [], slice_.tried
+    warnings, tried = [], slice_.tried
     where = ", ".join(slice_.key.values())
     for name, rates in tried.groupby("row", sort=False):
         chosen = rates.loc[rates["chosen"], "method.lr"]
         usable = rates.loc[rates["runs"].gt(0), "method.lr"]
         edge = len(rates) > 1 and len(chosen) and chosen.iloc[0] in (usable.min(), rates["method.lr"].max())
         said = f"{name}, {where}" if where else name
-        found += [f"{said}: the chosen learning rate is at the edge of those tried"] if edge else []
+        warnings += [f"{said}: the chosen learning rate is at the edge of those tried"] if edge else []
     runs = tried.loc[tried["chosen"] & tried["method.lr"].notna()].set_index("row")["runs"]
     uneven = ", ".join(f"{name} {n}" for name, n in runs.items())
-    return [*found, f"numbers of runs differ{f' ({where})' * bool(where)}: {uneven}"] if runs.nunique() > 1 else found
+    if runs.nunique() > 1:
+        warnings.append(f"numbers of runs differ{f' ({where})' * bool(where)}: {uneven}")
+    return warnings

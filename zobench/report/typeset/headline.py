@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import pandas as pd
 
-from zobench.report.compare.board import COLUMNS, REFERENCE, ROWS, Board, board, label
+from zobench.report.compare.board import COLUMNS, REFERENCE, ROWS, Board, label, make_board
 from zobench.report.compare.pairs import ENOUGH
 from zobench.report.frames.runs import Row
 from zobench.report.typeset.details import BOLD, delta, details
@@ -39,19 +39,19 @@ def tables(
         ConfigError: if no run has one of the keys.
         UserError: if no run is finished.
     """
-    return of_board(board(frame, [*rows, *columns], reference, allow_mixed), rows, columns)
+    return of_board(make_board(frame, [*rows, *columns], reference, allow_mixed), rows, columns)
 
 
-def of_board(found: Board, rows: Sequence[str] = ROWS, columns: Sequence[str] = COLUMNS) -> list[Table]:
+def of_board(board: Board, rows: Sequence[str] = ROWS, columns: Sequence[str] = COLUMNS) -> list[Table]:
     """Make the headline table, the differences and the detailed table of a board with these rows and columns."""
-    metrics = ", ".join(sorted(found.frame["metric"].unique()))
-    scores = Table(found.frame, {}, _notes(found), f"Test {metrics}, mean ± standard deviation over seeds (runs)")
-    shown = [_pivot(scores, rows, columns, _score, _bases(found.frame, columns))]
-    if found.frame["delta"].notna().any():
+    metrics = ", ".join(sorted(board.frame["metric"].unique()))
+    scores = Table(board.frame, {}, _notes(board), f"Test {metrics}, mean ± standard deviation over seeds (runs)")
+    shown = [_pivot(scores, rows, columns, _score, _bases(board.frame, columns))]
+    if board.frame["delta"].notna().any():
         notes = ["mean over shared seeds with its 95 % t interval; p of the paired t-test in the CSV"]
-        deltas = Table(found.frame, {}, notes, f"Test {metrics} less that of {found.reference}")
+        deltas = Table(board.frame, {}, notes, f"Test {metrics} less that of {board.reference}")
         shown.append(_pivot(deltas, rows, columns, delta, []))
-    return [*shown, details(found, "Details and costs")]
+    return [*shown, details(board, "Details and costs")]
 
 
 def _pivot(
@@ -87,7 +87,7 @@ def _guesses(line: Row) -> bool:
 
 def _bases(frame: pd.DataFrame, columns: Sequence[str]) -> list[Row]:
     """Make rows of what is reached without learning, where each column has one value of it."""
-    found = []
+    bases = []
     for name, title in _BASES.items():
         if name == "zero_shot" and not frame["trains"].all():  # it has a row of its own
             continue
@@ -96,18 +96,18 @@ def _bases(frame: pd.DataFrame, columns: Sequence[str]) -> list[Row]:
             values = lines[name].dropna().unique()
             if len(values) == 1:
                 row[header] = number(values[0], ".3f")
-        found += [row] if len(row) > 1 else []
-    return found
+        bases += [row] if len(row) > 1 else []
+    return bases
 
 
-def _notes(found: Board) -> list[str]:
-    notes = found.mixed() or [BOLD]
-    passes = found.frame.loc[found.frame["forwards"].gt(0), "forwards"]
+def _notes(board: Board) -> list[str]:
+    notes = board.mixed() or [BOLD]
+    passes = board.frame.loc[board.frame["forwards"].gt(0), "forwards"]
     budgets = [f"{value:,.0f}" for value in sorted({passes.min(), passes.max()})]
     notes += [f"forward passes: {' to '.join(budgets)}"] if len(passes) else []
     marks = {
         "†": f"not {_ERRORS} standard errors (of the test rows) above the majority class and chance",
         "‡": f"fewer than {ENOUGH} runs",
     }
-    shown = "".join(_score(line) for line in found.frame.to_dict("records"))
-    return [*notes, *(f"{mark} {said}" for mark, said in marks.items() if mark in shown), *found.power()]
+    shown = "".join(_score(line) for line in board.frame.to_dict("records"))
+    return [*notes, *(f"{mark} {said}" for mark, said in marks.items() if mark in shown), *board.power()]

@@ -31,8 +31,8 @@ def escape(cell: str) -> str:
     return re.sub(r"[^ -~]|[\\&%$#_{}~^<>|\"\[\]]", _sign, _MINUS.sub("−", " ".join(cell.split())))
 
 
-def _sign(found: re.Match[str]) -> str:
-    sign = found[0]
+def _sign(match: re.Match[str]) -> str:
+    sign = match[0]
     if sign in _SIGNS:
         return _SIGNS[sign]
     return sign if "À" <= sign <= "ÿ" else f"(U+{ord(sign):04X})"
