@@ -81,9 +81,7 @@ def test_a_zip_is_read_where_it_is_named(zipped, capsys):
         report.load(folder / zipped.name / "nowhere")
 
 
-@pytest.mark.parametrize(
-    "name", ["../x/summary.json", "/x/summary.json", "x//summary.json", "x\\summary.json", "x/./y"]
-)
+@pytest.mark.parametrize("name", ["../x/y", "/x/y", "x//y", "x\\y", "x/./y", "x/" * 99 + "y"])
 def test_a_name_that_leads_out_of_the_zip_is_refused(tmp_path, name):
     with zipfile.ZipFile(tmp_path / "bad.zip", "w") as made:
         made.writestr(name, "{}")

@@ -8,6 +8,7 @@ import errno
 import io
 import lzma
 import os
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -26,7 +27,11 @@ FILES = (
 #: bytes of one unpacked file beyond which it is not read
 LIMIT = 2**28
 _TIME = (1980, 1, 1, 0, 0, 0)  # the first that a zip can tell: equal records make equal zips
-_BROKEN = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError, OSError)
+_DEEPEST = 64  # folders in one another that a zip of records has at most
+#: what ``zipfile`` raises for a zip that is damaged, encrypted, or packed in another way
+_BROKEN = (
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, RuntimeError, ValueError, OSError,
+)  # fmt: skip
 
 Place = Union[Path, "PathInZip"]
 
@@ -80,7 +85,7 @@ class PathInZip:
 
 
 def locate(address: str | os.PathLike[str]) -> Place:
-    """The file or folder at an address, which may lead into a zip; it need not exist.
+    """Find the file or folder at an address, which may lead into a zip; it need not exist.
 
     >>> locate("runs/sst2")
     PosixPath('runs/sst2')
@@ -167,8 +172,8 @@ class _Archive:
 
     def _add(self, member: zipfile.ZipInfo) -> None:
         parts = member.filename.removesuffix("/").split("/")
-        if "\\" in member.filename or not {"", ".", ".."}.isdisjoint(parts):
-            raise DataError(f"{self.file}: not a zip of records: it holds the name {member.filename!r}")
+        if "\\" in member.filename or not {"", ".", ".."}.isdisjoint(parts) or len(parts) > _DEEPEST:
+            raise DataError(f"{self.file}: not a zip of records: it holds the name {member.filename[:200]!r}")
         *above, name = parts
         for depth, folder in enumerate(above):
             path, at = "/".join(above[: depth + 1]), "/".join(above[:depth]) or "."
@@ -193,4 +198,5 @@ class _Archive:
 
 @lru_cache(maxsize=8)
 def _opened(file: Path, changed: int, size: int) -> _Archive:
+    """Open a zip once, and again only when it has changed."""
     return _Archive(file)
