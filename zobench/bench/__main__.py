@@ -1,4 +1,4 @@
-"""``python -m zobench.bench``: arguments, and the exit code."""
+"""The command ``python -m zobench.bench``: its arguments and its exit code."""
 
 import argparse
 import sys
@@ -10,7 +10,14 @@ from zobench.errors import ConfigError, UserError, complain, nearest
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The exit code: 0, 1 for what cannot be measured, 2 for arguments that are wrong."""
+    """Run one benchmark from the arguments of a command line.
+
+    Args:
+        arguments: words behind the program's name; those of the process if None.
+
+    Returns:
+        The exit code: 0, 1 for what cannot be measured, 2 for arguments that are wrong, 130 after Ctrl-C.
+    """
     try:
         asked = _parsed(arguments)
         spec = Spec(

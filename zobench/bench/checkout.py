@@ -21,7 +21,11 @@ BLOBS = {TRAINER: "304ec18fd4db00b13031a5934ff2c9a2012db0b4", UTILS: "317c039c22
 
 
 def check(folder: Path) -> None:
-    """Raises ConfigError unless the folder is a checkout of the expected commit, its files as released."""
+    """Make sure that a folder is a checkout of the expected commit, with the files that are read as released.
+
+    Raises:
+        ConfigError: if it is not; says what it is, and the commands that make it one.
+    """
     wanted = f"expected a checkout of {REPOSITORY} at {COMMIT}"
     clone = f"git clone {REPOSITORY} DIR && git -C DIR checkout {COMMIT}"
     if not folder.is_dir():
@@ -55,10 +59,12 @@ def check(folder: Path) -> None:
 
 
 def functions(file: Path, names: Sequence[str], scope: dict[str, Any], *, of: str | None = None) -> dict[str, Any]:
-    """Functions that a file defines, unedited; nothing else of the file runs.
+    """The functions of some names that a file defines, unedited; nothing else of the file runs.
 
     Args:
-        scope: the globals they see.
+        file: the Python file.
+        names: of the functions.
+        scope: the globals that the functions see; receives them as well.
         of: the class whose methods they are; None for functions of the file itself.
 
     Raises:

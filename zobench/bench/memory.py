@@ -32,7 +32,11 @@ _M_MMAP_THRESHOLD = -3  # of glibc's malloc.h
 
 
 def rows(spec: Spec, shape: Shape) -> list[dict[str, Any]]:
-    """The table's rows, in bytes; the first is two trimmed forward passes.
+    """Rows of the table of peak memory, one for each subject, in bytes; the first is two trimmed forward passes.
+
+    Args:
+        spec: what is asked for.
+        shape: of the batch.
 
     Raises:
         UserError: if a process is killed, or what it measures cannot be built.
@@ -51,7 +55,17 @@ def rows(spec: Spec, shape: Shape) -> list[dict[str, Any]]:
 
 
 def split(measured: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rows of ``measure``, the first of them inference, with what depends on that first one."""
+    """Measured rows with what follows from the first of them, inference: activations, transient bytes, ratios.
+
+    >>> inference = {"peak_bytes": 150, "weights_bytes": 100, "method_state_bytes": 0}
+    >>> step = {"peak_bytes": 180, "weights_bytes": 100, "method_state_bytes": 10}
+    >>> row = split([inference, step])[1]
+    >>> row["activations_bytes"], row["transient_bytes"], row["ratio"]
+    (50, 20, 1.2)
+
+    Args:
+        measured: rows of ``measure``.
+    """
     inference = measured[0]["peak_bytes"]
     activations = inference - measured[0]["weights_bytes"] - measured[0]["method_state_bytes"]
     found = []
@@ -70,7 +84,13 @@ def split(measured: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def measure(spec: Spec, shape: Shape, name: str) -> dict[str, Any]:
-    """What one subject takes; meant for a fresh process."""
+    """Peak memory of one subject, in bytes; meant to be called in a fresh process.
+
+    Args:
+        spec: what is asked for.
+        shape: of the batch.
+        name: of the subject, one of ``subjects.names``.
+    """
     if spec.threads:
         torch.set_num_threads(spec.threads)
     _give_back()

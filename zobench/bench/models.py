@@ -18,7 +18,12 @@ _SEED = 20260101
 
 
 def load(name: str, dtype: str, device: torch.device) -> Any:
-    """A causal language model in evaluation mode with sdpa attention.
+    """Load a causal language model in evaluation mode, with PyTorch's scaled-dot-product attention.
+
+    Args:
+        name: one of ``spec.models()``: a shape with random weights, or an option of conf/model.
+        dtype: of the weights, as torch names it: ``float32``, ``bfloat16`` or ``float16``.
+        device: where the weights lie.
 
     Raises:
         UserError: if it cannot be had.
@@ -41,7 +46,7 @@ def _node(group: str, name: str) -> Any:
 
 
 def random_config(name: str) -> Any:
-    """OPT-125M (arXiv:2205.01068), or SmolLM2-135M (arXiv:2502.02737)."""
+    """The shape of a model with random weights: OPT-125M (arXiv:2205.01068) or SmolLM2-135M (arXiv:2502.02737)."""
     from transformers import LlamaConfig, OPTConfig
 
     if name == "opt-125m-random":
@@ -72,7 +77,11 @@ def task() -> Any:
 
 
 def random_batch(model: Any, shape: Shape) -> list[Encoded]:
-    """Examples of one random prompt of ``shape.tokens`` tokens, and two options of one token each.
+    """A batch of examples, each of a random prompt of ``shape.tokens`` tokens and two options of one token.
+
+    Args:
+        model: gives the vocabulary and the number of positions.
+        shape: of the batch.
 
     Raises:
         ConfigError: if the model has fewer positions.

@@ -1,6 +1,6 @@
 """The step of the 2023 MeZO code (arXiv:2305.17333) by its own functions, out of a checkout that the user gives.
 
-They are the methods of its trainer that perturb, evaluate and update, and its forward with the loss of the option's
+These are the methods of its trainer that perturb, evaluate and update, and its forward with the loss of the option's
 tokens. Around them stands what they use of transformers' Trainer and no more: no training loop, no logging, no batch
 copied to the device. What remains is a little less than an official step.
 """
@@ -27,12 +27,20 @@ _FORWARD = "forward_wrap_with_option_len"
 
 
 class OfficialStep:
-    """One step on one batch.
+    """The official step on one batch, with the loss that belongs to it.
 
     Args:
-        folder: the checkout, checked.
+        folder: the checkout, as ``checkout.check`` demands it.
+        model: a causal language model of transformers.
+        batch: examples of one prompt and its options.
         row_per_option: one row for each option and the classification loss, as ``train_as_classification=True`` has
             it there; else one row for each example, with its gold option, and the language-model loss.
+        lr: learning rate.
+        eps: perturbation scale ε.
+        weight_decay: of all tensors but biases and norms.
+
+    Attributes:
+        passes: how often a step goes over the weights.
 
     Raises:
         ConfigError: if the model has too few positions for prompt and option.
@@ -76,18 +84,18 @@ class OfficialStep:
 
     @property
     def fed(self) -> str:
-        """Rows x columns of the batch."""
+        """What the model is given, as ``rows x columns`` of tokens."""
         rows, columns = self.inputs["input_ids"].shape
         return f"{rows}x{columns}"
 
     def loss(self) -> Tensor:
-        """The official loss of the batch, as Trainer takes it from what the model returns."""
+        """Compute the official loss of the batch, as Trainer takes it from what the model returns."""
         with _wrapped(self.model, self._forward):
             outputs = self.model(**self.inputs)
         return outputs["loss"] if isinstance(outputs, dict) else outputs[0]
 
     def step(self, loss: Loss) -> float:
-        """One step whose two losses ``loss`` computes; the projected gradient."""
+        """Take one step whose two losses ``loss`` computes, and return the projected gradient."""
         self.trainer.loss = loss
         self.trainer.zo_step(self.model, self.inputs)
         self.trainer.zo_update(self.model)
@@ -95,7 +103,7 @@ class OfficialStep:
 
 
 class _Trainer:
-    """In the place of transformers' Trainer: what the official methods use of it."""
+    """Stands in the place of transformers' Trainer, with what the official methods use of it."""
 
     loss: Loss
 
@@ -120,7 +128,13 @@ class _Trainer:
 
 
 def inputs(batch: Sequence[Encoded], pad: int, *, row_per_option: bool) -> dict[str, Tensor]:
-    """A batch as the official collators make it: padded on the left to a multiple of 8, with a mask."""
+    """A batch as the official collators make it: padded on the left to a multiple of 8, with a mask.
+
+    Args:
+        batch: examples of one prompt and its options.
+        pad: the id of the padding token.
+        row_per_option: a row for each option, not one for each example.
+    """
     pairs = [(e, row) for e in batch for row in (e.rows if row_per_option else [e.rows[e.gold]])]
     ids, mask = pad_left([row for _, row in pairs], pad, torch.device("cpu"))
     found = {

@@ -14,11 +14,23 @@ _NOT_DECAYED = ("bias", "layer_norm", "layernorm")
 
 
 class PlainStep:
-    """``θ ← θ − lr·(g·z + wd·θ)`` with ``g = (L(θ+εz) − L(θ−εz)) / 2ε``.
+    """MeZO's step: ``θ ← θ − lr·(g·z + wd·θ)`` with ``g = (L(θ+εz) − L(θ−εz)) / 2ε``.
 
     Args:
         named_parameters: (name, tensor) pairs to train.
+        lr: learning rate.
+        eps: perturbation scale ε.
+        weight_decay: wd, of all tensors but biases and norms.
         seed: step ``t`` draws from seed ``seed + t``.
+
+    Attributes:
+        passes: how often a step goes over the weights.
+
+    Example:
+        >>> weight = torch.ones(2)
+        >>> step = PlainStep([("weight", weight)], lr=0.1)
+        >>> abs(step.step(lambda: weight.sum())) < 10
+        True
     """
 
     passes = 4
@@ -38,7 +50,7 @@ class PlainStep:
 
     @torch.no_grad()
     def step(self, loss: Callable[[], Tensor]) -> float:
-        """One step on the batch that ``loss`` evaluates; the projected gradient ``g``."""
+        """Take one step on the batch that ``loss`` evaluates, and return the projected gradient ``g``."""
         self._perturb(1.0)
         plus = self._evaluate(loss)
         self._perturb(-2.0)

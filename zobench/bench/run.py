@@ -19,10 +19,16 @@ Rows = list[dict[str, Any]]
 
 
 def run(spec: Spec, *, repeats: int, memory: bool, json_file: Path | None) -> dict[str, Any]:
-    """Measure, print, write; returns what the file holds.
+    """Measure what is asked for, print the tables and write the file.
 
     Args:
+        spec: what is asked for.
+        repeats: of each measurement of time, after one that is not counted.
         memory: measure peak memory instead of time.
+        json_file: where the numbers are written; None for nowhere.
+
+    Returns:
+        What the file holds.
 
     Raises:
         UserError: for what cannot be built or measured.

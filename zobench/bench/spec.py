@@ -17,7 +17,11 @@ DTYPES = ("float32", "bfloat16", "float16")
 
 
 class Shape(NamedTuple):
-    """A batch: sequences × tokens in each."""
+    """The size of a batch: sequences, and tokens in each.
+
+    >>> str(Shape(16, 64))
+    '16x64'
+    """
 
     batch: int
     tokens: int
@@ -28,13 +32,19 @@ class Shape(NamedTuple):
 
 @dataclass(frozen=True)
 class Spec:
-    """One benchmark.
+    """What one benchmark is asked to measure; checked when it is made.
 
     Args:
         model: one of ``models()``.
-        methods: ``name`` or ``name:setting=value+setting=value``.
-        threads: of torch; its own choice if None.
+        dtype: of the weights, one of ``DTYPES``.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        threads: CPU threads of torch; its own choice if None.
+        shapes: of the batches, measured one after another.
+        methods: each ``name`` or ``name:setting=value+setting=value``.
         official: a checkout of the 2023 MeZO code, to compare with its step; None for no such comparison.
+
+    Raises:
+        ConfigError: for what does not exist, with the nearest that does.
     """
 
     model: str
@@ -66,12 +76,15 @@ class Spec:
 
 
 def models() -> list[str]:
-    """Names that ``--model`` takes: random weights, then the options of conf/model."""
+    """The names that ``--model`` takes: shapes with random weights, then the options of conf/model."""
     return [*RANDOM_MODELS, *FrontDoor([conf_dir()]).groups["model"]]
 
 
 def overrides(method: str) -> list[str]:
-    """``loren:probes=10+rule=sgd`` as a command line of a run would say it.
+    """A method with its settings as a command line of a run would say it.
+
+    >>> overrides("loren:probes=10+rule=sgd")
+    ['method=loren', 'method.probes=10', 'method/rule=sgd']
 
     Raises:
         ConfigError: for settings that are not of that form.
@@ -87,7 +100,10 @@ def overrides(method: str) -> list[str]:
 
 
 def parse_shapes(text: str) -> tuple[Shape, ...]:
-    """``16x64,8x256`` as shapes.
+    """Shapes from their text, with commas.
+
+    >>> parse_shapes("16x64,8x256")[1].tokens
+    256
 
     Raises:
         ConfigError: if that is not what the text is.
@@ -103,7 +119,11 @@ def _shape(text: str) -> Shape:
 
 
 def known(option: str, given: str, choices: Sequence[str]) -> None:
-    """Raises ConfigError, with the nearest choice, for what is not one."""
+    """Make sure that an option was given one of its choices.
+
+    Raises:
+        ConfigError: if it was not, with the nearest choice.
+    """
     if given not in choices:
         near = nearest(given, choices)
         hint = f"; did you mean {near}?" if near else ""

@@ -32,8 +32,13 @@ Loss = Callable[[], Tensor]
 class Subject:
     """One thing to measure.
 
-    ``work(loss)`` does it once; ``passes(forwards)`` is how often it goes over the weights with that many forward
-    passes, 0 where that means nothing; ``fed`` says how many rows x columns of tokens the model is given.
+    Attributes:
+        name: as the table has it.
+        loss: a function that runs one forward pass and gives the loss.
+        work: does the thing once, with the loss it is given.
+        passes: how often it goes over the weights, from its number of forward passes; 0 where that means nothing.
+        state_bytes: bytes that it holds between steps beside the weights.
+        fed: what the model is given, as ``rows x columns`` of tokens.
     """
 
     name: str
@@ -45,12 +50,18 @@ class Subject:
 
 
 def names(spec: Spec) -> list[str]:
-    """Of all subjects, in the order of the table."""
+    """The names of all subjects, in the order of the table."""
     return [TRIMMED, PLAIN, *spec.methods, PLAIN_STEP, *([OFFICIAL, OFFICIAL_OPTIONS] if spec.official else [])]
 
 
 def make(spec: Spec, name: str, model: Any, shape: Shape) -> Subject:
-    """The subject of that name, for a model and a batch of that shape.
+    """Make the subject of a name, for a model and a batch of a shape.
+
+    Args:
+        spec: what is asked for.
+        name: one of ``names``.
+        model: a causal language model.
+        shape: of the batch.
 
     Raises:
         ConfigError: for a setting that a method refuses, or a shape that the model does.
@@ -77,7 +88,12 @@ def _official(checkout: Path, name: str, model: Any, shape: Shape) -> Subject:
 
 
 def losses(model: Any, shape: Shape) -> tuple[Loss, Loss]:
-    """One loss, computed in two ways: as zobench does, and from the logits of every position."""
+    """A loss computed in two ways: as zobench does, and from the logits of every position.
+
+    Args:
+        model: a causal language model.
+        shape: of the batch, which is made of random tokens.
+    """
     batch = models.random_batch(model, shape)
     objective = Objective(model, None, models.task())
     device = objective.device
@@ -98,7 +114,11 @@ def losses(model: Any, shape: Shape) -> tuple[Loss, Loss]:
 
 
 def build_method(text: str, named_parameters: Any) -> Method:
-    """The method that ``name:setting=value`` asks for.
+    """Make the method that a text such as ``mezo:probes=2`` asks for.
+
+    Args:
+        text: ``name`` or ``name:setting=value+setting=value``.
+        named_parameters: (name, tensor) pairs to train.
 
     Raises:
         ConfigError: for a setting it refuses, or a method that takes no steps.

@@ -16,7 +16,14 @@ from zobench.errors import UserError
 
 @dataclass(frozen=True)
 class Sample:
-    """One measurement, in seconds of wall time (``cpu_seconds``: of all threads together)."""
+    """One measurement of a subject.
+
+    Attributes:
+        seconds: of wall time, forward passes and all.
+        cpu_seconds: of all threads together.
+        forward_seconds: of wall time, within forward passes.
+        forwards: number of forward passes.
+    """
 
     seconds: float
     cpu_seconds: float
@@ -48,7 +55,11 @@ def _wait(device: torch.device) -> None:
 
 
 def measure(subject: Subject, device: torch.device) -> Sample:
-    """Do the subject's work once.
+    """Do a subject's work once and time it.
+
+    Args:
+        subject: what to do.
+        device: where its model lies; a GPU is waited for.
 
     Raises:
         UserError: if a loss is not finite.
@@ -64,10 +75,19 @@ def measure(subject: Subject, device: torch.device) -> Sample:
 def interleave(
     subjects: Sequence[Subject], model: Any, repeats: int, progress: Callable[[], None] = lambda: None
 ) -> dict[str, list[Sample]]:
-    """Samples of each subject, after a round that is not counted: the first call compiles.
+    """Time all subjects in turn, again and again; after a round that is not counted, since the first call compiles.
 
     The weights are put back after each measurement, so that all start from the same ones. Each round starts with
     another subject.
+
+    Args:
+        subjects: what to time.
+        model: the model of all of them.
+        repeats: rounds that are counted.
+        progress: called after each measurement.
+
+    Returns:
+        Subject's name → its samples, one for each round.
     """
     params = list(model.parameters())
     device = params[0].device
@@ -87,10 +107,11 @@ def interleave(
 
 
 def rows(subjects: Sequence[Subject], samples: dict[str, list[Sample]], weights: int) -> list[dict[str, Any]]:
-    """The table's rows; ratios are made within each repeat, then summarised.
+    """Rows of the table of times; ratios are made within each repeat, then summarised.
 
     Args:
         subjects: those that were measured; the first is what the others are compared with.
+        samples: of each subject, by name.
         weights: number of trainable weights.
     """
     floor = samples[subjects[0].name]
@@ -131,6 +152,10 @@ def rows(subjects: Sequence[Subject], samples: dict[str, list[Sample]], weights:
 
 
 def summary(values: Sequence[float]) -> dict[str, float]:
-    """Median and quartiles."""
+    """The median and the quartiles of some values.
+
+    >>> summary([1.0, 2.0, 3.0, 4.0, 5.0])
+    {'median': 3.0, 'q1': 2.0, 'q3': 4.0}
+    """
     low, middle, high = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else [values[0]] * 3
     return {"median": middle, "q1": low, "q3": high}
