@@ -52,6 +52,12 @@ def workers(runs: Path) -> dict[int, Path]:
     return found
 
 
+def trained(runs: Path) -> bool:
+    """Whether a cell that a process holds has made a step, now or in an earlier start."""
+    logs = [directory / "metrics.jsonl" for directory in workers(runs).values()]
+    return any(log.is_file() and log.stat().st_size for log in logs)
+
+
 def result(directory: Path) -> dict[str, Any]:
     """All that must not depend on launcher or disturbance: the row's results, and metrics.jsonl without times."""
     kept = {k: v for k, v in row(directory).items() if k in _RESULT or k.startswith(_PREFIXES)}

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from helpers import commands
 
 import zobench
-from zobench.__main__ import main
 from zobench.config.folders import conf_dir
 
 ROOT = Path(zobench.__file__).resolve().parent.parent
@@ -44,19 +44,13 @@ def zobench_process(*arguments, cwd, python_options=()):
 
 
 @pytest.fixture
-def command(tmp_path, monkeypatch, capsys):
+def command(tmp_path):
     """``command("method=mezo")``: the same in this process, which need not import torch again."""
 
     def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["zobench", *arguments])
-        try:
-            code = main()
-        except SystemExit as end:
-            code = end.code
-        return Ended(code or 0, *capsys.readouterr())
+        ended = commands.command("zobench", *arguments, cwd=tmp_path)
+        return Ended(ended.returncode, ended.stdout, ended.stderr)
 
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")  # main sets it; this puts it back
     return run
 
 

@@ -11,8 +11,9 @@ ROOT = Path(zobench.__file__).resolve().parent.parent
 
 
 def test_the_short_form(tmp_path):
-    command = [sys.executable, str(ROOT / "scripts" / "endure.py"), "--short", "--out", str(tmp_path)]
+    command = [sys.executable, str(ROOT / "scripts" / "endure.py"), "--short", "--seed", "44", "--out", str(tmp_path)]
     found = subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
     assert found.returncode == 0, found.stdout + found.stderr
-    assert "4 of 4 finished, 4 equal, 0 touched" in found.stdout
-    assert "3 kills" in found.stdout
+    assert "2 of 2 finished, 2 equal, 0 touched" in found.stdout
+    assert "1 kills, 2 starts of a sweep" in found.stdout
+    assert "basic: SIGKILL to the sweep" in found.stdout

@@ -15,7 +15,6 @@ _PLUGINS: dict[str, dict[str, tuple[str, str]]] = {
         "joblib": ("hydra_plugins.hydra_joblib_launcher", "joblib"),
         "submitit_local": ("hydra_plugins.hydra_submitit_launcher", "slurm"),
         "submitit_slurm": ("hydra_plugins.hydra_submitit_launcher", "slurm"),
-        "ray": ("hydra_plugins.hydra_ray_launcher", "ray"),
     },
     "hydra/sweeper": {
         "basic": ("", ""),
