@@ -16,7 +16,7 @@ import zobench
 PACKAGE = Path(zobench.__file__).parent
 #: rooms that are not held to the rules
 EXCUSED = (
-    "run/", "record/", "system/", "sweep/", "bench/",
+    "run/", "record/", "system/",
 )  # fmt: skip
 #: openings of a first line that say nothing without the name, or without another docstring
 FORBIDDEN = re.compile(r"(Nothing|The same|Same|Of|See|As)\b|As ``")

@@ -1,1 +1,1 @@
-"""Hydra finds sweepers in this namespace; all that this one does is in ``zobench.sweep``."""
+"""The sweepers that Hydra finds in this namespace; what they do is in ``zobench.sweep`` and in Optuna's plugin."""

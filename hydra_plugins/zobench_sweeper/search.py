@@ -1,4 +1,4 @@
-"""``hydra/sweeper=search``: Optuna's sweeper, with the best setting printed and no trial able to stop the search."""
+"""The sweeper ``search``: Optuna's, with the best setting printed and no trial able to stop the search."""
 
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,11 @@ from omegaconf import DictConfig, OmegaConf
 
 
 class SearchSweeper(Sweeper):
-    """Hands everything to the plugin ``hydra-optuna-sweeper``; takes its arguments."""
+    """Hands everything to the plugin ``hydra-optuna-sweeper``, and says at the end what it found.
+
+    Args:
+        settings: the arguments of that plugin's sweeper.
+    """
 
     def __init__(self, **settings: Any):
         import optuna
@@ -24,6 +28,11 @@ class SearchSweeper(Sweeper):
         self._optuna.setup(hydra_context=hydra_context, task_function=task_function, config=config)
 
     def sweep(self, arguments: list[str]) -> Any:
+        """Search, then print the best setting.
+
+        Raises:
+            SweepFailed: if no trial gave a result.
+        """
         from zobench.errors import SweepFailed
 
         self._results.unlink(missing_ok=True)

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 @dataclass
 class ZobenchSweeperConf:
-    """``hydra/sweeper=zobench``, the default.
+    """The settings of ``hydra/sweeper=zobench``, which is the default.
 
     Attributes:
         params: overrides with commas, as of an experiment; those of the command line win.
@@ -38,7 +38,12 @@ ConfigStore.instance().store(group="hydra/sweeper", name="zobench", node=Zobench
 
 
 class ZobenchSweeper(Sweeper):
-    """Plans all cells, then hands those that are left to the launcher."""
+    """Plans all cells of a sweep, then hands those that are left to the launcher.
+
+    Args:
+        params: not read here: each cell's own composition has them, since presets can be swept over as well.
+        grid, only, retry_failed, max_batch_size, retry: as in ``ZobenchSweeperConf``.
+    """
 
     def __init__(
         self,
@@ -49,7 +54,6 @@ class ZobenchSweeper(Sweeper):
         max_batch_size: int | None,
         retry: str,
     ):
-        # params are read from each cell's own composition: experiments can be swept over as well.
         self.grid, self.only, self.retry = grid, only, retry
         self.retry_failed, self.batch = retry_failed, max_batch_size
         self.config: DictConfig | None = None
@@ -63,10 +67,20 @@ class ZobenchSweeper(Sweeper):
         )
 
     def sweep(self, arguments: list[str]) -> Any:
+        """Run the cells that are left of a line of overrides, or of a grid.
+
+        Args:
+            arguments: overrides, with commas; a grid's lines are given them too.
+
+        Raises:
+            ConfigError: for a line that cannot be composed.
+            SweepFailed: if cells failed or were stopped.
+        """
         from zobench.config.folders import conf_dir
         from zobench.sweep import launch
         from zobench.sweep.estimate import Costs
         from zobench.sweep.plan import Planner, select
+        from zobench.sweep.remember import remembered
 
         config = self.config
         assert config is not None
@@ -76,13 +90,14 @@ class ZobenchSweeper(Sweeper):
         folders = [conf_dir(), *(folder for folder in found if folder != conf_dir())]
         loader = self.hydra_context.config_loader
         planner = Planner(lambda cell: loader.load_sweep_config(config, cell), folders, config_loader=loader)
+        given = list(config.hydra.overrides.hydra)
         lines = [arguments]
         if self.grid is not None:
             from zobench.sweep.grids import find
 
             lines = find(self.grid, folders).arguments(arguments)
-        cells = select(planner.cells(lines), list(self.only))
-        costs = Costs({Path(cell.settings["runs_dir"]) for cell in cells}, folders)
+        cells = select(remembered(lines, folders, lambda: planner.cells(lines), hydra=given), list(self.only))
+        costs = Costs({Path(cell.settings["runs_dir"]) for cell in cells})
         return launch.run(
             cells, self.launcher, retry_failed=self.retry_failed, batch=self.batch, costs=costs, retry=self.retry
         )

@@ -1,18 +1,28 @@
 """A plan of cells is what Hydra's own composition gives, for every kind of override."""
 
+import copy
+import functools
 from pathlib import Path
 
 import pytest
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep
 from omegaconf import OmegaConf
 
 from zobench.config.folders import conf_dir
 from zobench.config.signature import compose, register
 from zobench.errors import ConfigError
 from zobench.sweep import grids
-from zobench.sweep.plan import Planner, select
+from zobench.sweep.plan import PlannedCell, Planner, select
+from zobench.sweep.remember import remembered
+
+
+@functools.cache
+def composed(overrides):
+    return hydra_compose("config", overrides=list(overrides), return_hydra_config=True)
 
 
 @pytest.fixture
@@ -23,7 +33,7 @@ def planner():
 
         def load(overrides):
             found.loads += 1
-            return hydra_compose("config", overrides=overrides, return_hydra_config=True)
+            return copy.deepcopy(composed(tuple(overrides)))
 
         found = Planner(load, [conf_dir()], config_loader=GlobalHydra.instance().config_loader())
         found.loads = 0
@@ -65,40 +75,84 @@ def test_the_plan_is_hydras(planner, line, count):
     except ConfigError as error:
         pytest.fail(str(error))
     assert len({cell.directory for cell in cells}) == len(cells) == count
-    for cell in cells if count < 5 else cells[:: count // 4]:
+    for cell in (cells[0], cells[-1]):
         assert cell.directory == by_hydra(cell), cell.overrides
+
+
+#: grid → its cells, what else it needs to be planned, and the part of it that is planned here
+SHIPPED = {
+    "smoke": (12, [], 1), "small": (64, ["data.dir=/d"], 1), "ablations": (45, ["data.dir=/d"], 1),
+    "lens": (10, ["data.dir=/d"], 1), "tiny": (96, ["data.dir=/d", "model.dir=/m", "seed=0"], 3),
+    "paper": (820, ["model=opt-1.3b", "task=rte"], 10),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", grids.named())
 def test_the_grids_that_ship_are_planned_as_hydra_does(planner, name):
-    data = ["data.dir=/d"]
-    extra = {"small": data, "ablations": data, "lens": data, "tiny": [*data, "model.dir=/m"]}
-    cells = planner.cells(grids.find(name).arguments(extra.get(name, [])))
-    assert len(cells) > 5
-    for cell in cells[:: max(1, len(cells) // 4)]:
-        assert cell.directory == by_hydra(cell), cell.overrides
+    count, extra, part = SHIPPED[name]
+    cells = planner.cells(grids.find(name).arguments(extra))
+    assert len(cells) == count / part
+    assert cells[-1].directory == by_hydra(cells[-1])
 
 
-def test_hydra_composes_once_for_each_option_not_for_each_cell(planner):
-    line = "method=mezo,loren,kerzoo task=rte,sst2 model=tiny-opt,opt-1.3b method.lr=1e-6,1e-7 seed=0,1,2,3,4"
-    assert len(planner.cells([line.split()])) == 120
-    assert planner.loads <= 3 + 2 + 2 + 2
+def test_hydra_composes_once_for_each_choice_of_options_not_for_each_cell(planner):
+    line = "method=mezo,loren,kerzoo task=rte,sst2 model=tiny-opt method.lr=1e-6,1e-7 seed=0,1,2,3,4"
+    assert len(planner.cells([line.split()])) == 60
+    assert planner.loads == 3 * 2
 
 
-def test_an_option_that_reaches_into_another_node_is_left_to_hydra(tmp_path):
-    (tmp_path / "task").mkdir()
-    text = (conf_dir() / "task" / "rte.yaml").read_text()
-    (tmp_path / "task" / "reaching.yaml").write_text(f"# RTE\ndefaults:\n  - /tuning@_global_.lens: full\n{text}")
+def test_what_hydras_own_node_says_of_a_cell_is_the_cells_own(tmp_path):
+    (tmp_path / "experiment").mkdir()
+    text = "# @package _global_\n# Says what was typed\ntags: ${hydra:overrides.task}\n"
+    (tmp_path / "experiment" / "saying.yaml").write_text(text)
     register()
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         search = f"hydra.searchpath=[file://{tmp_path}]"
         load = lambda cell: hydra_compose("config", overrides=[search, *cell], return_hydra_config=True)  # noqa: E731
-        cells = Planner(load, [conf_dir(), tmp_path]).cells([["task=rte,reaching", "seed=0,1"]])
-        for cell in cells:
-            cfg = load(list(cell.overrides))
-            assert cell.settings["lens"] == dict(cfg.lens), cell.overrides
-    assert len(cells) == 4
-    assert "_target_" in cells[-1].settings["lens"]
+        cells = Planner(load, [conf_dir(), tmp_path]).cells([["experiment=saying", "seed=0,1"]])
+    assert [cell.settings["tags"] for cell in cells] == [["experiment=saying", f"seed={seed}"] for seed in (0, 1)]
+
+
+def test_an_interval_is_no_list_of_cells(planner):
+    with pytest.raises(ConfigError, match=r"method.lr=interval\(0, 1\): a table takes lists and ranges"):
+        planner.cells([["method=mezo", "method.lr=interval(0, 1)"]])
+
+
+class Composing:
+    """Plans of one cell, counted."""
+
+    def __init__(self):
+        self.made = 0
+
+    def __call__(self):
+        self.made += 1
+        return [PlannedCell(("seed=0",), 0, "0123abcd", {"seed": 0, "method": {"lr": 1e-6, "clip": None}})]
+
+
+def test_a_plan_is_remembered_as_long_as_lines_folders_and_hydras_overrides_are_the_same(tmp_path):
+    option, composing = tmp_path / "method.yaml", Composing()
+    option.write_text("lr: 1")
+
+    def plan(line="seed=0", **more):
+        cells = remembered([[line]], [tmp_path], composing, **more)
+        assert cells == Composing()()
+        return composing.made
+
+    assert [plan(), plan(), plan("seed=1"), plan("seed=0")] == [1, 1, 2, 2]
+    assert [plan(hydra=["hydra.verbose=true"]), plan()] == [3, 3]
+    option.write_text("lr: 2")
+    assert [plan(), plan()] == [4, 4]
+    option.write_text("lr: 2\nhost: ${oc.env:HOST}")  # may be another the next time
+    assert [plan(), plan()] == [5, 6]
+
+
+def test_a_plan_that_fails_is_not_remembered(tmp_path):
+    def fails():
+        raise ConfigError("seed=x")
+
+    for _ in range(2):
+        with pytest.raises(ConfigError):
+            remembered([["seed=x"]], [tmp_path], fails)
 
 
 def test_a_cell_in_two_lines_is_one_cell(planner):
@@ -160,3 +214,19 @@ def test_a_search_space_names_settings_of_its_method(name):
     assert keys
     for key in keys:
         assert OmegaConf.select(cfg, key) is not None, key
+
+
+@pytest.mark.parametrize("method", sorted(path.stem[5:] for path in (conf_dir() / "experiment").glob("grid_*.yaml")))
+def test_a_search_space_holds_the_methods_grid(method):
+    parse = OverridesParser.create().parse_override
+    space, grid = (
+        {key: parse(f"x={value}") for key, value in OmegaConf.load(path).hydra.sweeper.params.items()}
+        for path in (conf_dir() / "search" / f"{method}.yaml", conf_dir() / "experiment" / f"grid_{method}.yaml")
+    )
+    for key, values in grid.items():
+        for value in values.sweep_iterator():
+            around = space[key].value()
+            if isinstance(around, IntervalSweep):
+                assert around.start < value < around.end, key
+            else:
+                assert value in space[key].sweep_iterator(), key

@@ -28,20 +28,32 @@ class ModelSpec:
         start_token: the text of the token put in front of each sequence, by flavour, of which a protocol chooses one:
             ``native``, the tokenizer's own, and ``mezo``, that of the 2023 MeZO code. None for no token.
         lora_targets: names of the linear modules that LoRA adapts by default.
+        parameters: how many weights the model has, a shared one counted once. For plans of sweeps, which estimate hours
+            and memory before anything is loaded; None: such an estimate is not made.
 
     Raises:
-        ValueError: for a length or a start token that cannot be one.
+        ValueError: for a length, a start token or a number of weights that cannot be one.
     """
 
-    def __init__(self, *, max_length: int, start_token: Mapping[str, str | None], lora_targets: Sequence[str]):
+    def __init__(
+        self,
+        *,
+        max_length: int,
+        start_token: Mapping[str, str | None],
+        lora_targets: Sequence[str],
+        parameters: int | None = None,
+    ):
         if max_length < 2:
             raise ValueError(f"max_length={max_length}: must be at least 2")
         for flavour, token in start_token.items():
             if not (token is None or isinstance(token, str)):
                 raise ValueError(f"start_token.{flavour}={token}: expected a token's text or null")
+        if parameters is not None and parameters < 1:
+            raise ValueError(f"parameters={parameters}: must be at least 1, or null")
         self.max_length = max_length
         self.start_token = start_token
         self.lora_targets = list(lora_targets)
+        self.parameters = parameters
 
     def load(self, *, dtype: torch.dtype, device: torch.device, attention: str) -> Loaded:
         """Load model and tokenizer.

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import accumulate, count, takewhile
 from typing import Any
 
 import torch
@@ -10,7 +9,6 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from zobench.config import instantiate
-from zobench.config.schema import DEFAULT_FORWARDS
 from zobench.data import rows
 from zobench.data.rows import Splits
 from zobench.errors import ConfigError
@@ -19,6 +17,7 @@ from zobench.models.tuning import Tuning
 from zobench.objective import Encoded, Encoder, Objective
 from zobench.protocols import Protocol
 from zobench.run import parallel
+from zobench.run.budget import total_steps
 from zobench.run.parallel import Division
 from zobench.system import costs
 from zobench.system.console import Console
@@ -189,25 +188,8 @@ def build_trained(
     return TrainedModel(loaded, method, settings)
 
 
-def _total_steps(steps: int | None, forwards: int | None, method: Method) -> int:
-    """The whole steps that the budgets allow.
-
-    Raises:
-        ConfigError: if the forward passes do not pay for one step.
-    """
-    if steps is None and forwards is None:
-        forwards = DEFAULT_FORWARDS
-    if forwards is None:
-        assert steps is not None
-        return steps
-    if 0 < forwards < method.forwards_at(0):
-        raise ConfigError(f"forwards={forwards}: one step of this method takes {method.forwards_at(0)}")
-    spent = accumulate(method.forwards_at(step) for step in (count() if steps is None else range(steps)))
-    return sum(1 for _ in takewhile(lambda total: total <= forwards, spent))
-
-
 def _settings(cfg: DictConfig, method: Method) -> LoopSettings:
-    total = _total_steps(cfg.steps, cfg.forwards, method) if method.trains else 0
+    total = total_steps(cfg.steps, cfg.forwards, method)
     fifth = max(1, -(-total // 5))
     return LoopSettings(
         total_steps=total,

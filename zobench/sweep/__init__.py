@@ -1,4 +1,4 @@
-"""Sweeps: which cells a table consists of, in which state they are, what is left to run, and running it.
+"""Sweeps: which cells a table of runs consists of, what they cost, in which state they are, and running what is left.
 
 ``python -m zobench.sweep GRID`` from a terminal; Hydra's ``--multirun`` goes through the same plan.
 """

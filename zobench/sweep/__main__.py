@@ -1,15 +1,26 @@
-"""``python -m zobench.sweep GRID``: a table of runs: what it consists of, how it stands, and running what is left."""
+"""The command ``python -m zobench.sweep GRID``: what a table consists of, how it stands, and running what is left."""
 
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from zobench.config.folders import conf_dir
 from zobench.errors import UserError, complain
 
+if TYPE_CHECKING:
+    from zobench.sweep.plan import PlannedCell
+
 
 def main(arguments: list[str] | None = None) -> int:
-    """The exit code: 0, 1 if a cell failed, 2 for arguments that are wrong."""
+    """List grids, look at one, or run what is left of it.
+
+    Args:
+        arguments: words behind the program's name; those of the process if None.
+
+    Returns:
+        The exit code: 0, 1 if a cell failed, 2 for arguments that are wrong, 130 after Ctrl-C.
+    """
     asked = _parser().parse_intermixed_args(arguments)
     try:
         if asked.grid is None:
@@ -60,29 +71,19 @@ def _listing(config_dir: str | None) -> str:
 
 
 def _look(asked: argparse.Namespace) -> int:
-    from hydra import compose, initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
     from rich.console import Console
 
-    from zobench.config.signature import register
     from zobench.sweep import dry, grids
     from zobench.sweep.estimate import Costs
     from zobench.sweep.overview import Overview, watch
-    from zobench.sweep.plan import Planner, select
+    from zobench.sweep.plan import select
+    from zobench.sweep.remember import remembered
 
     own = [Path(asked.config_dir)] if asked.config_dir else []
-    grid = grids.find(asked.grid, own)
-    search = [f"hydra.searchpath=[file://{folder.resolve()}]" for folder in own]
-    register()
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        planner = Planner(
-            lambda overrides: compose("config", overrides=[*search, *overrides], return_hydra_config=True),
-            [conf_dir(), *own],
-            config_loader=GlobalHydra.instance().config_loader(),
-        )
-        cells = select(planner.cells(grid.arguments(asked.overrides)), asked.only)
+    lines = grids.find(asked.grid, own).arguments(asked.overrides)
+    cells = select(remembered(lines, [conf_dir(), *own], lambda: _planned(lines, own)), asked.only)
     console = Console(highlight=False)
-    costs = Costs({Path(cell.settings["runs_dir"]) for cell in cells}, [conf_dir(), *own])
+    costs = Costs({Path(cell.settings["runs_dir"]) for cell in cells})
     if asked.dry_run:
         dry.show(Overview(cells), costs, console, retry_failed=asked.retry_failed)
     elif asked.watch:
@@ -92,8 +93,27 @@ def _look(asked: argparse.Namespace) -> int:
     return 0
 
 
+def _planned(lines: list[list[str]], own: list[Path]) -> "list[PlannedCell]":
+    """The cells of a grid's lines, composed by Hydra; ``own`` are folders of options beside zobench's."""
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    from zobench.config.signature import register
+    from zobench.sweep.plan import Planner
+
+    search = [f"hydra.searchpath=[file://{folder.resolve()}]" for folder in own]
+    register()
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        planner = Planner(
+            lambda overrides: compose("config", overrides=[*search, *overrides], return_hydra_config=True),
+            [conf_dir(), *own],
+            config_loader=GlobalHydra.instance().config_loader(),
+        )
+        return planner.cells(lines)
+
+
 def _run(asked: argparse.Namespace) -> int:
-    """As ``python -m zobench --multirun``, with the grid in the place of one line."""
+    """Do what ``python -m zobench --multirun`` does, with a grid in the place of one line."""
     from zobench.__main__ import main as zobench
 
     quoted = [_quoted(word) for word in asked.only]

@@ -1,5 +1,6 @@
-"""The dry run: what would run, grouped, with what it is likely to cost."""
+"""The dry run: a table of what would run, with steps and passes exactly, hours and memory as they are likely to be."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from rich.console import Console
@@ -14,10 +15,17 @@ _IN_TABLE = ("model", "method", "task")
 
 
 def show(overview: Overview, costs: Costs, console: Console, *, retry_failed: bool) -> None:
-    """Print the table, the totals and, where a number is by rule of thumb, the rule."""
+    """Print the table of a dry run, its totals and, where a number is by rule of thumb, the rule.
+
+    Args:
+        overview: the cells and their states.
+        costs: what cells cost.
+        console: where to print.
+        retry_failed: whether failed cells are among those that would run.
+    """
     left = {cell.directory for cell in to_run(overview, retry_failed=retry_failed)}
     table = Table("model", "method", "tasks", "settings")
-    for title in ("cells", "to run", "hours", "GiB a cell"):
+    for title in ("cells", "to run", "steps", "forwards", "hours", "GiB a cell"):
         table.add_column(title, justify="right")
     everything: list[Cost] = []
     varied = _varied(overview.cells)
@@ -27,7 +35,8 @@ def show(overview: Overview, costs: Costs, console: Console, *, retry_failed: bo
         everything += found
         tasks = ",".join(dict.fromkeys(cell.choice("task") for cell in cells))
         names = cells[0].choice("model"), cells[0].choice("method"), tasks
-        table.add_row(*names, _settings(cells, varied), str(len(cells)), str(len(wanted)), _hours(found), _gib(found))
+        counts = str(len(cells)), str(len(wanted))
+        table.add_row(*names, _settings(cells, varied), *counts, *_passes(found), _hours(found), _gib(found))
     if console.is_terminal:
         console.print(table)
     else:
@@ -40,7 +49,7 @@ def show(overview: Overview, costs: Costs, console: Console, *, retry_failed: bo
 
 
 def _groups(cells: Iterable[PlannedCell]) -> list[list[PlannedCell]]:
-    """Cells of one line, model and method, in the order of the grid."""
+    """Cells by the line of the grid, the model and the method that they share, in the order of the grid."""
     found: dict[tuple[object, ...], list[PlannedCell]] = {}
     for cell in cells:
         found.setdefault((cell.line, cell.choice("model"), cell.choice("method")), []).append(cell)
@@ -48,7 +57,7 @@ def _groups(cells: Iterable[PlannedCell]) -> list[list[PlannedCell]]:
 
 
 def _varied(cells: Sequence[PlannedCell]) -> set[str]:
-    """Keys that do not have the same value in every cell."""
+    """The keys that do not have the same value in every cell."""
     values: dict[str, set[str]] = {}
     for cell in cells:
         for override in cell.overrides:
@@ -59,7 +68,7 @@ def _varied(cells: Sequence[PlannedCell]) -> set[str]:
 
 
 def _settings(cells: Sequence[PlannedCell], varied: set[str]) -> str:
-    """``method.lr=1e-7,1e-6 seed=0,1,2``."""
+    """What varies within some cells, as in ``method.lr=1e-7,1e-6 seed=0,1,2``."""
     found: dict[str, dict[str, None]] = {}
     for cell in cells:
         for override in cell.overrides:
@@ -69,15 +78,35 @@ def _settings(cells: Sequence[PlannedCell], varied: set[str]) -> str:
     return " ".join(f"{key}={','.join(values)}" for key, values in found.items())
 
 
+def _passes(costs: Sequence[Cost]) -> tuple[str, str]:
+    """Steps and forward passes of a cell, from the fewest to the most, and backward passes where there are any."""
+    spent = [cost.spending for cost in costs if cost.spending is not None]
+    if not spent:
+        return ("?", "?") if costs else ("", "")
+    backwards = [spending.backwards for spending in spent]
+    more = f" + {_range(backwards)} backward" if any(backwards) else ""
+    return _range([spending.steps for spending in spent]), _range([spending.forwards for spending in spent]) + more
+
+
+def _range(values: Sequence[int]) -> str:
+    low, high = min(values), max(values)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
 def _totals(costs: Sequence[Cost]) -> list[str]:
-    lines = []
+    spent = [cost.spending for cost in costs if cost.spending is not None]
+    backwards = sum(spending.backwards for spending in spent)
+    lines = [f"{sum(spending.forwards for spending in spent):,} forward passes"] if spent else []
+    lines = [line + (f" and {backwards:,} backward passes" if backwards else "") for line in lines]
     for gpu, name in ((True, "GPU"), (False, "CPU")):
         own = [cost for cost in costs if cost.gpu == gpu]
         peaks = [cost.gib for cost in own if cost.gib is not None]
         memory = f"; up to {max(peaks):.1f} GiB a cell, {sum(peaks):,.0f} GiB all at once" if peaks else ""
         if own:
             lines.append(f"{len(own):,} cells on a {name}: {_hours(own)} {name}-hours{memory}")
-    unknown = sum(cost.seconds is None for cost in costs)
+    refusals = Counter(cost.refusal for cost in costs if cost.refusal)
+    lines += [f"{count:,} cells would be refused when they run: {why}" for why, count in refusals.items()]
+    unknown = sum(cost.seconds is None for cost in costs) - refusals.total()
     if unknown:
         why = "their model's size is not known, or frozen layers are computed once"
         lines.append(f"no hours for {unknown:,} cells before one like them has run: {why}")
@@ -102,7 +131,7 @@ def _mark(costs: Sequence[Cost]) -> str:
 
 
 def _plain(table: Table, console: Console) -> None:
-    """The table with its columns padded and nothing cut."""
+    """Print a table with its columns padded and nothing cut, as a log wants it."""
     columns = [[str(column.header), *map(str, column.cells)] for column in table.columns]
     widths = [max(map(len, column)) for column in columns]
     for row in zip(*columns, strict=True):

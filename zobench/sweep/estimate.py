@@ -1,6 +1,5 @@
-"""What a cell will cost: from finished runs like it, else by a rule of thumb from the model's size."""
+"""The hours and the memory of a cell: from finished runs like it, else by a rule of thumb from its model and task."""
 
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -8,14 +7,13 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from zobench.config.options import describe
-from zobench.config.schema import DEFAULT_FORWARDS
+from zobench.errors import ConfigError
 from zobench.record import summaries
+from zobench.run.budget import Spending
 from zobench.sweep.plan import PlannedCell
+from zobench.sweep.prices import Prices
+from zobench.tasks.base import TYPICAL_TOKENS
 
-#: mean length of an example, prompt and answer
-TOKENS = {"sst2": 25, "rte": 100, "cb": 95, "wsc": 55, "multirc": 475, "squad": 250}
-OTHER_TOKENS = 150
 #: floating-point operations per second that a forward pass reaches: about 40 % of an A100's, and two CPU cores'
 GPU_16BIT, GPU_FLOAT32, CPU = 125e12, 8e12, 0.1e12
 #: what a forward pass takes at least, however small the model
@@ -24,45 +22,46 @@ LEAST_SECONDS = 5e-3
 ON_GPU = 1e9
 ASSUMPTIONS = (
     f"rough (~): forward passes of 2 x parameters x tokens operations at {GPU_16BIT / 1e12:g} TFLOP/s on a GPU in 16 "
-    f"bits, {GPU_FLOAT32 / 1e12:g} in float32, {CPU / 1e12:g} on a CPU, and {1000 * LEAST_SECONDS:g} ms at "
-    "least; an example of "
-    + ", ".join(f"{tokens} tokens in {task}" for task, tokens in TOKENS.items())
-    + "; device=auto is a GPU from 1B parameters; memory is the weights, 15 % and 1 GiB, for AdamW three times the "
-    "trainable weights more. Noise and evaluations are left out."
+    f"bits, {GPU_FLOAT32 / 1e12:g} in float32, {CPU / 1e12:g} on a CPU, and {1000 * LEAST_SECONDS:g} ms at least; a "
+    "backward pass as two of them; examples as long as their task's key tokens says; device=auto is a GPU from 1B "
+    "parameters; memory is the weights, 15 % and 1 GiB, for AdamW three times the trainable weights more. Noise and "
+    "evaluations are left out."
 )
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
-_SIZE = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?) ?([kMB])\b|-(\d+(?:\.\d+)?)([mb])\b")
-_UNITS = {"k": 1e3, "m": 1e6, "b": 1e9}
 #: settings that decide what a forward pass costs, the least important last
 _LIKE = ("model", "tuning", "dtype", "batch_size", "task", "method")
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one cell.
+    """What one cell takes.
 
     Attributes:
+        spending: steps, forward and backward passes, exactly; None if its run would refuse its settings.
         seconds: of wall time; None if there is no rule for it.
         gib: peak memory; None if the model's size is not known.
-        rough: by rule of thumb, not from runs.
+        gpu: whether it is expected to run on a GPU.
+        rough: seconds and memory are by rule of thumb, not from runs.
+        refusal: what its run would say to its settings.
     """
 
+    spending: Spending | None
     seconds: float | None
     gib: float | None
     gpu: bool
     rough: bool
+    refusal: str = ""
 
 
 class Costs:
-    """Estimates from the finished runs below some folders.
+    """Exact prices of cells, and estimates of hours and memory from the finished runs below some folders.
 
     Args:
-        models: configuration folders, for the sizes of models.
+        folders: where runs are looked for, at any depth.
     """
 
-    def __init__(self, folders: Iterable[Path], models: Iterable[Path]):
-        self._models = list(models)
-        self._size = cache(self._size_of)
+    def __init__(self, folders: Iterable[Path]):
+        self._prices = Prices()
         self._known: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
         for row in _finished(folders):
             key = tuple(row.get(name) for name in _LIKE)
@@ -71,73 +70,45 @@ class Costs:
         self._of = cache(self._from_runs)
 
     def of(self, cell: PlannedCell) -> Cost:
-        """From runs of the same settings, else of any method, else by rule of thumb."""
+        """What a cell costs: as runs of the same settings did, else as those of any method, else by rule of thumb."""
+        try:
+            spending = self._prices.of(cell)
+        except Exception as error:  # the class may be anybody's, and raise anything
+            why = str(error) if isinstance(error, ConfigError) else f"{type(error).__name__}: {error}"
+            return Cost(None, None, None, gpu=_on_gpu(cell), rough=True, refusal=why)
         key = tuple(cell.choice(n) if n in ("model", "tuning", "task", "method") else cell.get(n) for n in _LIKE)
         for length in (len(_LIKE), len(_LIKE) - 1):
-            if key[:length] in self._known and _trains(cell):
+            if key[:length] in self._known and spending.forwards:
                 per_forward, gib, gpu = self._of(key[:length])
-                return Cost(per_forward * forwards(cell), gib, gpu, rough=False)
-        return self._rough(cell)
+                return Cost(spending, per_forward * spending.forwards, gib, gpu, rough=False)
+        return _rough(cell, spending)
 
     def _from_runs(self, key: tuple[Any, ...]) -> tuple[float, float | None, bool]:
-        """Median seconds per forward pass, the largest peak memory, and whether they ran on a GPU."""
+        """The median of the seconds per forward pass, the largest peak memory, and whether the runs had a GPU."""
         rows = self._known[key]
         gpu = str(rows[-1]["device"]).startswith("cuda")
         peaks = [row["peak_gib"] for row in rows if row.get("peak_gib")]
         return median(row["wall_seconds"] / row["forwards"] for row in rows), max(peaks, default=None), gpu
 
-    def _rough(self, cell: PlannedCell) -> Cost:
-        size = self._size(cell.choice("model"))
-        device, dtype = str(cell.get("device")), str(cell.get("dtype"))
-        gpu = device.startswith("cuda") or (device == "auto" and (size or 0) >= ON_GPU)
-        if size is None:
-            return Cost(None, None, gpu, rough=True)
-        speed = (GPU_16BIT if _BYTES[dtype] == 2 else GPU_FLOAT32) if gpu else CPU
-        tokens = TOKENS.get(cell.choice("task"), OTHER_TOKENS) * cell.get("batch_size")
-        first_order = _trains(cell) and not _zeroth_order(cell)
-        each = max(LEAST_SECONDS, 2 * size * tokens * (3 if first_order else 1) / speed)
-        # Where frozen layers are computed once, what is left of a forward pass is not known from the size.
-        seconds = forwards(cell) * each if cell.get("tuning.layers") is None else None
-        weights = size * _BYTES[dtype] / 2**30
-        trained = weights if cell.choice("tuning") == "full" else 0.0
-        return Cost(seconds, 1.15 * weights + 1 + (3 * trained if first_order else 0), gpu, rough=True)
 
-    def _size_of(self, model: str) -> float | None:
-        """Parameters, as the model's name or the first line of its file says."""
-        files = [folder / "model" / f"{model}.yaml" for folder in self._models]
-        for text in (model, *(describe(file) for file in files if file.is_file())):
-            if match := _SIZE.search(text):
-                number, unit = match[1] or match[3], match[2] or match[4]
-                return float(number) * _UNITS[unit.lower()]
-        return None
+def _rough(cell: PlannedCell, spending: Spending) -> Cost:
+    size, gpu = cell.get("model.parameters"), _on_gpu(cell)
+    if size is None:
+        return Cost(spending, None, None, gpu, rough=True)
+    width = _BYTES[str(cell.get("dtype"))]
+    speed = (GPU_16BIT if width == 2 else GPU_FLOAT32) if gpu else CPU
+    tokens = (cell.get("task.tokens") or TYPICAL_TOKENS) * cell.get("batch_size")
+    passes = spending.forwards + 2 * spending.backwards
+    # Where frozen layers are computed once, what is left of a forward pass is not known from the size.
+    seconds = passes * max(LEAST_SECONDS, 2 * size * tokens / speed) if cell.get("tuning.layers") is None else None
+    weights = size * width / 2**30
+    trained = 3 * weights if cell.choice("tuning") == "full" and spending.backwards else 0.0
+    return Cost(spending, seconds, 1.15 * weights + 1 + trained, gpu, rough=True)
 
 
-def budget(cell: PlannedCell) -> dict[str, int | None]:
-    """The two ways in which a run's end is set; it ends at whichever is reached first."""
-    steps, forwards = cell.get("steps"), cell.get("forwards")
-    if steps is None and forwards is None:
-        forwards = DEFAULT_FORWARDS
-    return {"steps": steps, "forwards": forwards}
-
-
-def forwards(cell: PlannedCell) -> float:
-    """Forward passes of a cell's budget; a zeroth-order step counts as one for each probe, at least two."""
-    if not _trains(cell):
-        return 0
-    limits = budget(cell)
-    per_step = max(2, cell.get("method.probes") or 0) if _zeroth_order(cell) else 1
-    found = (limits["forwards"], None if limits["steps"] is None else limits["steps"] * per_step)
-    return min(limit for limit in found if limit is not None)
-
-
-def _trains(cell: PlannedCell) -> bool:
-    """Methods that train have a learning rate. Their classes would say so too, but importing them takes seconds."""
-    return cell.get("method.lr") is not None
-
-
-def _zeroth_order(cell: PlannedCell) -> bool:
-    """Methods that evaluate at offsets say in which mode."""
-    return cell.get("method.mode") is not None
+def _on_gpu(cell: PlannedCell) -> bool:
+    device = str(cell.get("device"))
+    return device.startswith("cuda") or (device == "auto" and (cell.get("model.parameters") or 0) >= ON_GPU)
 
 
 def _finished(folders: Iterable[Path]) -> Iterator[dict[str, Any]]:

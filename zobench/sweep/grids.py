@@ -1,4 +1,4 @@
-"""Grids: tables of runs as YAML files. A table is a union of products, one line each."""
+"""Grids: tables of runs as YAML files, each a union of products with a line for every product."""
 
 import shlex
 from collections.abc import Mapping, Sequence
@@ -12,10 +12,17 @@ from zobench.errors import ConfigError, did_you_mean
 
 @dataclass(frozen=True)
 class Grid:
-    """Lines of overrides, commas and all, as behind ``--multirun``.
+    """A table of runs: lines of overrides, commas and all, as they stand behind ``--multirun``.
+
+    >>> grid = Grid("mine", "My table", ("steps=3",), (("method=mezo", "seed=0,1"), ("method=loren",)))
+    >>> grid.arguments(["seed=5"])
+    [['steps=3', 'method=mezo', 'seed=0,1', 'seed=5'], ['steps=3', 'method=loren', 'seed=5']]
 
     Attributes:
+        name: the file's, without its ending.
+        description: the file's first comment line.
         common: overrides of every line; a line's own win.
+        lines: each a product of cells.
     """
 
     name: str
@@ -24,18 +31,22 @@ class Grid:
     lines: tuple[tuple[str, ...], ...]
 
     def arguments(self, extra: Sequence[str] = ()) -> list[list[str]]:
-        """Each line in full; ``extra`` wins over all."""
+        """Each line in full, with ``extra`` overrides that win over all others."""
         return [[*self.common, *line, *extra] for line in self.lines]
 
 
 def named(folders: Sequence[Path] = ()) -> dict[str, Path]:
-    """The grids that ship with zobench, and those in the folder ``sweep`` of other configuration folders."""
+    """Name → file of the grids that ship with zobench, and of those in ``sweep/`` of other folders of options."""
     found = [path for folder in (conf_dir(), *folders) for path in sorted((folder / "sweep").glob("*.yaml"))]
     return {path.stem: path for path in found}
 
 
 def find(name: str, folders: Sequence[Path] = ()) -> Grid:
-    """A grid by its name, or by the path of a YAML file.
+    """Read a grid by its name, or by the path of a YAML file.
+
+    Args:
+        name: a grid's name or a path.
+        folders: folders of options beside zobench's.
 
     Raises:
         ConfigError: if there is none, or the file is not a grid.

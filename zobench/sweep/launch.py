@@ -1,4 +1,4 @@
-"""Running what is left of a sweep, through any of Hydra's launchers."""
+"""Running what is left of a sweep, through whichever of Hydra's launchers was chosen."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ from zobench.sweep.plan import PlannedCell
 
 
 def to_run(overview: Overview, *, retry_failed: bool) -> list[PlannedCell]:
-    """Cells that are not started or were stopped, failed ones if asked for, any with ``overwrite=true``."""
+    """The cells that a sweep would run: not started, stopped, failed if asked for, and any with ``overwrite=true``."""
     wanted = {"waiting", "interrupted"} | ({"failed"} if retry_failed else set())
     return [
         cell
@@ -35,8 +35,15 @@ def run(
     """Launch what is left, then show how the sweep stands, however it ends.
 
     Args:
+        cells: of the sweep, whatever their state.
+        launcher: runs lists of overrides.
+        retry_failed: run failed cells again.
         batch: cells handed to the launcher at a time; None for all.
+        costs: what cells cost, for the time that is left.
         retry: what a user adds to have failed cells run again.
+
+    Returns:
+        What the launcher gave back, for each cell that was launched.
 
     Raises:
         SweepFailed: if cells failed, now or before, or were stopped; names them and why.

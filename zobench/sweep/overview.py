@@ -14,8 +14,9 @@ from rich.table import Table
 from rich.text import Text
 
 from zobench.record.summaries import RESULTS
+from zobench.run.budget import limits
 from zobench.sweep import state
-from zobench.sweep.estimate import Cost, Costs, budget
+from zobench.sweep.estimate import Cost, Costs
 from zobench.sweep.found import compared
 from zobench.sweep.plan import PlannedCell
 from zobench.sweep.state import STATES, State
@@ -30,7 +31,12 @@ class Overview:
     """The states of all cells at one moment.
 
     Args:
-        errors: of cells that failed before they had a record, by directory.
+        cells: of the sweep.
+        errors: reasons of cells that failed before they had a record, by directory.
+
+    Attributes:
+        states: of the cells, in their order.
+        counts: state's name → number of cells.
     """
 
     def __init__(self, cells: Sequence[PlannedCell], errors: Mapping[Path, str] | None = None):
@@ -39,22 +45,22 @@ class Overview:
         self.counts = Counter(found.name for found in self.states)
 
     def of(self, *names: str) -> list[tuple[PlannedCell, State]]:
-        """The cells in some states."""
+        """The cells that are in some states, each with its state."""
         return [(c, s) for c, s in zip(self.cells, self.states, strict=True) if s.name in names]
 
     def line(self) -> str:
-        """``12 cells: 10 finished, 2 waiting``."""
+        """The counts in one line, as in ``12 cells: 10 finished, 2 waiting``."""
         found = ", ".join(f"{self.counts[name]} {name}" for name in STATES if self.counts[name])
         return f"{_cells(len(self.cells))}: {found or 'none'}"
 
     def failures(self, shown: int = _FAILURES_SHOWN) -> list[str]:
-        """A line for each failed cell."""
+        """A line for each failed cell with the reason, for the first ``shown`` of them."""
         failed = self.of("failed")
         lines = [f"failed: {cell.directory}: {' '.join(found.reason.split())}" for cell, found in failed[:shown]]
         return lines + ([f"... and {len(failed) - shown} more"] if len(failed) > shown else [])
 
     def seconds_left(self, costs: Costs) -> float | None:
-        """Until the sweep is done, if as many cells run at a time as now; None if a cell's cost is unknown.
+        """Seconds until the sweep is done, if as many cells run at a time as now; None if a cell's cost is unknown.
 
         Cells that run now say how long they take; where the others' costs are rough, they are corrected by that.
         """
@@ -75,11 +81,11 @@ class Overview:
         return sum(known) / max(1, len(running)) if len(known) == len(left) else None
 
     def lines(self, costs: Costs) -> list[str]:
-        """For a log: the counts and what runs."""
+        """The counts and what runs, in lines for a log."""
         return [self._headline(costs), *(f"running: {' '.join(words)}" for words in self._running())]
 
     def rich(self, costs: Costs) -> Group:
-        """For a terminal: the same as tables."""
+        """The counts and what runs, as tables for a terminal."""
         parts: list[Any] = [self._table()]
         running = self._running()
         if running:
@@ -90,7 +96,7 @@ class Overview:
         return Group(*parts, Text(self._headline(costs)))
 
     def show(self, console: Console, costs: Costs, *, failures: bool = True) -> None:
-        """Tables on a terminal, plain lines elsewhere, and below them what failed."""
+        """Print tables on a terminal, plain lines elsewhere, and below them what failed."""
         if console.is_terminal:
             console.print(self.rich(costs))
         for line in [] if console.is_terminal else self.lines(costs):
@@ -131,7 +137,13 @@ class Overview:
 
 
 def watch(cells: Sequence[PlannedCell], costs: Costs, console: Console) -> None:
-    """Show the sweep until nothing is left to run: live on a terminal, now and then in lines elsewhere."""
+    """Show a sweep until nothing is left to run: live on a terminal, now and then in lines elsewhere.
+
+    Args:
+        cells: of the sweep.
+        costs: what cells cost.
+        console: where to show them.
+    """
     overview = Overview(cells)
     with Live(console=console, auto_refresh=False) if console.is_terminal else nullcontext() as live:
         while True:
@@ -155,7 +167,7 @@ def _state(cell: PlannedCell, errors: Mapping[Path, str]) -> State:
 
 
 def _progress(cell: PlannedCell) -> state.Progress:
-    return state.progress(cell.directory, budget(cell))
+    return state.progress(cell.directory, limits(cell.get("steps"), cell.get("forwards")))
 
 
 def _cells(n: int) -> str:
@@ -163,7 +175,11 @@ def _cells(n: int) -> str:
 
 
 def duration(seconds: float) -> str:
-    """``45 s``, ``12 min``, ``3.4 h``, ``5.1 days``."""
+    """A time as people say it.
+
+    >>> duration(45), duration(720), duration(12345), duration(440000)
+    ('45 s', '12 min', '3.4 h', '5.1 days')
+    """
     if seconds < 100:
         return f"{seconds:.0f} s"
     if seconds < 100 * 60:

@@ -1,4 +1,4 @@
-"""From lines of overrides to cells: what each would run, and where its record lies."""
+"""The plan of a sweep: from lines of overrides to cells, what each would run and where its record lies."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -7,7 +7,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
@@ -16,9 +15,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from zobench.config.overrides import FrontDoor
 from zobench.config.settings import check_settings
+from zobench.config.signature import digest
 from zobench.errors import ConfigError, UserError
 from zobench.record.lookup import located
-from zobench.sweep.compose import Family, Load, single_values
+from zobench.sweep.compose import Family, Load, is_value
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,8 @@ class PlannedCell:
     Attributes:
         overrides: what ``python -m zobench`` would be given.
         line: number of the grid's line that it comes from, from 0.
-        settings: the resolved configuration.
+        signature: the run's name.
+        settings: the resolved configuration, in plain values.
     """
 
     overrides: tuple[str, ...]
@@ -38,14 +39,15 @@ class PlannedCell:
 
     @property
     def directory(self) -> Path:
-        """Where its record lies, or will lie."""
+        """Where the cell's record lies, or will lie."""
         return located(Path(self.settings["runs_dir"]) / self.settings["out"])
 
     def choice(self, group: str) -> str:
+        """The option of a group, such as ``mezo`` of ``method``."""
         return str(self.settings["choices"][group])
 
     def get(self, path: str) -> Any:
-        """A setting by its dotted name; None if there is none."""
+        """The value of a setting by its dotted name, such as ``method.lr``; None if there is none."""
         node: Any = self.settings
         for part in path.split("."):
             node = node.get(part) if isinstance(node, dict) else None
@@ -53,7 +55,7 @@ class PlannedCell:
 
 
 class Planner:
-    """Expands lines with Hydra's grammar.
+    """Expands lines of overrides into cells, with Hydra's grammar and Hydra's composition.
 
     Args:
         load: Hydra's composition of a list of overrides, the node ``hydra`` included.
@@ -66,7 +68,7 @@ class Planner:
         self._door = FrontDoor(folders)
         self._parser = OverridesParser.create(config_loader=config_loader)
         self._parsed = cache(self._parser.parse_override)
-        self._families: dict[tuple[str, ...], Family] = {}
+        self._composed = cache(lambda shared: load(list(shared)))
 
     def cells(self, lines: Sequence[Sequence[str]]) -> list[PlannedCell]:
         """The cells of all lines, each once, in the order of the lines.
@@ -89,39 +91,25 @@ class Planner:
 
     def _expand(self, line: list[str], number: int) -> Iterator[PlannedCell]:
         overrides = {o.get_key_element(): o for o in self._parser.parse_overrides(line)}
-        nodes = [group for group in self._door.groups if group in self._family(()).base.raw]
-        single = {key for key, o in overrides.items() if self._is_single(o, nodes)}
-        single -= {key for key in single if any(_overlap(key, other, nodes) for other in overrides if other != key)}
+        single = {key for key, o in overrides.items() if key not in self._door.groups and is_value(o)}
+        single -= {key for key in single if any(self._overlap(key, other) for other in overrides if other != key)}
         fixed = [o for key, o in overrides.items() if key not in single]
+        rest = [o for key, o in overrides.items() if key in single]
         for shared in itertools.product(*map(_texts, fixed)):
-            presets = self._family(shared).base.params
-            added = [f"{key}={value}" for key, value in presets.items() if key not in overrides]
-            rest = [o for key, o in overrides.items() if key in single]
+            family = Family(self._load, shared, self._composed(shared))
+            added = [f"{key}={value}" for key, value in family.presets.items() if key not in overrides]
             if added:
                 yield from self._expand([*shared, *added, *(o.input_line or "" for o in rest)], number)
                 continue
             for own in itertools.product(*map(_texts, rest)):
-                yield self._cell(shared, own, nodes, number)
+                values = {o.get_key_element(): o.value() for o in map(self._parsed, own)}
+                settings = family.settings(values, own)
+                yield PlannedCell((*shared, *own), number, digest(settings), settings)
 
-    def _is_single(self, override: Override, nodes: list[str]) -> bool:
-        """Whether it gives options to a group with a node of its own, or values to a key, and nothing else."""
-        key, values = override.get_key_element(), single_values(override)
-        if key in self._door.groups:
-            return key in nodes and values is not None and all(isinstance(value, str) for value in values)
-        return values is not None
-
-    def _cell(self, shared: tuple[str, ...], own: tuple[str, ...], nodes: list[str], number: int) -> PlannedCell:
-        parsed = {o.get_key_element(): o.value() for o in map(self._parsed, own)}
-        groups = {key: str(value) for key, value in parsed.items() if key in nodes}
-        values = {key: value for key, value in parsed.items() if key not in nodes}
-        overrides = (*shared, *own)
-        signature, settings = self._family(shared).settled(groups, values, overrides)
-        return PlannedCell(overrides, number, signature, settings)
-
-    def _family(self, fixed: tuple[str, ...]) -> Family:
-        if fixed not in self._families:
-            self._families[fixed] = Family(self._load, fixed)
-        return self._families[fixed]
+    def _overlap(self, key: str, other: str) -> bool:
+        """Whether two keys are of one node, as ``lens`` and ``lens.every``; a group and a key of its option are not."""
+        shorter, longer = sorted((key.lstrip("+~"), other.lstrip("+~")), key=len)
+        return shorter == longer or (longer.startswith(f"{shorter}.") and shorter not in self._door.groups)
 
     def _check(self, cells: list[PlannedCell]) -> None:
         """Types and ranges; of cells that differ in values seen before, the first."""
@@ -147,17 +135,17 @@ def _texts(override: Override) -> list[str]:
     """An override's values one by one, each as an override."""
     if not override.is_sweep_override():
         return [override.input_line or ""]
-    return [line[0] for line in BasicSweeper.split_arguments([override], None)[0]]
-
-
-def _overlap(key: str, other: str, groups: Sequence[str]) -> bool:
-    """Whether two keys are of one node, as ``lens`` and ``lens.every``; a group and a key of its option are not."""
-    shorter, longer = sorted((key.lstrip("+~"), other.lstrip("+~")), key=len)
-    return shorter == longer or (longer.startswith(f"{shorter}.") and shorter not in groups)
+    if not override.is_discrete_sweep():
+        raise ConfigError(f"{override.input_line}: a table takes lists and ranges; an interval is for search=METHOD")
+    return [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
 
 
 def select(cells: Sequence[PlannedCell], conditions: Sequence[str]) -> list[PlannedCell]:
-    """The cells that meet all conditions, such as ``method=mezo,loren`` or ``seed=0``.
+    """The cells that meet all conditions.
+
+    Args:
+        cells: to choose from.
+        conditions: each a group or a setting with its values, such as ``method=mezo,loren`` or ``seed=0``.
 
     Raises:
         ConfigError: for a condition that is malformed, or that no cell meets.

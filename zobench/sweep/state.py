@@ -1,4 +1,4 @@
-"""In which state a cell's run is, from the files of its directory."""
+"""In which state a cell's run is and how far it has come, from the files of its directory."""
 
 import fcntl
 import json
@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zobench.record.directory import Record
 from zobench.record.summaries import RESULTS
 
 #: states of a cell, in the order in which tables show them
@@ -18,7 +17,7 @@ _TAIL_BYTES = 16384
 
 @dataclass(frozen=True)
 class State:
-    """What is known of a run.
+    """The state of a run, with what its summary says.
 
     Attributes:
         name: one of ``STATES``; ``waiting`` is not started, ``interrupted`` goes on when it is run again.
@@ -30,13 +29,15 @@ class State:
 
     @property
     def reason(self) -> str:
+        """Why the run failed, diverged or was stopped; empty where nothing is to be said."""
         return str(self.row.get("reason") or "")
 
 
 def read(directory: Path) -> State:
-    """The state of a run directory, whether it exists or not."""
+    """Read the state of a run from its directory, whether that exists or not."""
     try:
-        row = Record.read_summary(directory)
+        path = directory / "summary.json"
+        row = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     except (OSError, ValueError) as error:
         return State("failed", {"reason": f"summary.json cannot be read: {error}"})
     name = row.get("state")
@@ -59,11 +60,17 @@ def _locked(path: Path) -> bool:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run is.
+    """How far a run has come.
+
+    >>> Progress(step=25, forwards=50, fraction=0.25, seconds=10.0, loss=0.7).seconds_left
+    30.0
 
     Attributes:
-        fraction: of its budget that is spent.
+        step: steps done.
+        forwards: forward passes done.
+        fraction: of the budget that is spent, from 0 to 1.
         seconds: of training so far.
+        loss: the training loss of the last logged steps; None before the first.
     """
 
     step: int
@@ -74,13 +81,15 @@ class Progress:
 
     @property
     def seconds_left(self) -> float | None:
+        """Seconds of training that are left at the pace so far; None before the first step."""
         return self.seconds * (1 / self.fraction - 1) if self.fraction else None
 
 
 def progress(directory: Path, budget: dict[str, int | None]) -> Progress:
-    """From the last lines of ``metrics.jsonl``.
+    """How far a run has come, by the last lines of its ``metrics.jsonl``.
 
     Args:
+        directory: of the run.
         budget: ``steps`` and ``forwards``; the run ends at whichever is reached first.
     """
     for line in _last_lines(directory / "metrics.jsonl"):

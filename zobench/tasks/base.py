@@ -11,6 +11,8 @@ from typing import Any, ClassVar, Literal
 Row = Mapping[str, Any]
 #: number of rows of train, dev and test
 Sizes = Mapping[str, int]
+#: length of an example, in tokens, of a task that does not say
+TYPICAL_TOKENS = 150
 
 
 @dataclass(frozen=True)
@@ -42,11 +44,16 @@ class Task:
         hub, subset, revision: the hub's dataset id, configuration and pinned commit.
         rows: number of rows of the hub's train and validation files, asserted on loading.
         splits: named split sizes, each with train, dev and test.
+        tokens: typical length of a training example, prompt and answer, in tokens. For plans of sweeps, which estimate
+            hours before anything is loaded; it changes no run.
 
     Attributes:
         columns: the columns that a row must have. verbaliser: the text of each label, appended to the prompt. metric:
         how answers are scored, ``accuracy`` of the chosen option or ``f1`` of a generated text; both from 0 to 1. loss:
         ``classification``, cross-entropy over the options, or ``lm``, cross-entropy on the answer's tokens.
+
+    Raises:
+        ValueError: for a length that cannot be one.
 
     Example:
         >>> class Parity(Task):
@@ -68,10 +75,22 @@ class Task:
     metric: ClassVar[Literal["accuracy", "f1"]] = "accuracy"
     loss: ClassVar[Literal["classification", "lm"]] = "classification"
 
-    def __init__(self, *, hub: str, subset: str, revision: str, rows: Mapping[str, int], splits: Mapping[str, Sizes]):
+    def __init__(
+        self,
+        *,
+        hub: str,
+        subset: str,
+        revision: str,
+        rows: Mapping[str, int],
+        splits: Mapping[str, Sizes],
+        tokens: int = TYPICAL_TOKENS,
+    ):
+        if tokens < 1:
+            raise ValueError(f"tokens={tokens}: must be at least 1")
         self.hub, self.subset, self.revision = hub, subset, revision
         self.rows = rows
         self.splits = splits
+        self.tokens = tokens
 
     @property
     def generates(self) -> bool:
