@@ -6,7 +6,7 @@ from pathlib import Path
 
 from zobench.bench.checkout import COMMIT, REPOSITORY
 from zobench.bench.spec import DTYPES, Spec, models, parse_shapes
-from zobench.errors import ConfigError, UserError, complain, nearest
+from zobench.errors import ConfigError, UserError, complain, did_you_mean
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -44,8 +44,8 @@ def _parsed(arguments: list[str] | None) -> argparse.Namespace:
     parser = _parser()
     asked, unknown = parser.parse_known_args(arguments)
     if unknown:
-        near = nearest(unknown[0].split("=")[0], [o for action in parser._actions for o in action.option_strings])
-        hint = f"; did you mean {near}?" if near else "; see python -m zobench.bench --help"
+        known = [option for action in parser._actions for option in action.option_strings]
+        hint = did_you_mean(unknown[0].split("=")[0], known, otherwise="; see python -m zobench.bench --help")
         raise ConfigError(f"{unknown[0]}: no such option{hint}")
     if asked.repeats < 1:
         raise ConfigError(f"--repeats {asked.repeats}: must be at least 1")

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from zobench.bench import checkout
 from zobench.config.folders import conf_dir
 from zobench.config.overrides import FrontDoor
-from zobench.errors import ConfigError, nearest
+from zobench.errors import ConfigError, did_you_mean
 
 #: shapes of published models with random weights: no download, the same cost
 RANDOM_MODELS = ("opt-125m-random", "llama-135m-random")
@@ -125,6 +125,5 @@ def known(option: str, given: str, choices: Sequence[str]) -> None:
         ConfigError: if it was not, with the nearest choice.
     """
     if given not in choices:
-        near = nearest(given, choices)
-        hint = f"; did you mean {near}?" if near else ""
+        hint = did_you_mean(given, choices)
         raise ConfigError(f"{option} {given}: no such choice{hint}\nit is one of: {', '.join(choices)}")

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from zobench.errors import ConfigError, UserError, nearest
+from zobench.errors import ConfigError, UserError, did_you_mean
 from zobench.report.frames.runs import SEEDS, Row
 
 #: what two runs of a table share, unless rows or columns are made of it
@@ -56,8 +56,7 @@ def check_key(frame: pd.DataFrame, key: str, said: str) -> None:
         ConfigError: with the key of the records that is most like it.
     """
     if key not in frame:
-        guess = nearest(key, frame.columns)
-        raise ConfigError(f"{said}: no run has {key}" + (f"; did you mean {guess}?" if guess else ""))
+        raise ConfigError(f"{said}: no run has {key}{did_you_mean(key, frame.columns)}")
 
 
 def parts(runs: pd.DataFrame, names: Sequence[str]) -> list[tuple[dict[str, str], pd.DataFrame]]:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from zobench.errors import ConfigError, UserError, nearest
+from zobench.errors import ConfigError, UserError, did_you_mean
 from zobench.report.compare.comparable import text
 from zobench.report.compare.slices import Slice, slices
 from zobench.report.pictures.files import picture_files
@@ -81,8 +81,7 @@ def curves_picture(slice_: Slice, against: Sequence[str] = ("forwards",)) -> Pic
     """
     for name in against:
         if name not in AGAINST:
-            guess = nearest(name, AGAINST)
-            said = f"; did you mean {guess}?" if guess else f"; expected {', '.join(AGAINST)}"
+            said = did_you_mean(name, AGAINST, otherwise=f"; expected {', '.join(AGAINST)}")
             raise ConfigError(f"against={name}: curves are not drawn against that{said}")
     runs, metric = _trained(slice_), slice_.metric
     lines = _with_seconds(_of(runs, slice_))
