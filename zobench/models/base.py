@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from zobench.errors import ModelError
+from zobench.system.imports import importing
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -86,8 +87,10 @@ class ModelSpec:
 
 
 def silence_libraries() -> None:
-    """Turn off the progress bars and warnings of model libraries."""
-    from transformers.utils import logging
+    """Import what loads models, with its progress bars and warnings turned off."""
+    with importing():
+        import transformers.modeling_utils  # noqa: F401
+        from transformers.utils import logging
 
     logging.disable_progress_bar()
     logging.set_verbosity_error()

@@ -88,9 +88,9 @@ def _load(
     attention: str,
     device_map: DeviceMap,
 ) -> Loaded:
+    silence_libraries()
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    silence_libraries()
     tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
     model = AutoModelForCausalLM.from_pretrained(
         source,

@@ -26,9 +26,9 @@ class _Tiny(ModelSpec):
         self.layers, self.hidden = layers, hidden
 
     def load(self, *, dtype: torch.dtype, device: torch.device, attention: str) -> Loaded:
+        silence_libraries()
         from transformers import AutoModelForCausalLM
 
-        silence_libraries()
         tokenizer = tiny_tokenizer()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(_WEIGHT_SEED)

@@ -14,6 +14,7 @@ from zobench.config.folders import conf_dir
 from zobench.config.settings import check_settings
 from zobench.config.signature import register
 from zobench.errors import UserError, complain
+from zobench.system.imports import importing, keep_imports
 from zobench.system.requeue import hand_over
 from zobench.system.workers import is_worker
 
@@ -25,11 +26,13 @@ gc.set_threshold(20_000)
 
 @hydra.main(config_path=str(conf_dir()), config_name="config", version_base="1.3")
 def main(cfg: DictConfig) -> float | None:
-    """One run; returns its best dev metric, the objective of a sweeper."""
+    """Do one run; its best dev metric, the objective of a sweeper."""
+    keep_imports()
     sweeping = HydraConfig.get().mode == RunMode.MULTIRUN
     try:
         check_settings(cfg, _config_folders())
-        from zobench.run.runner import run
+        with importing():
+            from zobench.run.runner import run
 
         return run(cfg).get("dev_metric")
     except UserError as error:
