@@ -35,7 +35,7 @@ def said(tmp_path_factory):
 
 
 def test_an_import_upward_or_sideways_is_refused(said):
-    assert "zobench.record.atomic -> zobench.run.metrics" in said
+    assert "zobench.atomic -> zobench.run.metrics" in said
     assert "zobench.bench.table -> zobench.report" in said
 
 

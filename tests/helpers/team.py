@@ -1,5 +1,6 @@
 """Runs of one process and of several, for the tests that compare them."""
 
+import socket
 from pathlib import Path
 
 from helpers.tiny_runs import TINY, lines_of
@@ -13,6 +14,12 @@ LOREN = (*RUN, "method=loren", "method.mode=exact", "method.probes=5", "method.l
 def alone(runs, *overrides):
     """A run as this process, or its team, does it."""
     return run(compose(*overrides, f"runs_dir={runs}"))
+
+
+def free_port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
 
 
 def directory_of(runs):

@@ -22,7 +22,7 @@ def strictly(text):
 
 
 def lines_of(directory, name="metrics.jsonl"):
-    return [strictly(line) for line in (directory / name).read_text().splitlines()]
+    return [strictly(line) for line in (Path(directory) / name).read_text().splitlines()]
 
 
 def series(directory):

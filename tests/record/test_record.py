@@ -1,8 +1,6 @@
 """What a finished run leaves behind: the files, the row, the ledger, and what the same command does next."""
 
 import json
-import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -10,20 +8,14 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 import torch
+from helpers.tiny_runs import TINY, lines_of
 
-import zobench
 from zobench.config.signature import compose
 from zobench.errors import UserError
 from zobench.record import checkpoint
 from zobench.run.runner import run
-from zobench.system import network
 from zobench.zo.slot import make_slots
 
-ROOT = Path(zobench.__file__).resolve().parent.parent
-TINY = (
-    "model=tiny-opt", "data=mini", "wandb=disabled", "threads=1", "batch_size=4",
-    "task.splits.mini.train=8", "task.splits.mini.dev=8", "task.splits.mini.test=8",
-)  # fmt: skip
 #: the keys that shared/design.md, "A run's record", demands; one line per clause of it
 DEMANDED = (
     "state", "reason", "method", "variant", "model", "task", "tuning", "protocol",
@@ -39,10 +31,6 @@ DEMANDED = (
 
 def cell(runs, *overrides):
     return run(compose(*TINY, f"runs_dir={runs}", "steps=4", *overrides))
-
-
-def lines_of(directory, name="metrics.jsonl"):
-    return [json.loads(line) for line in (Path(directory) / name).read_text().splitlines()]
 
 
 @pytest.fixture(scope="module")
@@ -191,35 +179,3 @@ def test_a_directory_in_use_is_refused(tmp_path, finished):
         finally:
             other.kill()
     assert json.loads((directory / "summary.json").read_text())["state"] == "finished"
-
-
-@pytest.mark.parametrize("mode", ["offline", "online"])
-def test_wandb_needs_neither_key_nor_network(tmp_path, mode):
-    # A process of its own: wandb reads its environment once and leaves a service behind.
-    names = ("WANDB_API_KEY", "WANDB_MODE", "HTTPS_PROXY", "https_proxy")
-    environment = {k: v for k, v in os.environ.items() if k not in names}
-    environment |= {"PYTHONPATH": str(ROOT), "WANDB_BASE_URL": "http://127.0.0.1:9", "NETRC": str(tmp_path / "none")}
-    arguments = [*TINY[:2], f"wandb={mode}", *TINY[3:], "steps=2", f"runs_dir={tmp_path}", "tags=[mine]"]
-    ended = subprocess.run(
-        [sys.executable, "-m", "zobench", *arguments], env=environment, cwd=tmp_path, capture_output=True, text=True
-    )
-    assert (ended.returncode, ended.stderr) == (0, "")
-    (summary,) = tmp_path.rglob("summary.json")
-    assert json.loads(summary.read_text())["state"] == "finished"
-    (mirror,) = summary.parent.glob("wandb/**/*.wandb")
-    content = mirror.read_bytes()
-    for word in ("train/loss", "dev/accuracy", "weights_checksum", "batch_size", "mine", "sst2/tiny-opt"):
-        assert word.encode() in content, word
-    if mode == "online":
-        assert "wandb: no API key; recording offline" in ended.stdout
-
-
-def test_an_unreachable_wandb_is_found_out_in_seconds(monkeypatch):
-    for name in ("HTTPS_PROXY", "https_proxy"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
-    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
-    assert "cannot be reached" in network.why_offline()
-    with socket.create_server(("127.0.0.1", 0)) as server:  # a local wandb server on a port of its own
-        monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{server.getsockname()[1]}")
-        assert network.why_offline() is None

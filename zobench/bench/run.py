@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 
+from zobench.atomic import clean, write_atomically
 from zobench.bench import checkout, models, subjects, table, timing
 from zobench.bench import memory as peaks
 from zobench.bench.spec import Shape, Spec
-from zobench.record.atomic import clean, write_atomically
 from zobench.system import costs
 from zobench.system.console import Console
 from zobench.system.devices import pick_device

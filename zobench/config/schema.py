@@ -193,6 +193,10 @@ SETTINGS: tuple[Setting, ...] = (
         "keep_weights", False, Flag(),
         "keep the best trainable weights after the run; python -m zobench.export can make them again", names_run=False,
     ),
+    Setting(
+        "tensorboard", False, Flag(),
+        "write the run's curves for TensorBoard too, into its directory; changes no result", names_run=False,
+    ),
     Setting("tags", [], Words(), "words to find runs by; changes no result", names_run=False),
 )  # fmt: skip
 

@@ -8,12 +8,11 @@ import contextlib
 import hashlib
 import importlib.util
 import io
-import os
-import shutil
 from pathlib import Path
 
 import torch
 
+from zobench.atomic import replacing
 from zobench.config.folders import cache_dir
 from zobench.errors import ModelError
 from zobench.models.base import Loaded, ModelSpec, silence_libraries
@@ -40,15 +39,9 @@ def converted_folder() -> Path:
     folder = cache_dir() / f"smollm2-135m-instruct-{_SHA256[:12]}"
     if not (folder / "config.json").is_file():
         source = _gguf()
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        scratch = folder.with_name(f"{folder.name}.{os.getpid()}")
-        try:
+        with replacing(folder, unless_there=True) as scratch:  # another process may be first
             scratch.mkdir()
             _convert(source, scratch)
-            if not folder.exists():  # another process may have been first
-                os.replace(scratch, folder)
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
     return folder
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from zobench.atomic import replacing
 from zobench.objective.cuts import Tail
 
 
@@ -73,18 +74,12 @@ class Shelf:
         Args:
             entries: 2-D, positions × features, alike in dtype and features.
         """
-        from safetensors import SafetensorError
         from safetensors.torch import save_file
 
         lengths = torch.tensor([len(entry) for entry in entries])
-        scratch = self.folder / f".{name}.{os.getpid()}"
-        with contextlib.suppress(OSError, SafetensorError):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            try:
+        with contextlib.suppress(OSError):
+            with replacing(self.folder / f"{name}.safetensors") as scratch:
                 save_file({"entries": torch.cat(list(entries)).cpu(), "lengths": lengths}, scratch)
-                os.replace(scratch, self.folder / f"{name}.safetensors")
-            finally:
-                scratch.unlink(missing_ok=True)
             self._prune()
 
     def _prune(self) -> None:

@@ -17,8 +17,8 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Union
 
+from zobench.atomic import writing
 from zobench.errors import DataError
-from zobench.record.atomic import writing
 
 #: what is packed of a run: its record, without weights, checkpoints and wandb's files
 FILES = (

@@ -5,26 +5,22 @@ from the base model and the trajectory. A snapshot holds them, and shortens the 
 """
 
 import json
-import os
-import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 
-from zobench.record.atomic import write_atomically, writing
+from zobench.atomic import remove, replacing, write_atomically
 from zobench.zo.method import StateDict
 from zobench.zo.slot import Slot
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Trainable weights by name, and the method's state."""
+    """Trainable weights by name, and the method's state, after a step."""
 
     weights: dict[str, Tensor]
     method: StateDict
@@ -33,109 +29,88 @@ class Snapshot:
 def save(folder: Path, step: int, run: Mapping[str, Any]) -> None:
     """Write ``folder/state.json``; the trajectory must be on disk by then.
 
+    Args:
+        folder: the run's ``checkpoint`` folder.
+        step: the last step that was taken.
+        run: what the runner must remember, JSON-able.
+
     Raises:
-        CannotWrite: if it cannot be written; the one before stays.
+        CannotWrite: if that fails; the checkpoint before stays.
     """
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / "state.json", json.dumps({"step": step, **run}))
 
 
 def load(folder: Path) -> dict[str, Any] | None:
-    """What was saved last, ``step`` among it, or None."""
+    """Read what was saved last, ``step`` among it; None if there is no checkpoint."""
     path = folder / "state.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
 def save_snapshot(folder: Path, slots: list[Slot], method: StateDict) -> None:
-    """Write ``folder/step-N``. Raises CannotWrite if that fails."""
+    """Write weights and the method's state as ``folder/step-N``. Raises CannotWrite if that fails."""
     from safetensors.torch import save_file
 
-    target = folder / f"step-{int(method['t']):08d}"
-    scratch = folder / f".{target.name}.{os.getpid()}"
-    try:
-        with _writing(target):
-            scratch.mkdir(parents=True, exist_ok=True)
-            save_file(weights_of(slots), scratch / "weights.safetensors")
-            tensors = {k: v.detach().cpu().contiguous() for k, v in method.items() if isinstance(v, Tensor)}
-            save_file(tensors, scratch / "method.safetensors")
-            scalars = {k: v for k, v in method.items() if not isinstance(v, Tensor)}
-            (scratch / "method.json").write_text(json.dumps(scalars), encoding="utf-8")
-            if target.exists():
-                shutil.rmtree(target)
-            os.replace(scratch, target)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+    with replacing(folder / f"step-{int(method['t']):08d}") as scratch:
+        scratch.mkdir(exist_ok=True)
+        save_file(weights_of(slots), scratch / "weights.safetensors")
+        tensors = {k: v.detach().cpu().contiguous() for k, v in method.items() if isinstance(v, Tensor)}
+        save_file(tensors, scratch / "method.safetensors")
+        scalars = {k: v for k, v in method.items() if not isinstance(v, Tensor)}
+        (scratch / "method.json").write_text(json.dumps(scalars), encoding="utf-8")
 
 
 def load_snapshot(folder: Path, upto: int) -> Snapshot | None:
-    """The newest snapshot of a step up to ``upto``, or None."""
+    """Read the newest snapshot of a step up to ``upto``; None if there is none."""
     from safetensors.torch import load_file
 
-    found = _snapshots(folder, upto)
-    if not found:
+    snapshots = _snapshots(folder, upto)
+    if not snapshots:
         return None
-    path = found[-1]
+    path = snapshots[-1]
     scalars = json.loads((path / "method.json").read_text(encoding="utf-8"))
     return Snapshot(load_file(path / "weights.safetensors"), scalars | load_file(path / "method.safetensors"))
 
 
+def best_path(folder: Path, step: int) -> Path:
+    """Name the file of the best weights, those of the dev evaluation after ``step``."""
+    return folder / f"best-{step:08d}.safetensors"
+
+
 def save_best(folder: Path, slots: list[Slot], step: int) -> None:
-    """Keep the trainable weights of the best dev evaluation as ``folder/best-N.safetensors``."""
+    """Keep the trainable weights of the best dev evaluation so far. Raises CannotWrite if that fails."""
     from safetensors.torch import save_file
 
-    target = folder / f"best-{step:08d}.safetensors"
-    scratch = folder / f".{target.name}.{os.getpid()}"
-    try:
-        with _writing(target):
-            folder.mkdir(parents=True, exist_ok=True)
-            save_file(weights_of(slots), scratch)
-            os.replace(scratch, target)
-    finally:
-        scratch.unlink(missing_ok=True)
+    with replacing(best_path(folder, step)) as scratch:
+        save_file(weights_of(slots), scratch)
 
 
 def load_best(folder: Path, step: int) -> dict[str, Tensor]:
+    """Read the weights that ``save_best`` kept after a step, by name."""
     from safetensors.torch import load_file
 
-    return load_file(folder / f"best-{step:08d}.safetensors")
+    return load_file(best_path(folder, step))
 
 
 def prune(folder: Path, step: int, best: int | None) -> None:
-    """Remove what a run saved at ``step`` does not need: older snapshots, broken ones, former best weights."""
-    for old in (*_snapshots(folder, step)[:-1], *folder.glob(".step-*")):
-        shutil.rmtree(old, ignore_errors=True)
-    for old in folder.glob("best-*.safetensors") if best is not None else ():
-        if old.name != f"best-{best:08d}.safetensors":
-            old.unlink(missing_ok=True)
+    """Remove what a run saved at ``step`` does not need: older snapshots, half-written files, former best weights."""
+    former = set(folder.glob("best-*.safetensors")) - {best_path(folder, best)} if best is not None else set()
+    for old in (*_snapshots(folder, step)[:-1], *folder.glob(".*"), *former):
+        remove(old)
 
 
 def _snapshots(folder: Path, upto: int) -> list[Path]:
-    """Those of steps up to ``upto``, oldest first."""
+    """The snapshots of steps up to ``upto``, oldest first."""
     return sorted(path for path in folder.glob("step-*") if int(path.name.removeprefix("step-")) <= upto)
 
 
 def finish(folder: Path, *, keep_weights: bool) -> None:
-    """Of a finished run only the best weights are kept, or nothing."""
-    if not keep_weights:
-        shutil.rmtree(folder, ignore_errors=True)
-        return
-    for old in folder.glob("step-*"):
-        shutil.rmtree(old, ignore_errors=True)
-    (folder / "state.json").unlink(missing_ok=True)
-
-
-@contextmanager
-def _writing(target: Path) -> Iterator[None]:
-    """The same for files of safetensors, whose errors are of a kind of their own."""
-    with writing(target):
-        try:
-            yield
-        except SafetensorError as error:
-            raise OSError(str(error)) from error
+    """Clear the checkpoints of a finished run, but for the best weights if they are to be kept."""
+    for path in (*folder.glob("step-*"), folder / "state.json") if keep_weights else (folder,):
+        remove(path)
 
 
 def weights_of(slots: list[Slot]) -> dict[str, Tensor]:
+    """The trainable weights by name, on the CPU."""
     return {slot.name: slot.param.detach().cpu().contiguous() for slot in slots}
 
 
@@ -147,7 +122,7 @@ def restore(slots: list[Slot], weights: Mapping[str, Tensor]) -> None:
 
 
 def checksum(slots: list[Slot]) -> str:
-    """16 hex digits of the SHA-256 over names and bytes of the trainable weights."""
+    """16 hex digits of the SHA-256 over names and bytes of the trainable weights, in the order of their names."""
     import hashlib
 
     digest = hashlib.sha256()

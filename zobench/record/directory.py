@@ -1,30 +1,35 @@
-"""A run's record: plain files in one directory, the source of truth. wandb mirrors them."""
+"""A run's record: plain files in one directory, the source of truth. wandb and TensorBoard mirror them."""
 
 import contextlib
 import fcntl
 import json
 import os
-import shutil
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from zobench.atomic import clean, remove, replacing, write_atomically, writing
 from zobench.errors import RunBusy, RunExists
 from zobench.record import trajectory
 from zobench.record.archive import Place
-from zobench.record.atomic import clean, write_atomically, writing
+from zobench.record.recorder import NullRecord, Predictions, Recorder, Values
 from zobench.record.summaries import RESULTS
 from zobench.zo.team import Team
 
 
-class Record:
+class Record(Recorder):
     """The directory of one run, locked against a second process.
+
+    Args:
+        directory: of the run; made if it is not there.
+        cfg: the run's configuration, which is written there resolved.
 
     Raises:
         RunExists: if it holds a finished or diverged run and ``overwrite`` is off; ``summary`` is that run's.
         RunBusy: if another process is writing there.
+        CannotWrite: here and in all methods, if a file cannot be written.
     """
 
     def __init__(self, directory: Path, cfg: DictConfig):
@@ -44,71 +49,55 @@ class Record:
         #: how often the run was started before without finishing
         self.restarts = int(previous.get("restarts", -1)) + 1
         write_atomically(directory / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
-        self._metrics = (directory / "metrics.jsonl").open("a", encoding="utf-8")
-        self._trajectory = (directory / trajectory.NAME).open("a", encoding="utf-8")
+        self._metrics = _Lines(directory / "metrics.jsonl")
+        self._trajectory = _Lines(directory / trajectory.NAME)
         self._headed = False
 
     @staticmethod
     def read_summary(directory: Place) -> dict[str, Any]:
-        """The summary of a run directory, or an empty one."""
+        """The summary of a run directory; an empty one if there is none."""
         path = directory / "summary.json"
         return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
     def _clear(self) -> None:
         # The summary last: without it, what is left of a cut clearing would pass for an interrupted run.
-        entries = sorted(self.directory.iterdir(), key=lambda entry: entry.name == "summary.json")
-        for entry in entries:
+        for entry in sorted(self.directory.iterdir(), key=lambda entry: entry.name == "summary.json"):
             if entry.name != ".lock":
-                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+                remove(entry)
 
     def forget_after(self, step: int) -> None:
-        """Drop logged lines of steps past a checkpoint that the run goes on from; before anything is logged."""
-        for name in ("_metrics", "_trajectory"):
-            file = getattr(self, name)
-            path = Path(file.name)
-            lines = path.read_text(encoding="utf-8").splitlines()
-            write_atomically(path, "".join(f"{x}\n" for x in lines if trajectory.step_of(x) <= step))
-            file.close()
-            setattr(self, name, path.open("a", encoding="utf-8"))
-        self._headed = (self.directory / trajectory.NAME).stat().st_size > 0
+        for lines in (self._metrics, self._trajectory):
+            lines.keep(lambda line: trajectory.step_of(line) <= step)
+        self._headed = self._trajectory.path.stat().st_size > 0
 
-    def log(self, values: Mapping[str, Any]) -> None:
-        """Append one line to metrics.jsonl."""
-        with writing(Path(self._metrics.name)):
-            self._metrics.write(json.dumps(clean(values)) + "\n")
-            self._metrics.flush()
+    def log(self, line: Values) -> None:
+        self._metrics.add(json.dumps(clean(line)) + "\n")
+        self._metrics.flush()
 
     def log_losses(self, step: int, losses: Sequence[float], missed: Collection[str]) -> None:
-        """Append what a step saw to trajectory.jsonl."""
-        with writing(Path(self._trajectory.name)):
-            if not self._headed:
-                self._trajectory.write(trajectory.head(missed))
-                self._headed = True
-            self._trajectory.write(trajectory.line(step, losses))
+        if not self._headed:
+            self._trajectory.add(trajectory.head(missed))
+            self._headed = True
+        self._trajectory.add(trajectory.line(step, losses))
 
     def flush(self) -> None:
-        """Put the trajectory on disk; before each checkpoint, which must not be ahead of it."""
-        with writing(Path(self._trajectory.name)):
-            self._trajectory.flush()
-            os.fsync(self._trajectory.fileno())
+        self._trajectory.flush(to_disk=True)
 
-    def environment(self, values: Mapping[str, Any]) -> None:
-        write_atomically(self.directory / "environment.json", json.dumps(clean(values), indent=1) + "\n")
+    def environment(self, facts: Values) -> None:
+        write_atomically(self.directory / "environment.json", json.dumps(clean(facts), indent=1) + "\n")
 
-    def predictions(self, rows: Mapping[str, list[dict[str, Any]]]) -> None:
+    def predictions(self, rows: Predictions) -> None:
         """Write predictions.parquet: one row per example, with a column ``split``."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        table = pa.Table.from_pylist([{"split": split, **row} for split, found in rows.items() for row in found])
-        path, scratch = self.directory / "predictions.parquet", self.directory / ".predictions.parquet"
-        with writing(path):
+        table = pa.Table.from_pylist([{"split": split, **row} for split, examples in rows.items() for row in examples])
+        with replacing(self.directory / "predictions.parquet") as scratch:
             pq.write_table(table, scratch)
-            os.replace(scratch, path)
 
-    def summary(self, values: Mapping[str, Any]) -> None:
+    def summary(self, row: Values) -> None:
         self.flush()
-        text = json.dumps(clean({**values, "restarts": self.restarts}), indent=1, ensure_ascii=False)
+        text = json.dumps(clean({**row, "restarts": self.restarts}), indent=1, ensure_ascii=False)
         write_atomically(self.directory / "summary.json", text + "\n")
 
     def close(self) -> None:
@@ -117,8 +106,36 @@ class Record:
                 file.close()
 
 
-def open_record(team: Team, directory: Path, cfg: DictConfig) -> Record:
-    """The record, for the process that leads; the others get a bystander.
+class _Lines:
+    """A text file of lines that grows at its end."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._file = path.open("a", encoding="utf-8")
+
+    def add(self, text: str) -> None:
+        with writing(self.path):
+            self._file.write(text)
+
+    def flush(self, *, to_disk: bool = False) -> None:
+        with writing(self.path):
+            self._file.flush()
+            if to_disk:
+                os.fsync(self._file.fileno())
+
+    def keep(self, wanted: Callable[[str], bool]) -> None:
+        """Drop all other lines."""
+        lines = self.path.read_text(encoding="utf-8").splitlines()
+        write_atomically(self.path, "".join(f"{line}\n" for line in lines if wanted(line)))
+        self.close()
+        self._file = self.path.open("a", encoding="utf-8")
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def open_record(team: Team, directory: Path, cfg: DictConfig) -> Recorder:
+    """Open a run's record in the process that leads; the others keep none.
 
     Raises:
         RunExists: in all processes, if the directory holds a finished run.
@@ -134,16 +151,4 @@ def open_record(team: Team, directory: Path, cfg: DictConfig) -> Record:
 
     if finished := team.from_first(open_it):
         raise RunExists(finished, directory)
-    return opened[0] if opened else NullRecord(directory)
-
-
-class NullRecord(Record):
-    """A record that nothing is written to."""
-
-    def __init__(self, directory: Path):
-        self.directory, self.restarts = directory, 0
-
-    def forget_after(self, *arguments: Any, **named: Any) -> None:
-        """Nothing."""
-
-    log = log_losses = flush = environment = predictions = summary = close = forget_after
+    return opened[0] if opened else NullRecord()

@@ -1,74 +1,66 @@
-"""wandb as a mirror of the record. Whatever goes wrong with it is told once and never harms the run."""
+"""wandb as a mirror of the record: config, lines, and the row as the run's summary."""
 
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from zobench.record.atomic import clean
+from omegaconf import DictConfig, OmegaConf
+
+from zobench.atomic import clean
+from zobench.record.mirror import Mirror, Say
+from zobench.record.recorder import Values
+from zobench.system.imports import importing
 from zobench.system.network import why_offline
 
-Say = Callable[[str], None]
 
-
-class WandbMirror:
-    """Sends config, metrics, evaluations and the summary row to wandb.
+class WandbMirror(Mirror):
+    """Sends config, metrics, evaluations and the summary row to wandb; begins with the first row.
 
     Args:
-        settings: the ``wandb`` group: mode, project, entity, group.
+        cfg: the run's configuration; its group ``wandb`` has mode (offline or online), project, entity and group.
         directory: the run directory, where offline files go.
         say: prints a warning line.
     """
 
-    def __init__(
-        self, settings: Mapping[str, Any], *, directory: Path, name: str, tags: list[str], config: Any, say: Say
-    ):
-        self._say = say
-        self._run: Any = None
-        mode = settings["mode"]
-        if mode == "online" and (reason := why_offline()):
-            say(f"wandb: {reason}; recording offline in {directory}/wandb, send it later with `wandb sync`")
-            mode = "offline"
-        if mode == "disabled":
-            return
-        self._guard(lambda: self._start(settings, mode, directory, name, tags, config))
+    name = "wandb"
 
-    def _start(
-        self, settings: Mapping[str, Any], mode: str, directory: Path, name: str, tags: list[str], config: Any
-    ) -> None:
-        import wandb
+    def __init__(self, cfg: DictConfig, directory: Path, say: Say):
+        super().__init__(say)
+        self._cfg, self._directory = cfg, directory
+        self._run: Any = None
+
+    def summary(self, row: Values) -> None:
+        if self._run is None:
+            self.guard(self._start)
+
+    def _start(self) -> None:
+        cfg, mode = self._cfg, self._cfg.wandb.mode
+        if mode == "online" and (reason := why_offline()):
+            self._say(f"wandb: {reason}; recording offline in {self._directory}/wandb, send it later with `wandb sync`")
+            mode = "offline"
+        with importing():
+            import wandb
 
         self._run = wandb.init(
-            mode=mode,  # type: ignore[arg-type]
-            project=settings["project"],
-            entity=settings["entity"],
-            group=settings["group"],
-            name=name,
-            tags=tags,
-            config=clean(config),
-            dir=str(directory),
+            mode=mode,
+            project=cfg.wandb.project,
+            entity=cfg.wandb.entity,
+            group=cfg.wandb.group,
+            name=f"{cfg.choices.method}-s{cfg.seed}",
+            tags=["zo", *([cfg.choices.experiment] if cfg.choices.experiment else []), *cfg.tags],
+            config=clean(OmegaConf.to_container(cfg, resolve=True)),
+            dir=str(self._directory),
             settings=wandb.Settings(console="off", silent=True, x_disable_stats=True),
         )
         self._run.define_metric("*", step_metric="forwards")
 
-    def log(self, values: Mapping[str, Any]) -> None:
-        if self._run is not None:
-            self._guard(lambda: self._run.log(clean(values)))
+    def log(self, line: Values) -> None:
+        self.guard(lambda: self._run.log(clean(line)))
 
-    def finish(self, summary: Mapping[str, Any]) -> None:
-        if self._run is not None:
-            self._guard(lambda: self._finish(summary))
+    def finish(self, row: Values) -> None:
+        self.guard(lambda: self._finish(row))
 
-    def _finish(self, summary: Mapping[str, Any]) -> None:
-        self._run.summary.update(clean(summary))
-        self._run.tags = (*(self._run.tags or ()), summary["state"])
-        self._run.finish(exit_code=0 if summary["state"] == "finished" else 1)
-        self._run = None
-
-    def _guard(self, call: Callable[[], None]) -> None:
-        try:
-            call()
-        except Exception as error:  # the mirror must never stop the run
-            self._say(
-                f"wandb: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}; not used further"
-            )
-            self._run = None
+    def _finish(self, row: Values) -> None:
+        self._run.summary.update(clean(row))
+        self._run.tags = (*(self._run.tags or ()), row["state"])
+        self._run.finish(exit_code=0 if row["state"] == "finished" else 1)
+        self._on = False

@@ -9,6 +9,10 @@ from zobench.config.settings import check_settings
 from zobench.errors import RunExists
 from zobench.record.directory import open_record
 from zobench.record.lookup import located
+from zobench.record.recorder import Recorder, Tee, Values
+from zobench.record.summaries import RESULTS
+from zobench.record.tensorboard_mirror import TensorBoardMirror
+from zobench.record.wandb_mirror import WandbMirror
 from zobench.run.cell import Cell
 from zobench.run.identity import check_found
 from zobench.run.parallel import team_of
@@ -37,16 +41,17 @@ def run(cfg: DictConfig) -> dict[str, Any]:
 
 
 def _run(cfg: DictConfig, team: Team) -> dict[str, Any]:
-    console = Console(quiet=not team.leads)
+    console, directory = Console(quiet=not team.leads), located(Path(cfg.runs_dir) / cfg.out)
     try:
-        record = open_record(team, located(Path(cfg.runs_dir) / cfg.out), cfg)
+        record = open_record(team, directory, cfg)
     except RunExists as found:
         check_found(cfg, found.summary, found.directory, console)
         console.summary(found.summary)
         console.say(str(found))
         return found.summary
+    recorder = _recorders(record, cfg, directory, console) if team.leads else record
     try:
-        cell = Cell(cfg, record, console, team)
+        cell = Cell(cfg, directory, recorder, console, team)
         with StopRequest(patient=team.size > 1) as stop:
             team.stop_request = lambda: stop.requested
             row = _to_its_end(cell, stop)
@@ -54,7 +59,28 @@ def _run(cfg: DictConfig, team: Team) -> dict[str, Any]:
                 raise KeyboardInterrupt(stop.requested)
             return row
     finally:
-        record.close()
+        recorder.close()
+
+
+def _recorders(record: Recorder, cfg: DictConfig, directory: Path, console: Console) -> Recorder:
+    """All who are told what a run does, the record's files first."""
+    mirrors: list[Recorder] = []
+    if cfg.wandb.mode != "disabled":
+        mirrors.append(WandbMirror(cfg, directory, console.say))
+    if cfg.tensorboard:
+        mirrors.append(TensorBoardMirror(directory, console.say))
+    return Tee(record, *mirrors, Results(console))
+
+
+class Results(Recorder):
+    """Shows a run's result on the terminal."""
+
+    def __init__(self, console: Console):
+        self.console = console
+
+    def finish(self, row: Values) -> None:
+        if row["state"] in RESULTS:
+            self.console.summary(row)
 
 
 def _to_its_end(cell: Cell, stop: StopRequest) -> dict[str, Any]:

@@ -1,123 +1,69 @@
 """The training loop: steps, evaluations, the best checkpoint, and going on where a run stopped."""
 
 import math
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from pathlib import Path
 
-import torch
-from torch import Tensor
-
-from zobench.errors import ConfigError, DataError
 from zobench.objective import Encoded
-from zobench.record import checkpoint, trajectory
-from zobench.record.directory import Record
-from zobench.record.wandb_mirror import WandbMirror
+from zobench.record.recorder import Recorder
 from zobench.run import parallel
+from zobench.run.batches import Batches
 from zobench.run.build import Parts
 from zobench.run.evaluate import Evaluation, evaluate
+from zobench.run.progress import Checkpoints, Progress
+from zobench.run.row import Row, named
 from zobench.system.console import Bar
 from zobench.system.costs import Clocks
 from zobench.system.signals import StopRequest
 from zobench.zo import Diverged, lens
 
-#: seconds between small checkpoints, unless the run sets a number of steps
-SAVE_SECONDS = 60.0
+Report = Callable[[int, str], None]
 
 
 class Interrupted(Exception):
     """A signal asked the run to stop; a checkpoint of its last step was written."""
 
 
-@dataclass
-class Progress:
-    """What the loop remembers between steps; saved with each checkpoint."""
-
-    evaluated_step: int = 0
-    looked_step: int = -1
-    best_step: int | None = None
-    best_forwards: int = 0
-    best: dict[str, float] | None = None
-    examples: int = 0
-    tokens: int = 0
-    window_loss: float = 0.0
-    window_steps: int = 0
-    snapshot_seconds: float = 0.0  # outside forwards, at the last snapshot
-    zero_shot: dict[str, float] = field(default_factory=dict)
-
-
 class Trainer:
-    """Fine-tunes one model on one task with one method, under one protocol."""
+    """Fine-tunes one model on one task with one method, under one protocol.
 
-    def __init__(
-        self, *, parts: Parts, record: Record, mirror: WandbMirror, clocks: Clocks, say: Callable[[str], None]
-    ):
-        self.settings, self.method, self.objective = parts.settings, parts.method, parts.objective
-        self.task, self.protocol = parts.task, parts.protocol
-        self.train_set, self.dev_set = parts.train, parts.dev
-        self.rows_hash, self.device = parts.facts["rows_hash"], parts.device
-        self.division, self.team, self.shards = parts.division, parts.division.team, parts.division.shards
-        self.begun = 0  # the step that this start went on from
-        self._tokens = 0  # of this process's share of a batch
-        self.record, self.mirror, self.clocks, self.say = record, mirror, clocks, say
-        self.report: Callable[[int, str], None] = lambda n, text: None
+    Args:
+        parts: what the run is made of.
+        directory: the run's.
+        recorder: is told every line.
+        clocks: measure training, evaluations and the lens apart.
+        say: prints a line.
+    """
+
+    def __init__(self, parts: Parts, directory: Path, recorder: Recorder, clocks: Clocks, say: Callable[[str], None]):
+        self.parts, self.recorder, self.clocks, self.say = parts, recorder, clocks, say
+        self.settings, self.method, self.team = parts.settings, parts.method, parts.division.team
+        self.batches = Batches(parts, clocks)
+        self.checkpoints = Checkpoints(directory / "checkpoint", parts, recorder, clocks)
         self.progress = Progress()
-        self.folder = record.directory / "checkpoint"
-        self.replays = not self.method.backwards_per_step
-        self.base = checkpoint.checksum(self.method.slots)
-        self._saved_at = time.monotonic()
+        self.begun = 0  # the step that this start went on from
 
     def resume(self, task: Callable[[str, int], Bar]) -> bool:
-        """Go on from the newest checkpoint, if there is one: from its snapshot or the base model, along the trajectory.
-
-        Raises:
-            UserError: if rows, base model, kind of device or number of shards are not those of the checkpoint.
-        """
-        found = checkpoint.load(self.folder)
+        """Go on from the newest checkpoint, if there is one. Raises as ``Checkpoints.resume``."""
+        found = self.checkpoints.resume(task)
         if found is None:
-            self.record.forget_after(-1)
             return False
-        self._check(found)
-        step, method = found["step"], self.method
-        self.record.forget_after(step)
-        if snapshot := checkpoint.load_snapshot(self.folder, step):
-            checkpoint.restore(method.slots, snapshot.weights)
-            method.load_state_dict(snapshot.method)
-        with task("replaying", step - method.t) as bar:
-            trajectory.replay(method, self.record.directory, step, bar.advance)
-        self.begun = step
-        self.progress = Progress(**found["progress"])
-        self.clocks.load_state_dict(found["clocks"])
+        self.progress, self.begun = found, self.method.t
         return True
 
-    def _check(self, found: dict[str, Any]) -> None:
-        """Raises UserError if this is not the run that a checkpoint was made of."""
-        for what, then, now in (
-            ("data", found["rows_hash"], self.rows_hash),
-            ("base model", found["base_checksum"], self.base),
-        ):
-            if then != now:
-                raise DataError(
-                    f"the {what} changed since {self.folder} was written: {then}, now {now}; put the old files back, "
-                    "or start again with overwrite=true"
-                )
-        if found["device"] != self.device.type:
-            raise ConfigError(
-                f"device={self.device.type}: {self.folder} was written on {found['device']}, which rounds "
-                "otherwise; go on there, or start again with overwrite=true"
-            )
-        parallel.check_shards(found, self.shards, self.folder)
-
-    def run(self, stop: StopRequest) -> None:
+    def run(self, stop: StopRequest, report: Report) -> None:
         """Train to the end of the budget.
+
+        Args:
+            stop: says when a signal asks to stop.
+            report: is told of each step: 1, and a line about it.
 
         Raises:
             Interrupted: when asked to stop; a checkpoint was written.
             Diverged: if a loss is not finite.
         """
         total = self.settings.total_steps
-        self.method.oracle.team = self.division.oracle
+        self.method.oracle.team = self.parts.division.oracle
         while True:
             asked = self.team.stop()
             try:
@@ -129,47 +75,18 @@ class Trainer:
                 asked = str(error)
             with stop.deferred():
                 if asked or self._save_is_due():
-                    self.save()
+                    self.checkpoints.save(self.progress)
                 if asked:
                     raise Interrupted(f"{asked} after step {self.method.t} of {total}")
                 if self.method.t >= total:
                     return
-                self._step()
-
-    def save(self) -> None:
-        """Write a checkpoint, with a snapshot where the way from the last one has become long."""
-        p, method = self.progress, self.method
-        self._saved_at = time.monotonic()
-        if not self.team.leads:
-            return
-        self.record.flush()
-        outside, limit = self.clocks.outside, self.settings.snapshot_minutes
-        if not self.replays or (limit is not None and outside - p.snapshot_seconds >= 60 * limit):
-            checkpoint.save_snapshot(self.folder, method.slots, method.state_dict())
-            p.snapshot_seconds = outside
-        run: dict[str, Any] = {"progress": asdict(p), "clocks": self.clocks.state_dict(), "device": self.device.type}
-        run |= {"rows_hash": self.rows_hash, "base_checksum": self.base, "shards": self.shards.size}
-        checkpoint.save(self.folder, method.t, run)
-        checkpoint.prune(self.folder, method.t, p.best_step)
-
-    def _save_is_due(self) -> bool:
-        if self._due(self.settings.save_every or self.settings.eval_every):
-            return True
-        return self.settings.save_every is None and self.replays and time.monotonic() - self._saved_at > SAVE_SECONDS
-
-    def _due(self, every: int) -> bool:
-        t = self.method.t
-        return t > 0 and (t % every == 0 or t == self.settings.total_steps)
-
-    def restore_best(self) -> None:
-        """Load the weights of the best dev evaluation."""
-        if self.progress.best_step is not None:
-            checkpoint.restore(self.method.slots, checkpoint.load_best(self.folder, self.progress.best_step))
+                report(1, self._step())
 
     def evaluate(self, examples: Sequence[Encoded], threshold: float | None = None) -> Evaluation:
+        """Evaluate a split at the weights as they are; ``threshold`` is that of ``evaluate.evaluate``."""
+        parts, size = self.parts, self.settings.eval_batch_size
         with self.clocks("evaluate"):
-            size = self.settings.eval_batch_size
-            return evaluate(self.objective, self.task, examples, size, threshold=threshold, team=self.team)
+            return evaluate(parts.objective, parts.task, examples, size, threshold=threshold, team=self.team)
 
     def compare_weights(self) -> None:
         """Raises TeamError if the processes are not at one step, with the same weights to the bit."""
@@ -178,112 +95,81 @@ class Trainer:
 
     @property
     def bytes_per_step(self) -> float | None:
-        """Bytes of scalars that all processes together contribute in a step: losses, and whether a signal asks to stop.
-        ``Team.bytes`` says how they are counted."""
+        """Bytes that all processes together contribute in a step, as ``Team.bytes`` counts them; None before any.
+
+        They are scalars: losses, and whether a signal asks to stop.
+        """
         steps = self.method.t - self.begun
         return self.team.bytes / steps if steps else None
 
-    def _step(self) -> None:
+    def _save_is_due(self) -> bool:
+        s = self.settings
+        return self._due(s.save_every or s.eval_every) or (s.save_every is None and self.checkpoints.are_due())
+
+    def _due(self, every: int) -> bool:
+        t = self.method.t
+        return t > 0 and (t % every == 0 or t == self.settings.total_steps)
+
+    def _step(self) -> str:
+        """Take a step; a few words on it."""
         s, p, method = self.settings, self.progress, self.method
-        batch = self._batch()
+        batch = self.batches.of(method.t)
         lr = method.lr
         try:
             with self.clocks("train"):
-                loss = method.step(self._closure(batch))
+                loss = method.step(self.batches.closure(batch))
         except Diverged as error:
             raise Diverged(f"{error}, step {method.t + 1}; lower method.lr (now {lr:g})") from None
         p.examples += len(batch)
-        p.tokens += int(self.shards.sums(lambda: [self._tokens], 1)[0])
+        p.tokens += self.batches.tokens()
         p.window_loss += loss
         p.window_steps += 1
-        if self.replays:
-            self.record.log_losses(method.t, method.oracle.seen, method.oracle.missed or ())
+        if self.checkpoints.replays:
+            self.recorder.log_losses(method.t, method.oracle.seen, method.oracle.missed or ())
         if method.t % s.log_every == 0 or method.t == s.total_steps:
-            self._log(lr)
-        rate = method.oracle.forwards / self.clocks.wall["train"]
-        self.report(1, f"loss {loss:.4f}, {rate:.1f} forwards/s,")
+            self._log_step(lr)
+        return f"loss {loss:.4f}, {method.oracle.forwards / self.clocks.wall['train']:.1f} forwards/s,"
 
-    def _batch(self) -> list[Encoded]:
-        """The training examples of the current step."""
-        s = self.settings
-        order = self.protocol.batch(self.method.t, len(self.train_set), s.batch_size, s.order_seed)
-        return [self.train_set[i] for i in order]
-
-    def _mean_loss(self, batch: Sequence[Encoded], mine: Sequence[Encoded]) -> Tensor:
-        """The mean loss of a batch, or of the examples ``mine`` their part in it."""
-        if not mine:
-            return torch.zeros(())
-        size = self.settings.micro_batch_size or len(mine)
-        first, *others = (self.objective.loss_sum(mine[i : i + size])[0] for i in range(0, len(mine), size))
-        return sum(others, first) / self.objective.weight(batch)
-
-    def _closure(self, batch: Sequence[Encoded]) -> Callable[[], Tensor]:
-        before, mine = self.objective.tokens, self.shards.share(batch)
-        seen = False
-
-        def loss() -> Tensor:
-            nonlocal seen
-            with self.clocks("forward"):
-                value = self._mean_loss(batch, mine)
-                if not seen:
-                    self._tokens = self.objective.tokens - before
-                    seen = True
-                # Reading the value waits for the device, and so belongs to the forward pass.
-                float(value.detach())
-            return value
-
-        return loss
-
-    def _log(self, lr: float) -> None:
-        p, method = self.progress, self.method
-        line: dict[str, Any] = {
-            "step": method.t,
-            "forwards": method.oracle.forwards,
-            "train/loss": p.window_loss / p.window_steps,
-            **method.oracle.notes,
-            "lr": lr,
-            "train_seconds": self.clocks.wall["train"],
-        }
+    def _log_step(self, lr: float) -> None:
+        p = self.progress
+        loss = p.window_loss / p.window_steps
         p.window_loss, p.window_steps = 0.0, 0
-        self.record.log(line)
-        self.mirror.log(line)
+        seconds = self.clocks.wall["train"]
+        self.log({"train/loss": loss, **self.method.oracle.notes, "lr": lr, "train_seconds": seconds})
+
+    def log(self, values: Row) -> None:
+        """Record values as a line of the step that was taken last."""
+        self.recorder.log({"step": self.method.t, "forwards": self.method.oracle.forwards, **values})
 
     def _run_lens_if_due(self) -> None:
         """Measure the estimates of the step to come, on its batch."""
         s, p, method = self.settings, self.progress, self.method
         if not s.lens_every or method.t % s.lens_every or p.looked_step == method.t:
             return
-        batch = self._batch()
+        batch = self.batches.of(method.t)
         with self.clocks("lens"):
             if s.lens_gradient:
-                found = lens.look(method, lambda: self._mean_loss(batch, batch), draws=s.lens_draws)
+                readings = lens.look(method, lambda: self.batches.mean_loss(batch), draws=s.lens_draws)
             else:
-                found = lens.precision(method, lambda: self._mean_loss(batch, batch))
-        line: dict[str, Any] = {"step": method.t, "forwards": method.oracle.forwards}
-        line |= {f"lens/{name}": value for name, value in found.items()}
-        self.record.log(line)
-        self.mirror.log(line)
+                readings = lens.precision(method, lambda: self.batches.mean_loss(batch))
+        self.log(named("lens", readings))
         p.looked_step = method.t
 
     def _evaluate_dev_if_due(self, stop: StopRequest) -> None:
-        p, method = self.progress, self.method
+        p, method, metric = self.progress, self.method, self.parts.task.metric
         if not self._due(self.settings.eval_every) or p.evaluated_step == method.t:
             return
-        found = self.evaluate(self.dev_set)
+        found = self.evaluate(self.parts.dev)
         self.compare_weights()
-        line: dict[str, Any] = {"step": method.t, "forwards": method.oracle.forwards}
-        line |= {f"dev/{k}": v for k, v in found.values.items()}
-        new = found.selection(self.task.metric)
+        new = found.selection(metric)
         mark = ""
         with stop.deferred():  # logged and marked as evaluated together, or the line would be written twice
-            self.record.log(line)
-            self.mirror.log(line)
+            self.log(named("dev", found.values))
             if not math.isfinite(found.values["loss"]):
                 raise Diverged(f"the dev loss is {found.values['loss']} after step {method.t}; lower method.lr")
-            if p.best is None or self.protocol.better(new, p.best):
-                if self.team.leads:
-                    checkpoint.save_best(self.folder, method.slots, method.t)
+            if p.best is None or self.parts.protocol.better(new, p.best):
+                self.checkpoints.save_best()
                 p.best, p.best_step, p.best_forwards, mark = new, method.t, method.oracle.forwards, " *"
             p.evaluated_step = method.t
-        shown = "  ".join(f"{k} {found.values[k]:.3f}" for k in (self.task.metric, "auc", "loss") if k in found.values)
+        shown = "  ".join(f"{k} {found.values[k]:.3f}" for k in (metric, "auc", "loss") if k in found.values)
         self.say(f"step {method.t:>6}  dev {shown}{mark}")

@@ -1,0 +1,93 @@
+"""Writing files so that a crash leaves the old content or the new, never a part."""
+
+import math
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+
+from zobench.errors import CannotWrite
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Name the file in the error of a write that fails: the system only says that a disk is full.
+
+    Raises:
+        CannotWrite: in the place of an ``OSError``, or of the error by which safetensors means one.
+    """
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        reason = error if isinstance(error, OSError) else OSError(str(error))
+        raise CannotWrite(path, reason) from error
+
+
+@contextmanager
+def replacing(path: Path, *, unless_there: bool = False) -> Iterator[Path]:
+    """Make a file or folder under another name, and give it its own when it is whole.
+
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "notes.txt"
+        >>> with replacing(path) as scratch:
+        ...     _ = scratch.write_text("whole")
+        >>> path.read_text(), scratch.exists()
+        ('whole', False)
+
+    Args:
+        path: where it will be; missing folders above are made.
+        unless_there: give way to what another process has put there meanwhile.
+
+    Yields:
+        Where to write. What is left there after an error is removed, and ``path`` stays as it was.
+
+    Raises:
+        CannotWrite: if that fails.
+    """
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield scratch
+            if unless_there and path.exists():
+                return
+            if scratch.is_dir() and path.exists():
+                shutil.rmtree(path)
+            os.replace(scratch, path)
+    finally:
+        remove(scratch)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, or a folder with all that is in it; what is not there is not missed."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a text file and wait until it is on disk. Raises CannotWrite if that fails; the old file then stays."""
+    with replacing(path) as scratch, scratch.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def clean(value: Any) -> Any:
+    """Copy a value for JSON: numbers that are not finite become None, paths and other objects their text.
+
+    >>> clean({"loss": float("nan"), "runs": Path("runs"), "seeds": (0, 1)})
+    {'loss': None, 'runs': 'runs', 'seeds': [0, 1]}
+    """
+    if isinstance(value, Mapping):
+        return {str(k): clean(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [clean(v) for v in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, bool | int | str) else str(value)

@@ -1,0 +1,103 @@
+"""Who is told what a run does: the files of its record, their mirrors, the terminal. A run tells all at once."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+Values = Mapping[str, Any]
+#: the predictions of each split, one dictionary an example
+Predictions = Mapping[str, list[dict[str, Any]]]
+
+
+class Recorder:
+    """What a run tells, and nobody who listens: each recorder overrides what it keeps.
+
+    The names in ``log``, ``environment``, ``predictions`` and the rows are those of ``zobench.record.columns``.
+    """
+
+    def forget_after(self, step: int) -> None:
+        """Drop lines and losses of later steps, which will come again; before anything is logged."""
+
+    def log(self, line: Values) -> None:
+        """Keep one line: a logged step, an evaluation, or what the lens saw."""
+
+    def log_losses(self, step: int, losses: Sequence[float], missed: Collection[str]) -> None:
+        """Keep the losses that a step saw.
+
+        Args:
+            step: its number, from 1.
+            losses: in the order of evaluation.
+            missed: names of the weights that the oracle had to move itself (``Oracle.missed``).
+        """
+
+    def flush(self) -> None:
+        """Put the losses on disk; before each checkpoint, which must not be ahead of them."""
+
+    def environment(self, facts: Values) -> None:
+        """Keep the machine and the versions of what runs on it."""
+
+    def predictions(self, rows: Predictions) -> None:
+        """Keep the final predictions of each split."""
+
+    def summary(self, row: Values) -> None:
+        """Keep the run's row as it is by now, in the place of the one before."""
+
+    def finish(self, row: Values) -> None:
+        """End with the run's last row, which ``summary`` was told already."""
+
+    def close(self) -> None:
+        """Let go of files and connections, however the run ended."""
+
+
+class NullRecord(Recorder):
+    """The record of a process that does not lead its team: another one keeps it."""
+
+
+class Tee(Recorder):
+    """Passes on everything to several recorders, in their order; what one raises the later ones do not hear.
+
+    >>> class Printed(Recorder):
+    ...     def log(self, line):
+    ...         print(dict(line))
+    >>> Tee(Printed(), Printed()).log({"step": 1})
+    {'step': 1}
+    {'step': 1}
+    """
+
+    def __init__(self, *recorders: Recorder):
+        self.recorders = recorders
+
+    def forget_after(self, step: int) -> None:
+        for each in self.recorders:
+            each.forget_after(step)
+
+    def log(self, line: Values) -> None:
+        for each in self.recorders:
+            each.log(line)
+
+    def log_losses(self, step: int, losses: Sequence[float], missed: Collection[str]) -> None:
+        for each in self.recorders:
+            each.log_losses(step, losses, missed)
+
+    def flush(self) -> None:
+        for each in self.recorders:
+            each.flush()
+
+    def environment(self, facts: Values) -> None:
+        for each in self.recorders:
+            each.environment(facts)
+
+    def predictions(self, rows: Predictions) -> None:
+        for each in self.recorders:
+            each.predictions(rows)
+
+    def summary(self, row: Values) -> None:
+        for each in self.recorders:
+            each.summary(row)
+
+    def finish(self, row: Values) -> None:
+        for each in self.recorders:
+            each.finish(row)
+
+    def close(self) -> None:
+        for each in self.recorders:
+            each.close()

@@ -1,0 +1,86 @@
+"""The row of a run: what ``summary.json`` says of its settings, its results and its costs.
+
+``zobench.record.columns`` has the meaning of each column.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from zobench.config.signature import SCHEMA, signature
+from zobench.run.build import Parts
+from zobench.run.evaluate import Evaluation
+from zobench.run.progress import Progress
+from zobench.system import costs
+
+Row = dict[str, Any]
+_CHOICES = ("method", "model", "task", "tuning", "protocol", "data", "experiment")
+_SETTINGS = (
+    "seed", "data_seed", "noise_seed", "order_seed", "init_seed", "batch_size", "micro_batch_size", "device", "dtype",
+)  # fmt: skip
+
+
+def chosen(cfg: DictConfig, directory: Path) -> Row:
+    """What is known from the start: the choices, seeds and settings of the run, and where its record is."""
+    return {
+        **{name: cfg.choices[name] for name in _CHOICES},
+        **{name: cfg[name] for name in _SETTINGS},
+        **_flat("method", OmegaConf.to_container(cfg.method, resolve=True)),
+        **_flat("tuning", OmegaConf.to_container(cfg.tuning, resolve=True)),
+        "schema": SCHEMA,
+        "config_hash": signature(_root_=cfg),
+        "data.dir": cfg.data.dir,
+        "model.dir": cfg.model.get("dir"),
+        "directory": str(directory),
+    }
+
+
+def named(prefix: str, values: Row) -> Row:
+    """Values under ``prefix/name``.
+
+    >>> named("dev", {"loss": 0.5})
+    {'dev/loss': 0.5}
+    """
+    return {f"{prefix}/{name}": value for name, value in values.items()}
+
+
+def result(metric: str, dev: Evaluation, test: Evaluation) -> Row:
+    """What the run came to: the task's metric on both splits with its standard error."""
+    return {
+        "dev_metric": dev.values[metric],
+        "dev_metric_stderr": dev.values[f"{metric}_stderr"],
+        "test_metric": test.values[metric],
+        "test_metric_stderr": test.values[f"{metric}_stderr"],
+    }
+
+
+def spent(parts: Parts, progress: Progress, clocks: costs.Clocks) -> Row:
+    """What the run cost until now: steps, passes, seconds and memory."""
+    method, prefix, team = parts.method, parts.objective.prefix, parts.division.team
+    weights = sum(p.numel() * p.element_size() for p in parts.model.parameters())
+    state = method.state_bytes()
+    return {
+        "steps": method.t,
+        "forwards": method.oracle.forwards,
+        "backwards": method.oracle.backwards,
+        "examples_seen": progress.examples,
+        "tokens_seen": progress.tokens,
+        **clocks.row(parts.device, team.size),
+        **costs.memory(parts.device, weights, state, prefix.bytes if prefix else 0),
+        "state_bytes": state,
+        "eval_every": parts.settings.eval_every,
+    }
+
+
+def _flat(prefix: str, node: Any) -> Row:
+    """Nested settings as columns: ``method.rule.beta``; a rule's class as ``method.rule``."""
+    columns: Row = {}
+    for key, value in node.items():
+        if isinstance(value, dict):
+            columns |= _flat(f"{prefix}.{key}", value)
+        elif key != "_target_":
+            columns[f"{prefix}.{key}"] = value
+        elif "." in prefix:
+            columns[prefix] = str(value).rpartition(".")[2].lower()
+    return columns
