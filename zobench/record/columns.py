@@ -1,0 +1,243 @@
+"""Every name in a run's record, once: its type, its unit, what it means, who writes it, and when it is there.
+
+``docs/record.md`` is made from it: ``python -m zobench.record.columns docs/record.md``. Tests hold the records of real
+runs to it, and whoever reads them. Standard library only.
+"""
+
+import sys
+from pathlib import Path
+
+from zobench.record.schema import ANY, BOOLEAN, LIST, NUMBER, OBJECT, Column, Group, Schema, count, family, number, text
+
+_SHARE, _SECONDS, _GIB, _BYTES = "0 to 1", "s", "GiB", "bytes"
+_OPTIONS, _TWO, _GENERATES = "tasks with options", "tasks with two options", "tasks that generate"
+_BOTH = "tasks with two options, each of them right somewhere"
+_INFINITE, _TRAINS = "not a finite number", "runs that train"
+_GRADIENT = "`lens.gradient=true`"
+_NONZERO = "`lens.gradient=true`, unless the gradient is 0"
+
+METRICS = Schema(
+    Group("What an evaluation measures: `<metric>`", "run/evaluate.py", (
+        number("accuracy", "share of right answers", _SHARE, where=_OPTIONS),
+        number("accuracy_stderr", "its standard error, √(p(1−p)/n)", _SHARE, where=_OPTIONS),
+        number("accuracy_calibrated", "accuracy at the threshold that matches dev's label shares", _SHARE, where=_TWO),
+        number("auc", "area under the ROC curve of the options' margins", _SHARE, where=_BOTH),
+        number("auc_stderr", "its standard error (Hanley and McNeil 1982)", _SHARE, where=_BOTH),
+        number("majority", "what always giving the most frequent answer scores", _SHARE, where=_OPTIONS),
+        number("f1", "mean token F1 of the answers", _SHARE, where=_GENERATES),
+        number("f1_stderr", "its standard error", _SHARE, where=_GENERATES),
+        number("exact_match", "share of answers that equal a right one", _SHARE, where=_GENERATES),
+        number("loss", "mean cross-entropy over the options, or over the answer's tokens", "nats", null=_INFINITE),
+        count("n", "size of the split", "examples"),
+    )),
+)  # fmt: skip
+
+READINGS = Schema(
+    Group("What the lens measures: `<reading>`; `docs/lens.md` explains them", "zo/lens.py", (
+        count("draws", "estimates that were made", where=_GRADIENT),
+        count("weights", "trainable weights", where=_GRADIENT),
+        number("gradient_norm", "length of the gradient", where=_GRADIENT),
+        number("cosine", "cosine of the angle between an estimate and the gradient", "−1 to 1", where=_NONZERO),
+        number("cosine_stderr", "its standard error, by the jackknife", where=_NONZERO),
+        number("gain", "length of the mean estimate along the gradient", "gradients", where=_NONZERO),
+        number("gain_stderr", "its standard error", "gradients", where=_NONZERO),
+        number("relative_error", "root mean square of `‖ĝ − g‖ / ‖g‖`", where=_NONZERO),
+        number("relative_error_stderr", "its standard error", where=_NONZERO),
+        number("variance_per_forward", "relative variance that one forward pass buys", where=_NONZERO),
+        number("variance_per_forward_stderr", "its standard error", where=_NONZERO),
+        number("efficiency", "largest expected decrease per forward pass", "MeZO's", where=_NONZERO),
+        number("efficiency_stderr", "its standard error", "MeZO's", where=_NONZERO),
+        number("bias", "length of the mean estimate across the gradient, over that along it; signed", where=_NONZERO),
+        number("bias_floor", "the bias that one standard error of its square comes to", where=_NONZERO),
+        number("precision_error", "difference of `p(ε)` and `p(2ε)`, over `p(2ε)`", null="`p(2ε)` is 0"),
+        number("precision_sign", "how often both have one sign", _SHARE),
+    )),
+)  # fmt: skip
+
+#: the stages of a run from which columns are in its row, one after another
+START, BUILT, TRAINING, ENDED, FINISHED = (
+    "From the start", "Once data and model are there", "Once the model was evaluated as it came",
+    "When a run ends that was built", "When a run is finished",
+)  # fmt: skip
+STAGES = (START, BUILT, TRAINING, ENDED, FINISHED)
+
+ROW = Schema(
+    Group(START, "run/cell.py", (
+        text("state", "`running`, `finished`, `diverged`, `failed` or `interrupted`"),
+        text("reason", "why it ended so", null="it runs or is finished"),
+    )),
+    Group(START, "run/row.py", (
+        text("method", "chosen option of the group `method`"),
+        text("model", "chosen option of `model`"),
+        text("task", "chosen option of `task`"),
+        text("tuning", "chosen option of `tuning`: which parameters train"),
+        text("protocol", "chosen option of `protocol`"),
+        text("data", "chosen option of `data`: where the rows come from"),
+        text("experiment", "chosen preset", null="none was"),
+        count("seed", "the run's seed, which the four below are unless set one by one"),
+        count("data_seed", "seed of the rows that are drawn"),
+        count("noise_seed", "seed of all random directions"),
+        count("order_seed", "seed of the order of the training batches"),
+        count("init_seed", "seed of the initial values of added parameters"),
+        count("batch_size", "training examples of a step", "examples"),
+        count("micro_batch_size", "training examples of a forward call", "examples", null="the whole batch"),
+        text("device", "the setting `device`; once the run is built, the device that was used"),
+        text("dtype", "data type of the weights"),
+        Column("method.<setting>", ANY, "a setting of the method; `method.rule`: the update rule", null="null is set"),
+        Column("tuning.<setting>", ANY, "a setting of the tuning", null="null is set"),
+        text("config_hash", "hash of the settings that can change the result, which names the directory"),
+        text("directory", "where the record was written; of a frame, where it lies now"),
+    )),
+    Group(START, "record/directory.py", (
+        count("restarts", "how often the run was started before without finishing"),
+    )),
+    Group(BUILT, "run/build.py", (
+        text("variant", "the method's variant, such as `paper`; the protocol's where it has none"),
+        text("rows_hash", "hash of the drawn rows: equal means equal data in equal order"),
+        count("truncated_examples", "longer than `model.max_length`, cut on the left", "examples"),
+        count("train_examples", "size of the training set", "examples"),
+        count("parameters", "size of the model", "numbers"),
+        count("trainable_parameters", "size of what trains", "numbers"),
+        text("selection", "the protocol's rule for which dev evaluation's weights are tested"),
+        text("metric", "the `<metric>` of the task: accuracy or f1"),
+        Column("trains", BOOLEAN, "whether the run takes steps"),
+        count("processes", "how many processes shared the work"),
+        text("parallel", "what they shared out: `queries` or `data`", null="one process"),
+    )),
+    Group(BUILT, "run/cell.py", (
+        text("git_commit", "commit of zobench's checkout, `-dirty` if changed", null="an installed package"),
+        Column("versions", OBJECT, "version of each package; null for one that is not installed"),
+        text("base_checksum", "hash of the trainable weights before the first step"),
+    )),
+    Group(BUILT, "record/summaries.py", (
+        text("versions.<package>", "a version of `versions`", null="not installed", where="when a record is read"),
+    )),
+    Group(TRAINING, "run/cell.py", (
+        family("zero_shot/dev/<metric>", METRICS, "measured on the model as it came"),
+        family("zero_shot/test/<metric>", METRICS, "measured on the model as it came"),
+    )),
+    Group(ENDED, "run/row.py", (
+        count("steps", "steps taken"),
+        count("forwards", "forward passes of a batch"),
+        count("backwards", "backward passes of a batch"),
+        count("examples_seen", "examples in all steps", "examples"),
+        count("tokens_seen", "tokens in all steps, padding apart, however often a step evaluates them", "tokens"),
+        count("state_bytes", "size of what the method holds beyond the weights", _BYTES),
+        count("eval_every", "distance of dev evaluations", "steps"),
+    )),
+    Group(ENDED, "system/costs.py", (
+        number("wall_seconds", "the whole run, earlier starts included up to their last checkpoint", _SECONDS),
+        number("train_seconds", "training: all steps", _SECONDS),
+        number("forward_seconds", "of training, in forward passes", _SECONDS),
+        number("outside_seconds", "of training, outside forward passes: about what a replay takes", _SECONDS),
+        number("evaluate_seconds", "all evaluations", _SECONDS),
+        number("cache_seconds", "filling the cache of frozen layers", _SECONDS),
+        number("lens_seconds", "measuring with the lens", _SECONDS),
+        number("gpu_hours", "GPU time of training in all processes; 0 on a CPU", "h"),
+        number("cpu_hours", "CPU time of training in all processes", "h"),
+        number("peak_gib", "peak memory of the process, evaluations included", _GIB),
+        number("weights_gib", "the model's weights", _GIB),
+        number("method_state_gib", "the method's state", _GIB),
+        number("cache_gib", "cached activations of frozen layers", _GIB),
+        number("rest_gib", "the rest of the peak: activations, temporaries, on a CPU the interpreter", _GIB),
+        text("memory_measured_by", "how the peak was measured"),
+    )),
+    Group(ENDED, "run/cell.py", (
+        number("bytes_per_step", "scalars that all processes contribute in a step", _BYTES, null="no step yet"),
+        text("weights_checksum", "hash of the trainable weights after the last step"),
+    )),
+    Group(FINISHED, "run/row.py", (
+        number("dev_metric", "the task's metric on dev, at the weights that are tested", _SHARE),
+        number("dev_metric_stderr", "its standard error", _SHARE),
+        number("test_metric", "the task's metric on test: the result", _SHARE),
+        number("test_metric_stderr", "its standard error", _SHARE),
+    )),
+    Group(FINISHED, "run/cell.py", (
+        family("dev/<metric>", METRICS, "measured at the weights that are tested"),
+        family("test/<metric>", METRICS, "measured at the weights that are tested, those of the best dev evaluation"),
+        family("last/test/<metric>", METRICS, "measured after the last step", where="those are other weights"),
+        count("best_step", "step of the best dev evaluation", where=_TRAINS),
+        count("best_forwards", "forward passes up to the best dev evaluation", where=_TRAINS),
+        text("best_weights_checksum", "hash of the trainable weights that are tested", where=_TRAINS),
+    )),
+)  # fmt: skip
+
+LINES = Schema(
+    Group("In every line", "run/train.py", (
+        count("step", "steps taken so far"),
+        count("forwards", "forward passes of a batch in all steps so far"),
+    )),
+    Group("Every `log_every` steps", "run/train.py", (
+        number("train/loss", "mean loss of the steps since the line before", "nats"),
+        number("lr", "learning rate of the step"),
+        number("train_seconds", "seconds of training so far", _SECONDS),
+    )),
+    Group("Every `log_every` steps", "zo/oracle.py", (
+        number("projected_gradient", "`(L(θ+εu) − L(θ−εu)) / 2ε`", null=_INFINITE, where="central differences"),
+    )),
+    Group("Every `log_every` steps", "methods/*.py", (
+        Column("<note>", NUMBER, "what else a method notes of the step", null=_INFINITE, where="some methods"),
+    )),
+    Group("The first, before any step", "run/cell.py", (
+        family("zero_shot/dev/<metric>", METRICS, "measured on the model as it came"),
+        family("zero_shot/test/<metric>", METRICS, "measured on the model as it came"),
+    )),
+    Group("Every `eval_every` steps", "run/train.py", (
+        family("dev/<metric>", METRICS, "measured after the step"),
+    )),
+    Group("Every `lens.every` steps", "run/train.py", (
+        family("lens/<reading>", READINGS, "measured on estimates for the step to come"),
+    )),
+    Group("The last", "run/cell.py", (
+        family("final/dev/<metric>", METRICS, "measured at the weights that are tested"),
+        family("final/test/<metric>", METRICS, "measured at the weights that are tested"),
+    )),
+)  # fmt: skip
+
+ENVIRONMENT = Schema(
+    Group("In one object", "system/costs.py", (
+        text("zobench", "version of zobench", null="not installed"),
+        text("git_commit", "commit of zobench's checkout, `-dirty` if changed", null="an installed package"),
+        text("python", "version of Python"),
+        text("platform", "operating system"),
+        text("processor", "model of the CPU"),
+        text("device", "device that was used"),
+        text("device_name", "model of the GPU, or of the CPU"),
+        text("cpu_capability", "vector instructions that torch uses"),
+        text("cuda", "version of CUDA that torch was built for", null="on a CPU"),
+        count("threads", "threads of torch"),
+        Column("versions", OBJECT, "version of each package; null for one that is not installed"),
+    )),
+)  # fmt: skip
+
+PREDICTIONS = Schema(
+    Group("A row for each example", "record/directory.py", (
+        text("split", "`dev` or `test`"),
+    )),
+    Group("A row for each example", "run/evaluate.py", (
+        count("index", "row in its data file, from 0"),
+        text("gold", "number of the right option; or the first right answer"),
+        text("prediction", "number of the chosen option; or the answer that was given"),
+        Column("scores", LIST, "mean log-probability of each option, or of the right answer", "nats"),
+        number("score", "1 for a right option, else 0; or the answer's F1", _SHARE),
+        number("exact_match", "1 if the answer equals a right one, else 0", where=_GENERATES),
+    )),
+)  # fmt: skip
+
+FILES = {
+    "summary.json": ROW, "metrics.jsonl": LINES, "environment.json": ENVIRONMENT, "predictions.parquet": PREDICTIONS,
+}  # fmt: skip
+_BEGIN, _END = "<!-- the tables, by python -m zobench.record.columns docs/record.md -->\n", "<!-- end of the tables -->"
+
+
+def documented(page: str) -> str:
+    """A page with the tables anew between their marks."""
+    tables = {f"`{name}`": schema for name, schema in FILES.items()} | {"Metrics": METRICS, "Readings": READINGS}
+    shown = "".join(f"\n### {title}\n{schema.markdown()}" for title, schema in tables.items())
+    before, _, rest = page.partition(_BEGIN)
+    return f"{before}{_BEGIN}{shown}\n{rest[rest.index(_END) :]}"
+
+
+if __name__ == "__main__":
+    path = Path(sys.argv[1])
+    path.write_text(documented(path.read_text(encoding="utf-8")), encoding="utf-8")
