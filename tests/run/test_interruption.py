@@ -1,51 +1,62 @@
 """Runs that do not end well: signals, kill -9, a full disk, divergence. Nothing paid for is lost or falsified."""
 
 import os
-import resource
 import signal
-import subprocess
-import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
-from helpers.tiny_runs import ROOT, TINY, lines_of, series, strictly, summary_of
+from helpers.processes import Zobench
+from helpers.tiny_runs import TINY, lines_of, series, strictly, summary_of
+from helpers.waiting import wait_for
 
 from zobench.config.signature import compose
 from zobench.record import checkpoint
 from zobench.run.runner import run
+from zobench.zo import Method
 
-STEPS = 240
-LONG = (*TINY, f"steps={STEPS}", "log_every=1", "eval_every=60", "save_every=7")
-LR = "method.lr=1e-3"
+STEPS = 60
+LONG = (*TINY, f"steps={STEPS}", "log_every=1", "eval_every=20", "save_every=7", "method.lr=1e-3")
 
 
 def start(runs, *overrides, **options):
     """``python -m zobench`` on the long run, as a process."""
-    command = [sys.executable, "-m", "zobench", *LONG, f"runs_dir={runs}", *overrides]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.Popen(
-        command, cwd=runs, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
-    )
+    return Zobench(runs, *LONG, f"runs_dir={runs}", *overrides, **options)
 
 
-def stop(process, runs, number, after):
-    """Send a signal once metrics.jsonl has ``after`` lines; (exit code, stderr, run directory)."""
-    deadline = time.monotonic() + 60
-    while process.poll() is None and time.monotonic() < deadline:
-        found = list(runs.glob("*/*/*/*/metrics.jsonl"))
-        if found and found[0].read_bytes().count(b"\n") >= after:
-            break
-        time.sleep(0.01)
-    process.send_signal(number)
-    _, error = process.communicate(timeout=60)
-    return process.returncode, error, found[0].parent
+def signalled(number, step):
+    """In a process: a signal comes in the middle of the step after ``step``."""
+    original = Method.step
+
+    def disturbed(self, closure):
+        if self.t == step:
+            os.kill(os.getpid(), number)
+        return original(self, closure)
+
+    Method.step = disturbed
+
+
+def slowly():
+    """In a process: steps take long enough to be counted from outside."""
+    original = Method.step
+
+    def slow(self, closure):
+        time.sleep(0.03)
+        return original(self, closure)
+
+    Method.step = slow
+
+
+def directory_in(runs):
+    (directory,) = runs.glob("*/*/*/*")
+    return directory
 
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
     """(row, directory) of the long run that nobody disturbed."""
-    row = run(compose(*LONG, LR, f"runs_dir={tmp_path_factory.mktemp('undisturbed')}"))
+    row = go_on(tmp_path_factory.mktemp("undisturbed"))
     return row, Path(row["directory"])
 
 
@@ -63,11 +74,15 @@ def assert_same(row, undisturbed):
 
 
 def go_on(runs):
-    return run(compose(*LONG, LR, f"runs_dir={runs}"))
+    return run(compose(*LONG, f"runs_dir={runs}"))
 
 
 def test_ctrl_c(tmp_path, undisturbed):
-    code, error, directory = stop(start(tmp_path, LR), tmp_path, signal.SIGINT, after=20)
+    process = start(tmp_path, before=slowly)
+    wait_for(lambda: any(file.read_bytes().count(b"\n") > 20 for file in tmp_path.rglob("metrics.jsonl")))
+    process.send_signal(signal.SIGINT)
+    code, _, error = process.wait()
+    directory = directory_in(tmp_path)
     assert code == 130
     assert "the same command goes on" in error
     assert "Traceback" not in error
@@ -83,27 +98,25 @@ def test_ctrl_c(tmp_path, undisturbed):
 
 def test_ctrl_c_while_evaluating_stops_at_once(tmp_path):
     slow = [f"task.splits.mini.{split}=16" for split in ("dev", "test")]
-    process = start(tmp_path, "method=zeroshot", "task=squad", "eval_batch_size=1", *slow)
-    while process.poll() is None and not list(tmp_path.glob("*/*/*/*/environment.json")):
-        time.sleep(0.01)
+    process = Zobench(
+        tmp_path, *TINY, "method=zeroshot", "task=squad", "eval_batch_size=1", *slow, f"runs_dir={tmp_path}"
+    )
+    wait_for(lambda: not process.running or list(tmp_path.glob("*/*/*/*/environment.json")))
     process.send_signal(signal.SIGINT)
-    _, error = process.communicate(timeout=60)
-    assert (process.returncode, "Traceback" in error) == (130, False)
-    (directory,) = tmp_path.glob("*/*/*/*")
-    assert summary_of(directory)["state"] == "interrupted"
+    code, _, error = process.wait()
+    assert (code, "Traceback" in error) == (130, False)
+    assert summary_of(directory_in(tmp_path))["state"] == "interrupted"
 
 
 def test_termination_then_a_full_disk(tmp_path, undisturbed):
-    code, error, directory = stop(start(tmp_path, LR), tmp_path, signal.SIGTERM, after=10)
+    code, _, _ = start(tmp_path, before=partial(signalled, signal.SIGTERM, 11)).wait()
+    directory = directory_in(tmp_path)
     row = summary_of(directory)
-    assert (code, row["state"]) == (130, "interrupted")
-    assert row["reason"].startswith("SIGTERM after step")
-    reached = row["steps"]
+    assert (code, row["state"], row["reason"]) == (130, "interrupted", f"SIGTERM after step 12 of {STEPS}")
 
-    # No file may grow past 200 kB: the metrics fit, the best weights (1 MB) of step 60 do not.
-    process = start(tmp_path, LR, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000)))
-    _, error = process.communicate(timeout=60)
-    assert process.returncode == 1
+    # No file may grow past 200 kB: the metrics fit, the best weights (1 MB) of step 20 do not.
+    code, _, error = start(tmp_path, largest_file=200_000).wait()
+    assert code == 1
     assert "Traceback" not in error
     assert error.startswith("zobench: ")
     assert "checkpoint" in error  # which file could not be written
@@ -111,7 +124,7 @@ def test_termination_then_a_full_disk(tmp_path, undisturbed):
     row = summary_of(directory)
     assert row["state"] == "failed"
     assert "checkpoint" in row["reason"]
-    assert reached <= checkpoint.load(directory / "checkpoint")["step"] < 60  # the earlier one is whole
+    assert checkpoint.load(directory / "checkpoint")["step"] == 14  # the earlier one is whole
 
     assert_same(go_on(tmp_path), undisturbed)
 
@@ -119,26 +132,25 @@ def test_termination_then_a_full_disk(tmp_path, undisturbed):
 @pytest.mark.parametrize("minutes", ["null", "0"], ids=["trajectory", "snapshots"])
 def test_kill_9(tmp_path, undisturbed, minutes):
     """Weights come back along the trajectory from the base model, or from the snapshot in each checkpoint."""
-    process = start(tmp_path, LR, f"snapshot_minutes={minutes}")
-    code, _, directory = stop(process, tmp_path, signal.SIGKILL, after=30)
-    assert code == -signal.SIGKILL
+    process = start(tmp_path, f"snapshot_minutes={minutes}", before=partial(signalled, signal.SIGKILL, 31))
+    assert process.wait()[0] == -signal.SIGKILL
+    directory = directory_in(tmp_path)
     assert summary_of(directory)["state"] == "running"
-    for line in (directory / "metrics.jsonl").read_text().splitlines()[:-1]:
+    for line in (directory / "metrics.jsonl").read_text().splitlines():
         strictly(line)
     folder = directory / "checkpoint"
-    saved = checkpoint.load(folder)["step"]
-    assert (checkpoint.load_snapshot(folder, saved) is not None) == (minutes == "0")
-    assert saved >= 21
-    assert saved % 7 == 0
-    # What a kill in the middle of a write may leave: a torn line, a half-written checkpoint.
+    assert checkpoint.load(folder)["step"] == 28
+    assert (checkpoint.load_snapshot(folder, 28) is not None) == (minutes == "0")
+    # What a kill in the middle of a write may leave: a torn line, a half-written checkpoint, half a file.
     with (directory / "metrics.jsonl").open("a") as file:
         file.write('{"step": 31, "forw')
     half = folder / ".step-00000035.1"
     half.mkdir()
     (half / "weights.safetensors").write_bytes(b"half")
+    (folder / ".best-00000040.safetensors.1").write_bytes(b"half")
 
     assert_same(go_on(tmp_path), undisturbed)
-    assert not half.exists()
+    assert not list(folder.glob(".*"))
 
 
 def test_kill_9_before_the_first_checkpoint(tmp_path, undisturbed):

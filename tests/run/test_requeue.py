@@ -24,7 +24,7 @@ def hand_over(folder, name, *, exit_code=0, shown="", **environment):
     )
     tool.chmod(0o755)
     found = subprocess.run(
-        [sys.executable, "-c", f"from zobench.requeue import hand_over; hand_over({name!r})"],
+        [sys.executable, "-c", f"from zobench.system.requeue import hand_over; hand_over({name!r})"],
         env={"PATH": f"{folder}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT), **environment},
         capture_output=True,
         text=True,

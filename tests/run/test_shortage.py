@@ -4,22 +4,22 @@ import json
 import os
 import resource
 import subprocess
-import sys
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
+from helpers.processes import Zobench
+from helpers.tiny_runs import TINY
 
-import zobench
 from zobench.config.signature import compose
 from zobench.errors import CannotWrite, UserError
 from zobench.record import checkpoint
 from zobench.run.runner import run
 
-ROOT = Path(zobench.__file__).resolve().parent.parent
 CELL = (
-    "model=tiny-opt", "task=rte", "data=mini", "wandb=disabled", "threads=1", "batch_size=4", "steps=60",
-    "method.lr=1e-3", "log_every=1", "eval_every=20", "save_every=5", "snapshot_minutes=0",
+    *TINY, "task=rte", "steps=30", "method.lr=1e-3", "log_every=1", "eval_every=10", "save_every=5",
+    "snapshot_minutes=0",
 )  # fmt: skip
 
 
@@ -70,7 +70,7 @@ def until_it_fits(cfg, rooms, limited):
 def test_files_that_may_not_grow(tmp_path, undisturbed):
     """The limit rises from start to start; in the end there is room, and the run is as if undisturbed."""
     cfg = compose(*CELL, f"runs_dir={tmp_path}")
-    row, said = until_it_fits(cfg, (int(200 * 1.5**n) for n in range(40)), files_up_to)
+    row, said = until_it_fits(cfg, (200 * 3**n for n in range(12)), files_up_to)
     assert all("cannot be written" in text and "too large" in text.lower() for text in said), said
     assert {named(text) for text in said} == {"config.yaml", "step"}  # the others are smaller than one of these
     assert_same(row, undisturbed)
@@ -118,39 +118,30 @@ def test_a_disk_that_is_full_at_the_very_end(tmp_path, undisturbed, name):
         return
     with pytest.raises(CannotWrite, match=r"predictions.parquet cannot be written"):
         run(cfg)
-    assert checkpoint.load(obstacle.parent / "checkpoint")["step"] == 60
+    assert checkpoint.load(obstacle.parent / "checkpoint")["step"] == 30
     (obstacle / "x").unlink()
     obstacle.rmdir()
     assert_same(run(cfg), undisturbed)
 
 
-OUT_OF_MEMORY = """
-import resource, sys
-from zobench import config
-from zobench.run import run
-run(config.compose(*sys.argv[1:], "steps=1", "batch_size=2", "eval_batch_size=2"))  # all libraries are loaded
-used = next(int(x.split()[1]) for x in open("/proc/self/status") if x.startswith("VmSize"))
-resource.setrlimit(resource.RLIMIT_AS, ((used + 24_000) * 1024,) * 2)
-sys.argv = ["zobench", *sys.argv[1:], "steps=2"]
-from zobench.__main__ import main
-main()
-"""
+def short_of_memory(settings):
+    """In a process: once a small run has loaded all libraries, 24 MB are left."""
+    run(compose(*settings, "steps=1", "batch_size=2", "eval_batch_size=2"))
+    status = Path("/proc/self/status").read_text().splitlines()
+    used = next(int(line.split()[1]) for line in status if line.startswith("VmSize"))
+    resource.setrlimit(resource.RLIMIT_AS, ((used + 24_000) * 1024,) * 2)
 
 
 @pytest.mark.parametrize("large", ["batch_size=900", "eval_batch_size=900"])
 def test_out_of_memory_says_what_to_lower(tmp_path, large):
     sizes = [f"task.splits.mini.{split}={size}" for split, size in (("train", 400), ("dev", 40), ("test", 200))]
     settings = ["model=tiny-opt", "task=sst2", "data=mini", "wandb=disabled", "threads=1", f"runs_dir={tmp_path}"]
-    found = subprocess.run(
-        [sys.executable, "-c", OUT_OF_MEMORY, *settings, *sizes, large],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-    )
-    assert found.returncode == 1, found.stderr
-    assert "Traceback" not in found.stderr
-    assert "zobench: out of memory: " in found.stderr
-    assert f"{'micro_batch_size' if large.startswith('batch') else 'eval_batch_size'} (now " in found.stderr
+    process = Zobench(tmp_path, *settings, *sizes, large, "steps=2", before=partial(short_of_memory, settings + sizes))
+    code, _, error = process.wait()
+    assert code == 1, error
+    assert "Traceback" not in error
+    assert "zobench: out of memory: " in error
+    assert f"{'micro_batch_size' if large.startswith('batch') else 'eval_batch_size'} (now " in error
     rows = [json.loads(path.read_text()) for path in tmp_path.rglob("summary.json")]
     (failed,) = [row for row in rows if row["state"] == "failed"]
     assert failed["reason"].startswith("OutOfMemory: out of memory: ")

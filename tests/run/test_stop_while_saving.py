@@ -5,19 +5,24 @@ import signal
 from pathlib import Path
 
 import pytest
+from helpers.tiny_runs import TINY
 
 from zobench.config.signature import compose
 from zobench.record import checkpoint
 from zobench.record.directory import Record
 from zobench.run.runner import run
 
-CELL = ["model=tiny-opt", "task=rte", "data=mini", "steps=10", "eval_every=2", "batch_size=4", "wandb=disabled"]
+CELL = (*TINY, "task=rte", "steps=10", "eval_every=2")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    return run(compose(*CELL, f"runs_dir={tmp_path_factory.mktemp('undisturbed')}"))
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_while_the_best_weights_are_saved(number, tmp_path, monkeypatch):
-    undisturbed = run(compose(*CELL, f"runs_dir={tmp_path / 'a'}"))
-    cfg = compose(*CELL, f"runs_dir={tmp_path / 'b'}")
+def test_a_signal_while_the_best_weights_are_saved(number, undisturbed, tmp_path, monkeypatch):
+    cfg = compose(*CELL, f"runs_dir={tmp_path}")
     save, calls = checkpoint.save_best, []
 
     def disturbed(folder, slots, step):

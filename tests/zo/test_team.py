@@ -4,10 +4,8 @@ They are started as torchrun starts them, and go through all stories in a row; e
 """
 
 import json
-import multiprocessing
 import os
 import signal
-import socket
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -15,12 +13,14 @@ from unittest.mock import patch
 
 import pytest
 import torch
-from helpers.team import LOREN, RUN, alone, assert_same_bits, directory_of
+from helpers.processes import SERVER
+from helpers.team import LOREN, RUN, alone, assert_same_bits, directory_of, free_port
 from helpers.tiny_runs import series, summary_of
 
 from zobench.errors import ConfigError, UserError
 from zobench.objective import Objective
 from zobench.run.parallel import check_shards
+from zobench.system.imports import keep_imports
 from zobench.system.processes import Processes, assembled
 from zobench.zo import Method, Team
 from zobench.zo.team import TeamError
@@ -158,6 +158,7 @@ def member(rank, port, folder):
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     torch.set_num_threads(1)
+    keep_imports()
     found = {"scalars_and_texts": scalars_and_texts(rank)}
     for story in STORIES:
         found[story.__name__] = story(rank, folder / story.__name__)
@@ -171,11 +172,8 @@ def member(rank, port, folder):
 def stories(tmp_path_factory):
     """(what each process tells of each story, the folder with their runs)."""
     folder = tmp_path_factory.mktemp("stories")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    context = multiprocessing.get_context("spawn")
-    members = [context.Process(target=member, args=(rank, port, folder)) for rank in (0, 1)]
+    port = free_port()
+    members = [SERVER.Process(target=member, args=(rank, port, folder)) for rank in (0, 1)]
     for process in members:
         process.start()
     for process in members:
