@@ -56,6 +56,7 @@ class Column:
 
     @property
     def is_family(self) -> bool:
+        """Whether the name ends in a placeholder."""
         return "<" in self.name
 
     def member(self, name: str) -> "Column | None":

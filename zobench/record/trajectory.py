@@ -21,19 +21,31 @@ NAME = "trajectory.jsonl"
 
 
 def head(missed: Collection[str]) -> str:
-    """The line ahead of all steps."""
+    """The line ahead of all steps.
+
+    >>> head(["model.embed.weight"])
+    '{"missed":["model.embed.weight"]}\\n'
+    """
     return _line({"missed": list(missed)})
 
 
 def line(step: int, losses: Sequence[float]) -> str:
-    """What one step leaves; ``step`` counts from 1."""
+    """The line of one step.
+
+    >>> line(1, [0.5, 0.25])
+    '[1,0.5,0.25]\\n'
+
+    Args:
+        step: its number, from 1.
+        losses: in the order of evaluation.
+    """
     return _line([step, *losses])
 
 
 def step_of(text: str) -> float:
-    """The step of a line of this log or of metrics.jsonl; infinite for what a run that goes on will write again.
+    """The step of a line, of this file or of metrics.jsonl; infinite for what a run that goes on will write again.
 
-    That is the torn last line of a killed run, and the final values of one that was cut before its summary.
+    Such are the torn last line of a killed run, and the final values of one that was cut before its summary.
     """
     try:
         found = json.loads(text)
@@ -52,6 +64,7 @@ def replay(
     Args:
         method: as it was after its ``t`` first steps.
         run: the run's directory, which may lie in a zip.
+        upto: the number of a step.
         progress: is told of each step.
 
     Raises:

@@ -28,7 +28,7 @@ from zobench.zo import Method, Team
 
 @dataclass(frozen=True)
 class LoopSettings:
-    """Of the training loop; in steps and examples."""
+    """What the training loop goes by, in steps and examples; the names are those of the run's settings."""
 
     total_steps: int
     batch_size: int
@@ -46,7 +46,7 @@ class LoopSettings:
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A model with what trains in it, and the method that trains it for so many steps."""
+    """A loaded model with what trains in it marked, and the method that trains it."""
 
     loaded: Loaded
     method: Method
@@ -55,7 +55,7 @@ class TrainedModel:
 
 @dataclass(frozen=True)
 class Parts:
-    """Everything a run is made of. ``facts`` go into its row."""
+    """Everything a run is made of; ``facts`` are columns of its row."""
 
     device: torch.device
     division: Division
@@ -72,7 +72,12 @@ class Parts:
 
 
 def build(cfg: DictConfig, console: Console, team: Team) -> Parts:
-    """Build all parts.
+    """Make the parts of a run; what is cheap and can fail comes first.
+
+    Args:
+        cfg: a configuration that was checked.
+        console: is told of the data, and of what was cut.
+        team: the processes that share the work.
 
     Raises:
         UserError: for what the user can mend.
@@ -159,7 +164,7 @@ def load_splits(cfg: DictConfig, protocol: Protocol) -> Splits:
 
 
 def specs(cfg: DictConfig) -> tuple[Protocol, ModelSpec, Tuning]:
-    """What a configuration says of protocol, model and tuning; nothing is loaded."""
+    """Make protocol, model and tuning as a configuration describes them; nothing is loaded."""
     node = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(node, dict)
     protocol, spec, tuning = (instantiate.build(node[group], group) for group in ("protocol", "model", "tuning"))

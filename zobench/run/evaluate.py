@@ -16,14 +16,20 @@ from zobench.zo import Team
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Results on one split. ``values`` maps names such as accuracy, loss, auc to numbers; the rest is per example."""
+    """Results on one split.
+
+    Attributes:
+        values: the measures by name, such as accuracy, loss and auc; ``record.columns`` has them all.
+        threshold: the margin above which ``accuracy_calibrated`` chooses option 1; None without two options.
+        predictions: a row for each example, in the given order.
+    """
 
     values: dict[str, float]
     threshold: float | None = None
     predictions: list[dict[str, Any]] = field(default_factory=list)
 
     def selection(self, metric: str) -> dict[str, float]:
-        """What a protocol compares: the metric and the loss."""
+        """The two numbers by which a protocol compares evaluations: metric and loss."""
         return {"metric": self.values[metric], "loss": self.values["loss"]}
 
 

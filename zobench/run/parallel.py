@@ -1,4 +1,4 @@
-"""One run by several processes, started with torchrun: who does what, and what the others have for a record."""
+"""One run by several processes, started with torchrun: which runs they can share, and who does what."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -31,7 +31,7 @@ class Division:
 
 
 def divide(team: Team, parallel: str | None) -> Division:
-    """The division of labour of a setting; with one process, all of it is its own."""
+    """Divide the labour as the setting ``parallel`` says; one process does all of it."""
     if team.size == 1 or parallel is None:
         return Division(team, Team(), Team())
     shards = Shards(team)
@@ -40,7 +40,7 @@ def divide(team: Team, parallel: str | None) -> Division:
 
 @contextmanager
 def team_of(cfg: DictConfig) -> Iterator[Team]:
-    """The team of a run: torchrun's processes, or this one alone.
+    """A context with the team of a run: torchrun's processes, or this one alone.
 
     Raises:
         ConfigError: if there are several processes and no word on what they should do.
@@ -68,10 +68,16 @@ def team_of(cfg: DictConfig) -> Iterator[Team]:
 
 
 def check(method: Method, parallel: str | None, protocol: str, micro_batches: bool) -> None:
-    """Whether several processes can run a method in this way.
+    """Refuse what several processes cannot share.
+
+    Args:
+        method: of the run, or a stand-in with its settings.
+        parallel: the setting: ``queries``, ``data`` or None.
+        protocol: its name, for messages.
+        micro_batches: whether the protocol lets a batch be cut.
 
     Raises:
-        ConfigError: if not.
+        ConfigError: if they cannot.
     """
     if not micro_batches:
         raise ConfigError(f"parallel={parallel}: protocol={protocol} reproduces a code of one process; start one")
@@ -88,10 +94,10 @@ def check(method: Method, parallel: str | None, protocol: str, micro_batches: bo
 
 
 def check_shards(found: Mapping[str, Any], shards: Team, folder: Path) -> None:
-    """Whether a checkpoint's losses were summed over as many shards as now.
+    """Refuse a checkpoint whose losses were summed over another number of shards.
 
     Raises:
-        ConfigError: if not.
+        ConfigError: if it was.
     """
     then = found.get("shards", 1)
     if then != shards.size:

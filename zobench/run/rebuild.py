@@ -37,10 +37,12 @@ class Rebuilt:
 
     @property
     def model(self) -> nn.Module:
+        """The model with the weights of that step."""
         return self.loaded.model
 
     @cached_property
     def checksum(self) -> str:
+        """The hash of the trainable weights as they were made again."""
         return checkpoint.checksum(self.method.slots)
 
 

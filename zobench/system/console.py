@@ -23,20 +23,31 @@ class _Terminal(RichConsole):
 
 
 class Console:
-    """A live progress bar on a terminal, a plain line now and then elsewhere."""
+    """Prints for a person: live progress bars on a terminal, a plain line now and then elsewhere.
+
+    Args:
+        quiet: print nothing, as in a process that does not lead its team.
+    """
 
     def __init__(self, *, quiet: bool = False) -> None:
         self._rich = _Terminal(highlight=False, soft_wrap=not sys.stdout.isatty(), quiet=quiet)
 
     def say(self, text: str) -> None:
+        """Print a line, or several, as they are."""
         self._rich.print(text, markup=False)
 
     def task(self, name: str, total: int, done: int = 0) -> "Bar":
-        """A bar for ``total`` units of work; use as a context."""
+        """Make a bar, which is a context.
+
+        Args:
+            name: what is being done.
+            total: units of work in all.
+            done: those that are behind.
+        """
         return Bar(self._rich, name, total, done)
 
     def summary(self, row: Mapping[str, Any]) -> None:
-        """The run's row of the comparison table, zero-shot beside fine-tuned."""
+        """Show a run's row: measures on the test split, zero-shot beside fine-tuned, and what it cost."""
         if any(key.startswith("zero_shot/test/") for key in row):
             self._rich.print(_results(row))
         for line in _facts(row):
@@ -44,7 +55,7 @@ class Console:
 
 
 class Bar:
-    """One progress bar, or its plain-text stand-in."""
+    """One progress bar; off a terminal, a line every twenty seconds."""
 
     def __init__(self, console: RichConsole, name: str, total: int, done: int):
         self._console, self._name, self._total, self._done = console, name, total, done
@@ -69,6 +80,7 @@ class Bar:
             self._progress.stop()
 
     def advance(self, n: int = 1, text: str = "") -> None:
+        """Count ``n`` units as done; ``text`` stands beside the bar."""
         self._done += n
         if self._progress is not None:
             self._progress.update(self._task, advance=n, text=text)

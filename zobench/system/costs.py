@@ -21,7 +21,14 @@ _PACKAGES = (
 
 
 class Clocks:
-    """Accumulated wall and CPU seconds by purpose: train, forward (a part of train), evaluate, cache, lens."""
+    """Wall and CPU seconds by purpose: train, forward (a part of train), evaluate, cache, lens.
+
+    >>> clocks = Clocks()
+    >>> with clocks("evaluate"):
+    ...     pass
+    >>> clocks.wall["evaluate"] < 1
+    True
+    """
 
     def __init__(self) -> None:
         self._before, self._started = 0.0, time.perf_counter()
@@ -30,6 +37,7 @@ class Clocks:
 
     @contextmanager
     def __call__(self, purpose: str) -> Iterator[None]:
+        """A context whose seconds are added to those of a purpose."""
         wall, cpu = time.perf_counter(), time.process_time()
         try:
             yield
@@ -48,14 +56,21 @@ class Clocks:
         return self.wall.get("train", 0.0) - self.wall.get("forward", 0.0)
 
     def state_dict(self) -> dict[str, Any]:
+        """The seconds so far, for a checkpoint."""
         return {"wall": self.wall, "cpu": self.cpu, "total": self.total}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from the seconds of a checkpoint; those of this start before it still count in the total."""
         self.wall, self.cpu = dict(state["wall"]), dict(state["cpu"])
         self._before += state["total"]
 
     def row(self, device: torch.device, processes: int) -> dict[str, float]:
-        """The columns of the comparison table. GPU- and CPU-hours count training only, in all processes alike."""
+        """The columns of a row, in seconds and hours.
+
+        Args:
+            device: GPU hours are 0 where it is none.
+            processes: hours count training only, in all of them alike.
+        """
         train, forward = self.wall.get("train", 0.0), self.wall.get("forward", 0.0)
         return {
             "wall_seconds": self.total,
@@ -88,7 +103,16 @@ def reset_peak(device: torch.device) -> None:
 
 
 def memory(device: torch.device, weights: int, state: int, cache: int) -> dict[str, Any]:
-    """Peak memory in GiB and its split; ``rest`` is activations, temporaries and, on a CPU, the interpreter."""
+    """The columns of peak memory and its parts, in GiB, from sizes in bytes.
+
+    The rest of the peak is activations, temporaries and, on a CPU, the interpreter.
+
+    Args:
+        device: a GPU's memory is counted by torch, that of a CPU's process by the system.
+        weights: size of the model's weights.
+        state: size of the method's state.
+        cache: size of cached activations.
+    """
     if device.type == "cuda":
         peak, how = (
             sum(torch.cuda.max_memory_allocated(each) for each in range(torch.cuda.device_count())),
@@ -123,7 +147,7 @@ def _high_water() -> int:
 
 
 def environment(device: torch.device) -> dict[str, Any]:
-    """Versions, git commit, device and threads."""
+    """The contents of ``environment.json``: versions, git commit, machine, device and threads."""
     return {
         "zobench": _version("zobench"),
         "git_commit": _git_commit(),

@@ -9,7 +9,10 @@ from zobench.system.processes import launched
 
 
 def pick_device(name: str) -> torch.device:
-    """The device of a setting; ``auto`` is a GPU, else the CPU. Each process of torchrun takes a GPU of its own.
+    """The device that a setting means; each process of torchrun takes a GPU of its own.
+
+    Args:
+        name: ``auto`` (a GPU if there is one), ``cpu``, ``cuda`` or ``cuda:N``.
 
     Raises:
         ConfigError: if the device is not there.

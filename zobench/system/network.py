@@ -1,4 +1,4 @@
-"""The Hugging Face hub: whether it can be reached, found out in seconds and not in minutes."""
+"""The Hugging Face hub and wandb: whether they can be reached, found out in seconds and not in minutes."""
 
 import os
 import socket
@@ -8,7 +8,7 @@ _TIMEOUT_S = 3.0
 
 
 def reachable() -> bool:
-    """True if the hub's host answers; a proxy is trusted to reach it."""
+    """Whether the hub's host answers; a proxy is trusted to reach it."""
     if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
         return False
     if any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")):
@@ -25,7 +25,10 @@ def reachable() -> bool:
 def prepare() -> bool:
     """Set offline mode where the hub cannot be reached, so that its libraries use their cache or fail at once.
 
-    Must run before ``datasets`` or ``transformers`` is imported, which read the setting once.
+    Call it before ``datasets`` or ``transformers`` is imported, which read the setting once.
+
+    Returns:
+        Whether the hub can be reached.
     """
     if reachable():
         return True
@@ -34,7 +37,10 @@ def prepare() -> bool:
 
 
 def why_offline() -> str | None:
-    """Why online mode cannot work here: wandb would end the run, the second after half a minute."""
+    """Why wandb's online mode cannot work here: no key, or no network; None if it can.
+
+    wandb itself would end the run, without a network after half a minute.
+    """
     import netrc
     from urllib.parse import urlparse
 

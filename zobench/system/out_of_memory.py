@@ -15,9 +15,13 @@ class OutOfMemory(UserError, MemoryError):
 
 
 def explained(error: BaseException, cfg: DictConfig) -> BaseException:
-    """``OutOfMemory`` in place of an error that means it, any other error as it is.
+    """Put ``OutOfMemory`` in the place of an error that means it; any other error stays as it is.
 
     What the failed call held is let go, so that the record can still be closed.
+
+    Args:
+        error: what a run raised.
+        cfg: of the run; the message says what to lower, and from which value.
     """
     if not isinstance(error, MemoryError) and not (isinstance(error, RuntimeError) and _SIGNS.search(str(error))):
         return error

@@ -22,7 +22,7 @@ _teams = count()
 
 
 def launched() -> int:
-    """How many processes torchrun has started; 1 without it."""
+    """The number of processes that torchrun has started; 1 without it."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
@@ -140,7 +140,7 @@ def _raise(error: BaseException | None) -> None:
 
 @contextmanager
 def assembled(device: torch.device, patience: timedelta = PATIENCE) -> Iterator[Processes]:
-    """The team that torchrun started this process for, from its environment variables; dissolved at the end.
+    """A context with the team that torchrun started this process for, as its environment variables say.
 
     Args:
         device: of this process. NCCL connects GPUs, gloo CPUs.
