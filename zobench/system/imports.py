@@ -12,14 +12,18 @@ _kept = False
 
 
 def keep_imports() -> None:
-    """Take what this process has imported, or imports from now on within ``importing``, out of the collector's sight.
+    """Take what this process has imported, or will import within ``importing``, out of the garbage collector's sight.
 
-    For a process of one's own, such as a command's: in one that others share, such as a notebook's, whatever else is
-    alive by then would never be collected either.
+    Call it as a run begins, in a process of one's own, such as a command's: in one that others share, such as a
+    notebook's, whatever else is alive would not be collected either. When another run begins in the process, all comes
+    into sight again, for the sake of what the run before has left.
     """
     global _kept
+    if _kept:
+        gc.unfreeze()
+    else:
+        gc.freeze()
     _kept = True
-    gc.freeze()
 
 
 @contextmanager
