@@ -1,4 +1,4 @@
-"""Writing files so that a crash leaves the old content or the new, never a part."""
+"""Writing files so that a crash leaves the old content or the new, never a part. Standard library only."""
 
 import math
 import os
@@ -7,8 +7,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-
-from safetensors import SafetensorError
 
 from zobench.errors import CannotWrite
 
@@ -22,9 +20,12 @@ def writing(path: Path) -> Iterator[None]:
     """
     try:
         yield
-    except (OSError, SafetensorError) as error:
-        reason = error if isinstance(error, OSError) else OSError(str(error))
-        raise CannotWrite(path, reason) from error
+    except OSError as error:
+        raise CannotWrite(path, error) from error
+    except Exception as error:
+        if type(error).__name__ != "SafetensorError":  # by its name: the library need not be there
+            raise
+        raise CannotWrite(path, OSError(str(error))) from error
 
 
 @contextmanager
