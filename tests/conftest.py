@@ -18,6 +18,7 @@ from zobench.config.signature import compose
 from zobench.data import rows
 from zobench.objective import Encoder
 from zobench.run.runner import run
+from zobench.system.imports import keep_imports
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -25,11 +26,16 @@ SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 _modules = 0
 
 
-def pytest_runtest_logfinish():
-    """Libraries that were loaded leave the garbage collector's sight.
+def pytest_collection_finish():
+    """What is imported by now, and what loads models, leaves the garbage collector's sight.
 
     A run begins by collecting garbage, and would spend most of its time on the objects of torch and transformers.
     """
+    keep_imports()
+
+
+def pytest_runtest_logfinish():
+    """So do the libraries that tests load."""
     global _modules
     if len(sys.modules) > _modules + 500:
         _modules = len(sys.modules)

@@ -28,7 +28,7 @@ PACKAGE = ROOT / "zobench"
 OPTIONS = {"tasks with options", "tasks with two options", "tasks with two options, each of them right somewhere"}
 LENS = {"`lens.gradient=true`", "`lens.gradient=true`, unless the gradient is 0"}
 TRAINS = "runs that train"
-LOOK = ("lens.every=2", "lens.draws=3")
+LOOK = ("lens.every=4", "lens.draws=3")
 
 
 @dataclass
