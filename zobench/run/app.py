@@ -1,6 +1,5 @@
 """The Hydra application behind ``python -m zobench``; importable, so that launchers can send it to other processes."""
 
-import gc
 import sys
 import traceback
 from pathlib import Path
@@ -19,9 +18,6 @@ from zobench.system.requeue import hand_over
 from zobench.system.workers import is_worker
 
 register()
-# torch and transformers make a million objects that stay; looking among them for garbage again and again took a quarter
-# of the CPU time of a process's start.
-gc.set_threshold(20_000)
 
 
 @hydra.main(config_path=str(conf_dir()), config_name="config", version_base="1.3")
