@@ -66,8 +66,8 @@ class Column:
             return None
         if self.of is None:
             return replace(self, name=name) if re.fullmatch(_OPEN, rest) else None
-        found = self.of.find(rest)
-        return found and replace(found, name=name, where=self.where or found.where)
+        column = self.of.find(rest)
+        return column and replace(column, name=name, where=self.where or column.where)
 
 
 def text(name: str, meaning: str, *, null: str = "", where: str = "") -> Column:
@@ -130,9 +130,9 @@ class Schema:
             where: those conditions of columns that hold.
         """
         holds = {"", *where}
-        found = [c for group in self.groups if group.title in titles for c in group.columns if c.where in holds]
-        members = {f"{c.start}{each.name}" for c in found if c.of for each in c.of if each.where in holds}
-        return {c.name for c in found if not c.is_family} | members
+        there = [c for group in self.groups if group.title in titles for c in group.columns if c.where in holds]
+        members = {f"{c.start}{each.name}" for c in there if c.of for each in c.of if each.where in holds}
+        return {c.name for c in there if not c.is_family} | members
 
     def markdown(self) -> str:
         """A table under each title."""

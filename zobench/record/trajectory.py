@@ -48,12 +48,12 @@ def step_of(text: str) -> float:
     Such are the torn last line of a killed run, and the final values of one that was cut before its summary.
     """
     try:
-        found = json.loads(text)
+        content = json.loads(text)
     except json.JSONDecodeError:
         return math.inf
-    if isinstance(found, list):
-        return found[0]
-    return math.inf if any(name.startswith("final/") for name in found) else found.get("step", 0)
+    if isinstance(content, list):
+        return content[0]
+    return math.inf if any(name.startswith("final/") for name in content) else content.get("step", 0)
 
 
 def replay(
@@ -100,9 +100,9 @@ def _losses(lines: Iterable[str], after: int, upto: int, path: Place) -> Iterato
     """The losses of the steps ``after + 1`` to ``upto``, none of which may be missing."""
     step = after
     for text in lines:
-        found = step_of(text)
-        if found > after:
-            if found != step + 1:
+        this = step_of(text)
+        if this > after:
+            if this != step + 1:
                 break
             step += 1
             yield json.loads(text)[1:]

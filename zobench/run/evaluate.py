@@ -66,8 +66,8 @@ def _classification(
 ) -> Evaluation:
     scores: list[list[float]] = [[] for _ in examples]
     shared = team.results(lambda batch: objective.scores([examples[i] for i in batch]), batches)
-    for batch, found in zip(batches, shared, strict=True):
-        for i, row in zip(batch, found, strict=True):
+    for batch, part in zip(batches, shared, strict=True):
+        for i, row in zip(batch, part, strict=True):
             scores[i] = row
     gold = [e.gold for e in examples]
     chosen = [s.index(max(s)) for s in scores]

@@ -93,13 +93,13 @@ def check(method: Method, parallel: str | None, protocol: str, micro_batches: bo
         )
 
 
-def check_shards(found: Mapping[str, Any], shards: Team, folder: Path) -> None:
+def check_shards(saved: Mapping[str, Any], shards: Team, folder: Path) -> None:
     """Refuse a checkpoint whose losses were summed over another number of shards.
 
     Raises:
         ConfigError: if it was.
     """
-    then = found.get("shards", 1)
+    then = saved.get("shards", 1)
     if then != shards.size:
         raise ConfigError(
             f"parallel: {folder} was written by {_shards(then)}; {_shards(shards.size)} would round otherwise; "

@@ -45,10 +45,10 @@ class Trainer:
 
     def resume(self, task: Callable[[str, int], Bar]) -> bool:
         """Go on from the newest checkpoint, if there is one. Raises as ``Checkpoints.resume``."""
-        found = self.checkpoints.resume(task)
-        if found is None:
+        progress = self.checkpoints.resume(task)
+        if progress is None:
             return False
-        self.progress, self.begun = found, self.method.t
+        self.progress, self.begun = progress, self.method.t
         return True
 
     def run(self, stop: StopRequest, report: Report) -> None:
@@ -159,17 +159,17 @@ class Trainer:
         p, method, metric = self.progress, self.method, self.parts.task.metric
         if not self._due(self.settings.eval_every) or p.evaluated_step == method.t:
             return
-        found = self.evaluate(self.parts.dev)
+        dev = self.evaluate(self.parts.dev)
         self.compare_weights()
-        new = found.selection(metric)
+        new = dev.selection(metric)
         mark = ""
         with stop.deferred():  # logged and marked as evaluated together, or the line would be written twice
-            self.log(named("dev", found.values))
-            if not math.isfinite(found.values["loss"]):
-                raise Diverged(f"the dev loss is {found.values['loss']} after step {method.t}; lower method.lr")
+            self.log(named("dev", dev.values))
+            if not math.isfinite(dev.values["loss"]):
+                raise Diverged(f"the dev loss is {dev.values['loss']} after step {method.t}; lower method.lr")
             if p.best is None or self.parts.protocol.better(new, p.best):
                 self.checkpoints.save_best()
                 p.best, p.best_step, p.best_forwards, mark = new, method.t, method.oracle.forwards, " *"
             p.evaluated_step = method.t
-        shown = "  ".join(f"{k} {found.values[k]:.3f}" for k in (metric, "auc", "loss") if k in found.values)
+        shown = "  ".join(f"{k} {dev.values[k]:.3f}" for k in (metric, "auc", "loss") if k in dev.values)
         self.say(f"step {method.t:>6}  dev {shown}{mark}")

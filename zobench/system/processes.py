@@ -50,12 +50,12 @@ class Processes(Team):
 
     def results(self, work: Work[Item, Value], items: Sequence[Item]) -> list[Value]:
         def share() -> list[Value]:
-            found = []
+            values = []
             for item in self.share(items):
                 if asked := self.stop_request():
                     raise KeyboardInterrupt(asked)
-                found.append(work(item))
-            return found
+                values.append(work(item))
+            return values
 
         rows = self._texts(share)
         return [rows[i % self.size][i // self.size] for i in range(len(items))]
@@ -75,8 +75,8 @@ class Processes(Team):
         return signal.Signals(most).name if most else None
 
     def check_same(self, what: str, work: Callable[[], str]) -> None:
-        found = self._texts(work)
-        others = [str(rank) for rank, text in enumerate(found) if text != found[0]]
+        texts = self._texts(work)
+        others = [str(rank) for rank, text in enumerate(texts) if text != texts[0]]
         if others:
             raise TeamError(f"{what} differ: process {', '.join(others)} of {self.size} has others than process 0")
 
@@ -91,10 +91,10 @@ class Processes(Team):
         padded = [float(error is not None), *mine, *[0.0] * (width - len(mine))]
         rows = self._exchange(torch.tensor(padded, dtype=torch.float64))
         self.bytes += sum(row.nbytes for row in rows)
-        found: list[list[float]] = [row.tolist() for row in rows]
-        if any(row[0] for row in found):
+        numbers: list[list[float]] = [row.tolist() for row in rows]
+        if any(row[0] for row in numbers):
             self._texts(lambda: _raise(error))
-        return [row[1:] for row in found]
+        return [row[1:] for row in numbers]
 
     def _texts(self, work: Callable[[], Any]) -> list[Any]:
         """What ``work`` gives in each process, by rank, sent as JSON. If it raises in one, all raise."""
@@ -148,9 +148,9 @@ def assembled(device: torch.device, patience: timedelta = PATIENCE) -> Iterator[
     """
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    found, rank, size = next(distributed.rendezvous("env://", timeout=patience))
+    shared, rank, size = next(distributed.rendezvous("env://", timeout=patience))
     # A sweep starts one team after another on one store.
-    store = distributed.PrefixStore(f"zobench/{next(_teams)}", found)
+    store = distributed.PrefixStore(f"zobench/{next(_teams)}", shared)
     backend = "nccl" if device.type == "cuda" else "gloo"
     distributed.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=patience)
     try:
