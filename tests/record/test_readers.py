@@ -21,7 +21,7 @@ OTHER = {
         "center", "outside upper center",  # places of legends
     },
     "sweep/state.py": set(),
-    "sweep/estimate.py": set(),
+    "sweep/estimate.py": {"model.parameters", "task.tokens"},
     "sweep/overview.py": {"out", "running"},
     "run/app.py": set(),
     "run/identity.py": set(),

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import zobench
+from zobench.atomic import write_atomically
 from zobench.config.folders import cache_dir
 from zobench.errors import CannotWrite
-from zobench.record.atomic import write_atomically
 
 
 class Cache:
