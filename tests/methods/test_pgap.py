@@ -9,7 +9,7 @@ import torch
 from zobench.errors import ConfigError
 from zobench.methods.mezo import MeZO
 from zobench.methods.pgap import PGAP
-from zobench.run import build
+from zobench.run.budget import total_steps
 from zobench.zo import Direction, Gaussian, Oracle, make_slots, mix, noise
 from zobench.zo.perturbations.subspace import AlignedSubspace, aligned, truncated_svd
 
@@ -355,18 +355,18 @@ def test_cost_of_the_other_readings():
 )
 def test_a_budget_in_forward_passes_pays_for_the_probes(steps, forwards, total):
     method = PGAP([("w", torch.zeros(2, 2))], lr=0.0)
-    assert build._total_steps(steps, forwards, method) == total
+    assert total_steps(steps, forwards, method) == total
 
 
 def test_a_budget_below_the_first_step_is_refused():
     method = PGAP([("w", torch.zeros(2, 2))], lr=0.0)
     with pytest.raises(ConfigError, match="forwards=21: one step of this method takes 22"):
-        build._total_steps(None, 21, method)
+        total_steps(None, 21, method)
 
 
 def test_a_constant_budget_is_as_before():
     method = MeZO([("w", torch.zeros(2, 2))], lr=0.0, probes=3)
-    assert build._total_steps(None, 40_000, method) == 6666
+    assert total_steps(None, 40_000, method) == 6666
 
 
 @pytest.mark.parametrize("mode", ["in_place", "exact"])
