@@ -1,5 +1,6 @@
 """The contracts on imports of pyproject.toml bite: a package in which each is broken is refused, line by line."""
 
+import ast
 import shutil
 import subprocess
 import sys
@@ -50,3 +51,17 @@ def test_a_circle_inside_a_room_is_refused(said):
 
 def test_a_new_room_needs_a_place_among_the_layers(said):
     assert "- zobench.a_new_room" in said
+
+
+def test_the_core_imports_torch_and_numbers_alone():
+    """The contract names who is foreign; this finds also those nobody thought of."""
+    allowed = {*sys.stdlib_module_names, "torch", "numpy", "numba", "llvmlite", "triton"}
+    foreign = []
+    for path in sorted((ROOT / "zobench" / "zo").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            for name in names:
+                if name.partition(".")[0] not in allowed and not name.startswith("zobench.zo"):
+                    foreign.append(f"{path.relative_to(ROOT)}: {name}")
+    assert not foreign

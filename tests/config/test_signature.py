@@ -17,6 +17,7 @@ from zobench.config.signature import compose, identity
 from zobench.data import rows
 from zobench.errors import ConfigError, DataError
 from zobench.methods.mezo import MeZO
+from zobench.record import checkpoint, lookup
 from zobench.run import runner
 from zobench.run.runner import run
 from zobench.sweep.overview import Overview
@@ -158,10 +159,83 @@ def test_another_model_under_the_same_name_is_refused(tmp_path):
         run(compose(*words, f"model.dir={folders_of[1]}"))
     (cell,) = planned([*words, f"model.dir={folders_of[1]}"])
     assert Overview([cell]).line() == "1 cell: 1 waiting"  # the run compares the weights
+    (cell,) = planned([*words, f"model.dir={folders_of[2]}"])
+    assert Overview([cell]).line() == "1 cell: 1 finished"  # and remembers that they are the same
 
 
-def save_tiny(folder, seed):
-    """A random tiny model in Hugging Face format."""
+@pytest.mark.parametrize("tuning", [["tuning=lora", "tuning.r=2"], ["tuning=last_layers", "tuning.layers=1"]])
+def test_another_frozen_part_under_the_same_name_is_refused(tuning, tmp_path):
+    """The weights that train are the same: adapters are new, and the last layer is copied."""
+    save_tiny(tmp_path / "a", 0)
+    save_tiny(tmp_path / "b", 0, change="layers.0.mlp.up_proj")
+    words = [*(w for w in RUN if not w.startswith("model=")), "model=tiny-pretrained", f"runs_dir={tmp_path / 'runs'}"]
+    first = run(compose(*words, *tuning, f"model.dir={tmp_path / 'a'}"))
+    with pytest.raises(DataError, match="was made of other weights"):
+        run(compose(*words, *tuning, f"model.dir={tmp_path / 'b'}"))
+    folder = Path(first["directory"]) / "checkpoint"
+    saved = {"step": 1, "rows_hash": first["rows_hash"], "base_checksum": first["base_checksum"], "device": "cpu"}
+    checkpoint.save(folder, 1, {**saved, "model_checksum": "0" * 16})
+    summary = Path(first["directory"]) / "summary.json"
+    summary.write_text(json.dumps(first | {"state": "interrupted"}))
+    with pytest.raises(DataError, match="the base model changed since"):
+        run(compose(*words, *tuning, f"model.dir={tmp_path / 'a'}"))
+    assert json.loads(summary.read_text())["state"] == "interrupted"  # refused before it began: nothing is lost
+
+
+def test_rows_that_changed_in_their_folder_are_found_out(tmp_path):
+    folder = tmp_path / "data" / "sst2"
+    shutil.copytree(Path(rows.__file__).parent / "mini" / "sst2", folder)
+    words = [word for word in RUN if word != "data=mini"]
+    words += ["data=local", f"data.dir={folder.parent}", "data.splits=mini", f"runs_dir={tmp_path / 'runs'}"]
+    first = run(compose(*words))
+    for path in folder.iterdir():  # newer, and the same
+        path.write_bytes(path.read_bytes())
+    assert run(compose(*words))["directory"] == first["directory"]
+    for path in folder.iterdir():
+        path.write_text("\n".join(reversed(path.read_text().splitlines())) + "\n")
+    (cell,) = planned(words)
+    assert Overview([cell]).counts["failed"] == 1
+    with pytest.raises(DataError, match="was made of other rows"):
+        run(compose(*words))
+
+
+def test_a_mistyped_folder_costs_an_interrupted_run_nothing(tmp_path):
+    first = run(compose(*RUN, f"runs_dir={tmp_path}"))
+    directory = Path(first["directory"])
+    (directory / "summary.json").write_text(json.dumps(first | {"state": "interrupted"}))
+    before = {name: (directory / name).read_text() for name in ("config.yaml", "summary.json", "trajectory.jsonl")}
+    words = [word for word in RUN if word != "data=mini"]
+    with pytest.raises(DataError, match="has no train"):
+        run(compose(*words, "data=local", "data.dir=/nowhere", "data.splits=mini", f"runs_dir={tmp_path}"))
+    assert {name: (directory / name).read_text() for name in before} == before
+
+
+def test_a_directory_that_holds_another_run_is_refused(tmp_path):
+    first = run(compose(*RUN, f"runs_dir={tmp_path}", "out=mine"))
+    with pytest.raises(ConfigError, match=r"holds another run \(method.lr=0.001, now 0.002\); give this one its own"):
+        run(compose(*RUN, f"runs_dir={tmp_path}", "out=mine", "method.lr=2e-3"))
+    assert run(compose(*RUN, f"runs_dir={tmp_path}", "out=mine"))["weights_checksum"] == first["weights_checksum"]
+
+
+def test_a_class_of_ones_own_is_another_whatever_its_name():
+    settings = OmegaConf.to_container(compose(*RUN), resolve=True)
+    names = set()
+    for target in ("zobench.zo.rules.SGD", "zobench.elsewhere.SGD", "laba.SGD", "labb.SGD"):
+        settings["method"]["rule"]["_target_"] = target
+        names.add(signature.digest(settings))
+    assert len(names) == 3  # zobench's own may move
+
+
+def test_sizes_are_those_of_the_protocol_and_not_of_its_name():
+    settings = OmegaConf.to_container(compose("model=tiny-opt"), resolve=True)
+    settings["choices"]["protocol"] = "mini"  # a protocol of a user's own, which draws clean's sizes
+    before = signature.digest(settings)
+    settings["task"]["splits"]["clean"]["train"] += 1
+    assert signature.digest(settings) != before
+
+
+def save_tiny(folder, seed, change=""):
+    """A random tiny model in Hugging Face format; weights whose name holds ``change`` are moved."""
     import torch
 
     from zobench.config import instantiate
@@ -169,8 +243,10 @@ def save_tiny(folder, seed):
     spec = instantiate.build(OmegaConf.to_container(compose("model=tiny-llama").model), "model")
     loaded = spec.load(dtype=torch.float32, device=torch.device("cpu"), attention="sdpa")
     torch.manual_seed(seed)
-    for parameter in loaded.model.parameters():
+    for name, parameter in loaded.model.named_parameters():
         torch.nn.init.normal_(parameter, std=0.02)
+        if change and change in name:
+            torch.nn.init.constant_(parameter, 0.01)
     loaded.model.save_pretrained(folder)
     loaded.tokenizer.save_pretrained(folder)
 
@@ -209,6 +285,18 @@ def test_a_run_under_an_old_name_is_found_and_goes_on(tmp_path):
     (cell,) = planned([*RUN, f"runs_dir={tmp_path}"])
     assert (cell.directory, Overview([cell]).line()) == (old, "1 cell: 1 finished")
     assert run(compose(*RUN, "method.lr=2e-3", f"runs_dir={tmp_path}"))["directory"] != str(old)
+    # Of two that have one name today, the one of the folder that is asked for; the other was made elsewhere.
+    other = old.with_name("9999abcd")
+    shutil.copytree(old, other)
+    config = OmegaConf.load(other / "config.yaml")
+    config.data.dir = "/elsewhere"
+    OmegaConf.save(config, other / "config.yaml")
+    (other / "summary.json").write_text(json.dumps(summary | {"state": "failed"}))
+    lookup._renamed.cache_clear()
+    assert planned([*RUN, f"runs_dir={tmp_path}"])[0].directory == old
+    words = ["data=local" if word == "data=mini" else word for word in RUN]
+    (cell,) = planned([*words, "data.dir=/elsewhere", "data.splits=mini", f"runs_dir={tmp_path}"])
+    assert cell.directory == other
 
 
 def test_every_setting_that_names_runs_is_recorded():

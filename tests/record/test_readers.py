@@ -26,7 +26,7 @@ OTHER = {
     "run/app.py": set(),
     "run/identity.py": set(),
     "run/rebuild.py": set(),
-    "record/lookup.py": {"dir"},
+    "record/lookup.py": {"choices", "dir"},
     "system/console.py": set(),
     "export.py": {"run"},
     "replay.py": set(),

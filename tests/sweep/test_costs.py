@@ -20,7 +20,7 @@ def cell(runs, seed=0, **settings):
     choices = {"model": "opt-1.3b", "task": "rte", "method": "mezo", "tuning": "full"}
     found = {"runs_dir": str(runs), "out": f"cell{seed}", "seed": seed, "steps": None, "forwards": None,
              "batch_size": 16, "dtype": "bfloat16", "device": "auto",
-             "model": {"parameters": 1_300_000_000}, "task": {"tokens": 100},
+             "data": {"dir": None}, "model": {"parameters": 1_300_000_000}, "task": {"tokens": 100},
              "method": {"_target_": "zobench.methods.mezo.MeZO", "lr": 1e-6}}  # fmt: skip
     return PlannedCell((f"seed={seed}",), 0, f"cell{seed}", found | settings | {"choices": choices})
 

@@ -26,7 +26,7 @@ def locate(target: str, where: str) -> Any:
     module, _, name = target.rpartition(".")
     try:
         return getattr(import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
+    except Exception as error:  # importing runs the module, which may fail in any way
         raise ConfigError(f"{where}._target_={target}: cannot be imported: {error}") from error
 
 

@@ -68,6 +68,7 @@ class FrontDoor:
             ConfigError: with the nearest right name.
         """
         self.check_plugins(arguments)
+        self._check_shadows()
         chosen = self._chosen(arguments)
         for argument in _overrides(arguments):
             match = _OVERRIDE.match(argument)
@@ -75,6 +76,9 @@ class FrontDoor:
                 raise ConfigError(f"{argument}: expected key=value; see python -m zobench --help")
             self._check_emptied(argument, match)
             mark, key, value = match["mark"], match["key"].split("@")[0], match["value"]
+            if key.startswith("choices."):
+                group = key.removeprefix("choices.")
+                raise ConfigError(f"{argument}: it only tells what was chosen; choose with {group}={value}")
             if key.split("/")[0].split(".")[0] in _OUTSIDE or mark in ("+", "++"):
                 continue
             if key.replace(".", "/") in self.groups and "." in key:
@@ -84,6 +88,18 @@ class FrontDoor:
                 self._check_options(key, value)
             else:
                 self._check_key(key, value, chosen)
+
+    def _check_shadows(self) -> None:
+        """An option of a user's own must not bear the name of one that ships, which Hydra would take."""
+        shipped = groups(self.folders[0])
+        for folder in self.folders[1:]:
+            for group, options in groups(folder).items():
+                for option in options:
+                    if option in shipped.get(group, ()):
+                        raise ConfigError(
+                            f"{folder / group / option}.yaml: {group}={option} ships with zobench, which would be "
+                            "taken; give this file another name"
+                        )
 
     def _chosen(self, arguments: list[str]) -> dict[str, list[str]]:
         """Group → options: the defaults, what an experiment overrides, what the arguments say."""

@@ -38,11 +38,13 @@ def _missing(cfg: DictConfig) -> list[str]:
 
 def _run_settings(cfg: DictConfig) -> list[str]:
     """What is wrong with the settings of the run, and with its top-level keys."""
-    problems = []
+    problems = [f"lens={cfg.lens}: expected its keys, such as lens.every=200"] * (not OmegaConf.is_dict(cfg.lens))
     for setting in SETTINGS:
+        if problems and setting.key.startswith("lens."):
+            continue
         value = OmegaConf.select(cfg, setting.key)
         plain = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
-        if not setting.kind.accepts(plain):
+        if not setting.kind.accepts(plain) and not _follows(setting.default, value, cfg):
             shown = "null" if value is None and isinstance(setting.kind, OneOf) else value
             problems.append(f"{setting.key}={shown}: expected {setting.kind.expected(setting.key, value)}")
     known = {s.key.partition(".")[0] for s in SETTINGS} | set(load_yaml(conf_dir() / "config.yaml"))
@@ -51,6 +53,11 @@ def _run_settings(cfg: DictConfig) -> list[str]:
     if cfg.wandb.mode not in _WANDB_MODES:
         problems.append(f"wandb.mode={cfg.wandb.mode}: expected offline, online or disabled")
     return problems
+
+
+def _follows(default: Any, value: Any, cfg: DictConfig) -> bool:
+    """Whether a setting only repeats another, which is complained about itself."""
+    return isinstance(default, str) and default.startswith("${") and value == OmegaConf.select(cfg, default[2:-1])
 
 
 def _options(cfg: DictConfig, folders: Sequence[Path]) -> list[str]:

@@ -7,7 +7,8 @@ or version of zobench asks for it. Out of the name are therefore:
   (``run.identity``);
 - the device, and settings of evaluation batches, logs, checkpoints and trackers;
 - split sizes that were not chosen, and the name of those that were;
-- import paths: a class may move;
+- import paths of options that ship: their classes may move. Nothing but the path tells a class of a user's own from
+  another of the same name, so that one is in the name;
 - a setting that equals the default it was introduced with: a new option renames no run. ``named.json`` lists the
   settings that are always in the name, those there were when names became what they are. Any other setting of these
   options came later, and is in the name where it differs from the default it came with. Null is no value. Options
@@ -59,6 +60,13 @@ def digest(settings: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
+def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What of two configurations names their runs differently, as ``method.lr=1e-06, now 1e-05``."""
+    before, after = identity(then), identity(now)
+    keys = [key for key in sorted(before.keys() | after.keys()) if before.get(key) != after.get(key)]
+    return [f"{key}={before.get(key)}, now {after.get(key)}" for key in keys]
+
+
 def signature(*, _root_: DictConfig) -> str:
     """The name of a run, as ``${signature:}`` in a configuration."""
     settings = {}
@@ -89,22 +97,25 @@ def _of_option(group: str, option: str, node: Mapping[str, Any]) -> Iterator[tup
     """Settings of a group's option, and of the options within it, such as a method's rule."""
     path = conf_dir() / group / f"{option}.yaml"
     default = load_yaml(path) if path.is_file() else {}
-    if _class_name(node) != _class_name(default):
-        yield f"{group}.class", _class_name(node)
+    if not _is_class_of(node, default):
+        yield f"{group}.class", node.get("_target_")
     inner = {key: value for key, value in node.items() if isinstance(value, Mapping) and "_target_" in value}
     own = dict(_flat({k: v for k, v in node.items() if k not in inner}))
     kept = {key: value for key, value in own.items() if key != "_target_" and not is_outside(group, key)}
     for key, value in _introduced(f"{group}/{option}", kept, default, None):
         yield f"{group}.{key}", value
     for name, value in inner.items():
-        yield f"{group}.{name}", _class_name(value)
-        yield from _of_option(f"{group}/{name}", _option_of(f"{group}/{name}", _class_name(value)), value)
+        within = _option_of(f"{group}/{name}", value)
+        yield f"{group}.{name}", within
+        yield from _of_option(f"{group}/{name}", within, value)
 
 
 def _of_splits(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The sizes that the run draws; all there are, where a protocol of one's own chooses among them."""
     splits = settings["task"].get("splits") or {}
-    chosen = settings.get("data", {}).get("splits") or settings["choices"]["protocol"]
+    protocol = settings["choices"]["protocol"]
+    # Protocols that ship have the name of the sizes that they draw; one of a user's own may not.
+    chosen = settings.get("data", {}).get("splits") or (protocol if f"protocol/{protocol}" in _named() else None)
     if chosen in splits:
         return {f"splits.{part}": size for part, size in splits[chosen].items()}
     return {f"splits.{key}": value for key, value in _flat(splits)} | {"splits": settings.get("data", {}).get("splits")}
@@ -136,16 +147,18 @@ def is_outside(group: str, key: str) -> bool:
     return any(f"{group}.{key}" == name or f"{group}.{key}".startswith(f"{name}.") for name in _OUTSIDE)
 
 
-def _class_name(node: Mapping[str, Any]) -> str:
-    return str(node.get("_target_", "")).rpartition(".")[2]
+def _is_class_of(node: Mapping[str, Any], default: Mapping[str, Any]) -> bool:
+    """Whether a node's class is that of a file, also if it has moved within zobench since the node was stored."""
+    given, shipped = str(node.get("_target_")), str(default.get("_target_"))
+    return given == shipped or (given.startswith("zobench.") and given.rpartition(".")[2] == shipped.rpartition(".")[2])
 
 
-def _option_of(group: str, class_name: str) -> str:
-    """The option whose file names a class; the class's own name if there is none."""
+def _option_of(group: str, node: Mapping[str, Any]) -> str:
+    """The option whose file names a node's class; the class's dotted path if none does."""
     for path in sorted((conf_dir() / group).glob("*.yaml")):
-        if _class_name(load_yaml(path)) == class_name:
+        if _is_class_of(node, load_yaml(path)):
             return path.stem
-    return class_name
+    return str(node["_target_"])
 
 
 @cache

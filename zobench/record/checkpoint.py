@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from zobench.atomic import remove, replacing, write_atomically
 from zobench.zo.method import StateDict
@@ -123,10 +123,22 @@ def restore(slots: list[Slot], weights: Mapping[str, Tensor]) -> None:
 
 def checksum(slots: list[Slot]) -> str:
     """16 hex digits of the SHA-256 over names and bytes of the trainable weights, in the order of their names."""
+    return _checksum({slot.name: slot.param for slot in slots})
+
+
+def model_checksum(model: nn.Module) -> str:
+    """16 hex digits as ``checksum`` makes them, over all parameters of a model, frozen ones included.
+
+    Where all of them train it is ``checksum``.
+    """
+    return _checksum(dict(model.named_parameters()))
+
+
+def _checksum(tensors: Mapping[str, Tensor]) -> str:
     import hashlib
 
     digest = hashlib.sha256()
-    for slot in sorted(slots, key=lambda s: s.name):
-        digest.update(slot.name.encode())
-        digest.update(slot.param.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(tensors[name].detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()[:16]

@@ -112,6 +112,7 @@ ROW = Schema(
         text("git_commit", "commit of zobench's checkout, `-dirty` if changed", null="an installed package"),
         Column("versions", OBJECT, "version of each package; null for one that is not installed"),
         text("base_checksum", "hash of the trainable weights before the first step"),
+        text("model_checksum", "hash of all weights before the first step, frozen ones included"),
     )),
     Group(BUILT, "record/summaries.py", (
         text("versions.<package>", "a version of `versions`", null="not installed", where="when a record is read"),

@@ -11,7 +11,8 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from zobench.atomic import clean, remove, replacing, write_atomically, writing
-from zobench.errors import RunBusy, RunExists
+from zobench.config.signature import SCHEMA, differences, signature
+from zobench.errors import ConfigError, DataError, RunBusy, RunExists
 from zobench.record import trajectory
 from zobench.record.archive import Place
 from zobench.record.recorder import NullRecord, Predictions, Recorder, Values
@@ -40,12 +41,13 @@ class Record(Recorder):
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise RunBusy(f"{directory} is being written by another process; wait for it or stop it") from error
-        previous = self.read_summary(directory)
-        if previous.get("state") in RESULTS and not cfg.overwrite:
-            raise RunExists(previous, directory)
-        if cfg.overwrite and previous:
+        if cfg.overwrite and (directory / "summary.json").is_file():
             self._clear()
-            previous = {}
+        previous = self.read_summary(directory)
+        _check_name(directory, previous, cfg)
+        if previous.get("state") in RESULTS:
+            raise RunExists(previous, directory)
+        self._before = _texts(directory) if previous.get("state") in ("interrupted", "running") else {}
         #: how often the run was started before without finishing
         self.restarts = int(previous.get("restarts", -1)) + 1
         write_atomically(directory / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
@@ -55,9 +57,30 @@ class Record(Recorder):
 
     @staticmethod
     def read_summary(directory: Place) -> dict[str, Any]:
-        """The summary of a run directory; an empty one if there is none."""
+        """The summary of a run directory; an empty one if there is none.
+
+        Raises:
+            DataError: if the file is not a summary.
+        """
         path = directory / "summary.json"
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        if not path.is_file():
+            return {}
+        try:
+            summary = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+            raise DataError(f"{path} is not JSON: {error}; remove it, or start again with overwrite=true") from error
+        if not isinstance(summary, dict):
+            raise DataError(f"{path} is not the summary of a run; remove it, or start again with overwrite=true")
+        return summary
+
+    def withdraw(self) -> bool:
+        """Leave the record of a stopped run as it was found; False if there was none.
+
+        For a command that is refused before it could go on: a mistyped folder must not cost what was done before.
+        """
+        for name, text in self._before.items():
+            write_atomically(self.directory / name, text)
+        return bool(self._before)
 
     def _clear(self) -> None:
         # The summary last: without it, what is left of a cut clearing would pass for an interrupted run.
@@ -104,6 +127,24 @@ class Record(Recorder):
         for file in (self._metrics, self._trajectory, self._lock):
             with contextlib.suppress(OSError):  # a full disk, already reported
                 file.close()
+
+
+def _check_name(directory: Path, previous: Values, cfg: DictConfig) -> None:
+    """Raises ConfigError if a directory holds a run of another name, as ``out`` can have it."""
+    name = signature(_root_=cfg)
+    if previous.get("schema") == SCHEMA and previous.get("config_hash") != name:
+        stored = OmegaConf.to_container(OmegaConf.load(directory / "config.yaml"))
+        changed = differences(stored, OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
+        raise ConfigError(
+            f"{directory} holds another run ({', '.join(changed[:3])}); give this one its own directory, or "
+            "overwrite=true"
+        )
+
+
+def _texts(directory: Path) -> dict[str, str]:
+    """What an interrupted run says of itself, by file name."""
+    names = ("config.yaml", "summary.json")
+    return {name: (directory / name).read_text(encoding="utf-8") for name in names if (directory / name).is_file()}
 
 
 class _Lines:

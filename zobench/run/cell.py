@@ -34,6 +34,8 @@ class Cell:
         self.console, self.team = console, team
         self.clocks = costs.Clocks()
         self.trainer: Trainer | None = None
+        #: whether it has come to what an earlier start had not done
+        self.begun = False
         self.row: Row = {"state": "running", "reason": None, **chosen(cfg, directory)}
         recorder.summary(self.row)
 
@@ -43,8 +45,10 @@ class Cell:
         self._describe(parts)
         trainer = self.trainer = Trainer(parts, self.directory, self.recorder, self.clocks, self.console.say)
         self.row["base_checksum"] = trainer.checkpoints.base
+        self.row["model_checksum"] = trainer.checkpoints.model
         resumed = self.team.together(lambda: trainer.resume(self.console.task))
         trainer.compare_weights()
+        self.begun = True
         if resumed:
             self.console.say(f"going on after step {parts.method.t} of {parts.settings.total_steps}")
         self._fill_cache(parts)

@@ -7,14 +7,14 @@ from omegaconf import DictConfig
 
 from zobench.errors import DataError
 from zobench.record import checkpoint
-from zobench.record.lookup import moved_folders
+from zobench.record.lookup import moved_folders, remember_same
 from zobench.run.build import build_trained, load_splits, specs
 from zobench.system.console import Console
 from zobench.system.devices import pick_device
 
 
 def check_found(cfg: DictConfig, summary: dict[str, Any], directory: Path, console: Console) -> None:
-    """Compare by content what a name leaves out: where the run's folders are others, their rows and weights.
+    """Compare by content what a name leaves out: where folders are others, or changed, their rows and weights.
 
     Args:
         cfg: what was asked for.
@@ -22,19 +22,23 @@ def check_found(cfg: DictConfig, summary: dict[str, Any], directory: Path, conso
         directory: where it lies.
 
     Raises:
-        DataError: if the rows or the base model's trainable weights are not those of the run.
+        DataError: if the rows or the base model's weights are not those of the run.
     """
     moved = moved_folders(directory, summary, cfg)
     if "data" in moved and summary.get("rows_hash"):
         rows_hash = load_splits(cfg, specs(cfg)[0]).rows_hash
         if rows_hash != summary["rows_hash"]:
             raise _other(directory, f"data.dir={cfg.data.dir}", "rows", summary["rows_hash"], rows_hash)
-    if "model" in moved and summary.get("base_checksum"):
+    if "model" in moved:
         console.say(f"model.dir={cfg.model.dir}: comparing its weights with those of the finished run")
         trained = build_trained(cfg, pick_device(str(cfg.device)), *specs(cfg))
-        checksum = checkpoint.checksum(trained.method.slots)
-        if checksum != summary["base_checksum"]:
-            raise _other(directory, f"model.dir={cfg.model.dir}", "weights", summary["base_checksum"], checksum)
+        then, now = summary.get("base_checksum"), checkpoint.checksum(trained.method.slots)
+        if then == now and summary.get("model_checksum"):
+            then, now = summary["model_checksum"], checkpoint.model_checksum(trained.loaded.model)
+        if then not in (None, now):
+            raise _other(directory, f"model.dir={cfg.model.dir}", "weights", then, now)
+    if moved:
+        remember_same(directory, cfg)
 
 
 def _other(directory: Path, asked: str, what: str, then: str, now: str) -> DataError:

@@ -49,8 +49,11 @@ class Checkpoints:
         self.folder, self.parts, self.recorder, self.clocks = folder, parts, recorder, clocks
         #: whether losses and keys give the weights again
         self.replays = not parts.method.backwards_per_step
-        #: the checksum of the weights before any step
+        #: checksums of the weights before any step: of those that train, and of all
         self.base = checkpoint.checksum(parts.method.slots)
+        trained = {id(slot.param) for slot in parts.method.slots}
+        whole = all(id(param) in trained for param in parts.model.parameters())
+        self.model = self.base if whole else checkpoint.model_checksum(parts.model)
         self._saved_at = time.monotonic()
 
     def resume(self, task: Callable[[str, int], Bar]) -> Progress | None:
@@ -85,6 +88,7 @@ class Checkpoints:
         for what, then, now in (
             ("data", saved["rows_hash"], self.parts.facts["rows_hash"]),
             ("base model", saved["base_checksum"], self.base),
+            ("base model", saved.get("model_checksum", self.model), self.model),
         ):
             if then != now:
                 raise DataError(
@@ -119,6 +123,7 @@ class Checkpoints:
             "device": parts.device.type,
             "rows_hash": parts.facts["rows_hash"],
             "base_checksum": self.base,
+            "model_checksum": self.model,
             "shards": parts.division.shards.size,
         }
         checkpoint.save(self.folder, method.t, run)

@@ -1,6 +1,5 @@
 """A run's weights, made again from its record: the base model, the configuration and the trajectory."""
 
-import json
 import os
 from dataclasses import dataclass
 from functools import cached_property
@@ -75,7 +74,10 @@ def rebuild(
             "keep_weights=true"
         )
     else:
-        _check_base(run, summary, checkpoint.checksum(slots))
+        _check_base(run, "trainable weights", summary.get("base_checksum"), checkpoint.checksum(slots))
+        if "model_checksum" in summary:
+            model = checkpoint.model_checksum(trained.loaded.model)
+            _check_base(run, "weights", summary["model_checksum"], model)
         with console.task("replaying", wanted) as bar:
             trajectory.replay(trained.method, run, wanted, bar.advance)
     return Rebuilt(trained.loaded, trained.method, tuning, cfg, summary, wanted, _expected(wanted, summary))
@@ -92,10 +94,7 @@ def _read(run: Place) -> tuple[DictConfig, dict[str, Any]]:
     assert isinstance(cfg, DictConfig)
     if isinstance(run, PathInZip):
         _refuse_foreign(run, cfg)
-    try:
-        return cfg, Record.read_summary(run)
-    except json.JSONDecodeError as error:
-        raise DataError(f"{run}/summary.json is not JSON: {error}") from error
+    return cfg, Record.read_summary(run)
 
 
 def _refuse_foreign(run: PathInZip, node: Any) -> None:
@@ -126,9 +125,9 @@ def _expected(step: int, summary: dict[str, Any]) -> str | None:
     return summary.get("weights_checksum") if ended_after_it else None
 
 
-def _check_base(run: Place, summary: dict[str, Any], found: str) -> None:
-    if summary.get("base_checksum") not in (None, found):
+def _check_base(run: Place, what: str, then: str | None, now: str) -> None:
+    if then not in (None, now):
         raise DataError(
-            f"{run} started from a base model whose trainable weights hash to {summary['base_checksum']}, these to "
-            f"{found}: model files, dtype or library changed since"
+            f"{run} started from a base model whose {what} hash to {then}, these to {now}: model files, dtype or "
+            "library changed since"
         )

@@ -9,6 +9,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from zobench.config.signature import SCHEMA, signature
+from zobench.record.lookup import place
 from zobench.run.build import Parts
 from zobench.run.evaluate import Evaluation
 from zobench.run.progress import Progress
@@ -30,8 +31,8 @@ def chosen(cfg: DictConfig, directory: Path) -> Row:
         **_flat("tuning", OmegaConf.to_container(cfg.tuning, resolve=True)),
         "schema": SCHEMA,
         "config_hash": signature(_root_=cfg),
-        "data.dir": cfg.data.dir,
-        "model.dir": cfg.model.get("dir"),
+        "data.dir": place(cfg.data.dir),
+        "model.dir": place(cfg.model.get("dir")),
         "directory": str(directory),
     }
 

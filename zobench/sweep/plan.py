@@ -40,7 +40,7 @@ class PlannedCell:
     @property
     def directory(self) -> Path:
         """Where the cell's record lies, or will lie."""
-        return located(Path(self.settings["runs_dir"]) / self.settings["out"])
+        return located(Path(self.settings["runs_dir"]) / self.settings["out"], self.settings)
 
     def choice(self, group: str) -> str:
         """The option of a group, such as ``mezo`` of ``method``."""

@@ -1,12 +1,13 @@
 """A plan of cells is composed once and then read from disk, as long as all that it depends on is the same."""
 
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from zobench.sweep.cache import Cache
+from zobench.record.cache import Cache
 from zobench.sweep.plan import PlannedCell
 
 _KEPT = 32
@@ -48,5 +49,6 @@ def remembered(
 def _texts(folders: Sequence[Path]) -> Iterator[tuple[str, str]]:
     """Name and text of all options of some folders."""
     for folder in folders:
-        for path in sorted(folder.rglob("*.yaml")):
-            yield path.relative_to(folder).as_posix(), path.read_text(encoding="utf-8", errors="replace")
+        for place, _, files in sorted(os.walk(folder, followlinks=True)):  # as Hydra does
+            for path in sorted(Path(place) / name for name in files if name.endswith(".yaml")):
+                yield path.relative_to(folder).as_posix(), path.read_text(encoding="utf-8", errors="replace")

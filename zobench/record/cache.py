@@ -1,4 +1,4 @@
-"""What the planning of sweeps computes once: JSON values on disk, each under a hash of all that it depends on."""
+"""What was computed once: JSON values on disk, each under a hash of all that it depends on."""
 
 import contextlib
 import hashlib
@@ -30,10 +30,11 @@ class Cache:
     def load(self, *facts: object) -> Any:
         """The value that was stored under these facts, or None."""
         try:
-            digest, _, text = self._file(facts).read_text(encoding="utf-8").partition("\n")
+            path = self._file(facts)
+            digest, _, text = path.read_text(encoding="utf-8").partition("\n")
         except (OSError, UnicodeDecodeError):
             return None
-        return json.loads(text) if digest == sha256(text.encode()) else None
+        return json.loads(text) if digest == sha256(f"{path.stem} {text}".encode()) else None
 
     def store(self, value: Any, *facts: object) -> None:
         """Keep a value, unless JSON would not give the same one back."""
@@ -42,7 +43,8 @@ class Cache:
             return
         with contextlib.suppress(OSError, CannotWrite):
             self.folder.mkdir(parents=True, exist_ok=True)
-            write_atomically(self._file(facts), f"{sha256(text.encode())}\n{text}")
+            path = self._file(facts)
+            write_atomically(path, f"{sha256(f'{path.stem} {text}'.encode())}\n{text}")
             files = sorted(self.folder.glob("*.json"), key=lambda path: path.stat().st_mtime, reverse=True)
             for path in files[self.keep :]:
                 path.unlink(missing_ok=True)
