@@ -1,6 +1,7 @@
 """The zeroth-order core against its definitions and closed forms."""
 
 import math
+import re
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from zobench.zo import (
     Direction,
     Diverged,
     Gaussian,
+    Method,
     Momentum,
     Oracle,
     Sign,
@@ -237,3 +239,21 @@ def test_tied_tensors_are_one_slot_and_names_are_unique():
 def test_arguments_out_of_range_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         MeZO([("x", torch.zeros(2))], **{"lr": 0.1, **arguments})
+
+
+def test_a_beginners_slips_are_told_what_was_expected():
+    class Empty(Method):
+        """Has no algorithm yet."""
+
+    class Tensors(Method):
+        """Hands over a tensor."""
+
+        def update(self, oracle):
+            self.apply(torch.zeros(3))
+
+    for method, error, said in (
+        (Empty, NotImplementedError, "Empty has no update(self, oracle)"),
+        (Tensors, TypeError, "apply was given a Tensor; it takes a Direction"),
+    ):
+        with pytest.raises(error, match=re.escape(said)):
+            method([("w", torch.zeros(3))], lr=0.1).step(lambda: 1.0)

@@ -39,6 +39,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def _cases(config: pytest.Config, target: str) -> list[Case]:
+    if "." not in target:
+        raise ConfigError(f"--method {target}: expected MODULE.CLASS, such as my_pkg.MyMethod")
     settings = dict(setting.partition("=")[::2] for setting in config.getoption("setting"))
     node = {"_target_": target, **{key: _value(text) for key, text in settings.items()}}
     chosen = list(cases(target.rpartition(".")[2], node, config.getoption("device")))

@@ -114,11 +114,15 @@ class Method:
 
     def update(self, oracle: Oracle) -> None:
         """Take one step of the algorithm: measure losses, and hand an estimate of the gradient to ``apply``."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has no update(self, oracle): the steps of its algorithm")
 
     @torch.no_grad()
     def apply(self, estimate: Direction) -> None:
         """``θ ← (1 − lr·wd)·θ − lr·rule(estimate)``. The only writer of weights."""
+        if not isinstance(estimate, Direction):
+            raise TypeError(
+                f"apply was given a {type(estimate).__name__}; it takes a Direction, such as slope * self.direction()"
+            )
         self.applied = estimate
         if self.rule.linear:
             self.oracle.descend(estimate, self.lr, self.weight_decay)
