@@ -12,30 +12,20 @@ from pathlib import Path
 from typing import Any
 
 from zobench.config.folders import conf_dir
-from zobench.config.options import load_yaml
+from zobench.config.options import leaves, load_yaml
 from zobench.config.schema import SETTINGS, defaults_of_run
 from zobench.config.signature import GROUPS, is_outside
 
 FILE = Path(__file__).resolve().parents[1] / "zobench" / "config" / "named.json"
 
 
-def flat(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Leaves by dotted key, without what is no setting."""
-    leaves: dict[str, Any] = {}
-    for key, value in node.items():
-        if key in ("defaults", "_target_"):
-            continue
-        leaves |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return leaves
-
-
 def now() -> dict[str, dict[str, Any]]:
     """Option → settings and their defaults, as they are."""
     inside = {setting.key for setting in SETTINGS if setting.names_run}
-    options = {"run": {k: v for k, v in flat(defaults_of_run()).items() if k in inside}}
+    options = {"run": {k: v for k, v in leaves(defaults_of_run()) if k in inside}}
     for group in GROUPS:
         for path in sorted((conf_dir() / group).rglob("*.yaml")):
-            settings = {k: v for k, v in flat(load_yaml(path)).items() if not is_outside(group, k)}
+            settings = {k: v for k, v in leaves(load_yaml(path)) if k != "_target_" and not is_outside(group, k)}
             options[path.relative_to(conf_dir()).with_suffix("").as_posix()] = settings
     return options
 

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 
 import zobench
 from zobench.config import folders, schema, signature
-from zobench.config.options import load_yaml
+from zobench.config.options import leaves, load_yaml
 from zobench.config.schema import Integer, Setting
 from zobench.config.signature import compose, identity
 from zobench.data import rows
@@ -191,6 +191,9 @@ def test_rows_that_changed_in_their_folder_are_found_out(tmp_path):
     for path in folder.iterdir():  # newer, and the same
         path.write_bytes(path.read_bytes())
     assert run(compose(*words))["directory"] == first["directory"]
+    assert run(compose(*RUN, f"runs_dir={tmp_path / 'runs'}"))["directory"] == first["directory"]  # the files that ship
+    with pytest.raises(DataError, match="has no train"):  # that comparison says nothing of a folder without files
+        run(compose(*(word for word in words if not word.startswith("data.dir=")), f"data.dir={tmp_path / 'none'}"))
     for path in folder.iterdir():
         path.write_text("\n".join(reversed(path.read_text().splitlines())) + "\n")
     (cell,) = planned(words)
@@ -309,7 +312,7 @@ def test_every_setting_that_names_runs_is_recorded():
         else:
             group = option.partition("/")[0]
             node = load_yaml(folders.conf_dir() / f"{option}.yaml")
-            keys = {k for k, _ in signature._flat(node) if k != "_target_" and not signature.is_outside(group, k)}
+            keys = {k for k, _ in leaves(node) if k != "_target_" and not signature.is_outside(group, k)}
         missing += [f"{option}: {key}" for key in sorted(keys - {*kept["always"], *kept["introduced"]})]
     assert not missing, "python scripts/record_settings.py records what these came with"
 

@@ -3,6 +3,7 @@
 Standard library and PyYAML only.
 """
 
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,19 @@ import yaml
 _OUTSIDE = ("hydra",)
 #: the folder of sweeps' grids in conf/
 GRIDS = "sweep"
+
+
+def leaves(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The settings of a node by dotted key, without its list of defaults.
+
+    >>> dict(leaves({"defaults": [], "lr": 1, "rule": {"beta": 0.9}}))
+    {'lr': 1, 'rule.beta': 0.9}
+    """
+    for key, value in node.items():
+        if isinstance(value, Mapping):
+            yield from leaves(value, f"{prefix}{key}.")
+        elif key != "defaults":
+            yield f"{prefix}{key}", value
 
 
 def groups(conf: Path) -> dict[str, list[str]]:

@@ -34,9 +34,10 @@ class FrontDoor:
 
     def __init__(self, folders: Iterable[Path]):
         self.folders = list(folders)
+        self._offered = [groups(folder) for folder in self.folders]
         self.groups: dict[str, list[str]] = {}
-        for folder in self.folders:
-            for group, options in groups(folder).items():
+        for offered in self._offered:
+            for group, options in offered.items():
                 self.groups.setdefault(group, []).extend(o for o in options if o not in self.groups.get(group, []))
 
     def file(self, group: str, option: str) -> Path | None:
@@ -91,15 +92,14 @@ class FrontDoor:
 
     def _check_shadows(self) -> None:
         """An option of a user's own must not bear the name of one that ships, which Hydra would take."""
-        shipped = groups(self.folders[0])
-        for folder in self.folders[1:]:
-            for group, options in groups(folder).items():
-                for option in options:
-                    if option in shipped.get(group, ()):
-                        raise ConfigError(
-                            f"{folder / group / option}.yaml: {group}={option} ships with zobench, which would be "
-                            "taken; give this file another name"
-                        )
+        shipped, *others = self._offered
+        for folder, offered in zip(self.folders[1:], others, strict=True):
+            for group, options in offered.items():
+                for option in sorted(set(options) & set(shipped.get(group, ()))):
+                    raise ConfigError(
+                        f"{folder / group / option}.yaml: {group}={option} ships with zobench, which would be taken; "
+                        "give this file another name"
+                    )
 
     def _chosen(self, arguments: list[str]) -> dict[str, list[str]]:
         """Group → options: the defaults, what an experiment overrides, what the arguments say."""

@@ -27,7 +27,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from zobench.config.folders import conf_dir
-from zobench.config.options import load_yaml
+from zobench.config.options import leaves, load_yaml
 from zobench.config.schema import DEFAULT_FORWARDS, SETTINGS, defaults_of_run
 
 #: counts how often the rule of names changed; records say by which rule they were named
@@ -84,7 +84,7 @@ def _of_run(settings: Mapping[str, Any]) -> dict[str, Any]:
     outside = {setting.key for setting in SETTINGS if not setting.names_run} | {"out"}
     defaults = defaults_of_run()
     plain = {key: value for key, value in settings.items() if not isinstance(value, Mapping) or key in defaults}
-    kept = {key: value for key, value in _flat(plain) if key not in outside}
+    kept = {key: value for key, value in leaves(plain) if key not in outside}
     kept = dict(_introduced("run", kept, defaults, settings))
     if settings.get("steps") is None and settings.get("forwards") == DEFAULT_FORWARDS:
         kept.pop("forwards", None)
@@ -100,7 +100,7 @@ def _of_option(group: str, option: str, node: Mapping[str, Any]) -> Iterator[tup
     if not _is_class_of(node, default):
         yield f"{group}.class", node.get("_target_")
     inner = {key: value for key, value in node.items() if isinstance(value, Mapping) and "_target_" in value}
-    own = dict(_flat({k: v for k, v in node.items() if k not in inner}))
+    own = dict(leaves({k: v for k, v in node.items() if k not in inner}))
     kept = {key: value for key, value in own.items() if key != "_target_" and not is_outside(group, key)}
     for key, value in _introduced(f"{group}/{option}", kept, default, None):
         yield f"{group}.{key}", value
@@ -115,10 +115,11 @@ def _of_splits(settings: Mapping[str, Any]) -> dict[str, Any]:
     splits = settings["task"].get("splits") or {}
     protocol = settings["choices"]["protocol"]
     # Protocols that ship have the name of the sizes that they draw; one of a user's own may not.
-    chosen = settings.get("data", {}).get("splits") or (protocol if f"protocol/{protocol}" in _named() else None)
+    asked = settings.get("data", {}).get("splits")
+    chosen = asked or (protocol if f"protocol/{protocol}" in _named() else None)
     if chosen in splits:
         return {f"splits.{part}": size for part, size in splits[chosen].items()}
-    return {f"splits.{key}": value for key, value in _flat(splits)} | {"splits": settings.get("data", {}).get("splits")}
+    return {f"splits.{key}": size for key, size in leaves(splits)} | {"splits": asked}
 
 
 def _introduced(
@@ -126,7 +127,7 @@ def _introduced(
 ) -> Iterator[tuple[str, Any]]:
     """The settings that are in the name: those of old, and those that differ from what they were introduced with."""
     listed = _named().get(option)
-    now = dict(_flat(default))
+    now = dict(leaves(default))
     for key, value in kept.items():
         if listed is not None and key not in listed["always"] and (key in listed["introduced"] or key in now):
             first = listed["introduced"].get(key, now.get(key))
@@ -164,15 +165,6 @@ def _option_of(group: str, node: Mapping[str, Any]) -> str:
 @cache
 def _named() -> dict[str, Any]:
     return json.loads(_NAMED.read_text(encoding="utf-8"))
-
-
-def _flat(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Leaves by dotted key."""
-    for key, value in node.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        elif key != "defaults":
-            yield f"{prefix}{key}", value
 
 
 def _by_value(value: Any) -> Any:

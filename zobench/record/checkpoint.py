@@ -126,12 +126,15 @@ def checksum(slots: list[Slot]) -> str:
     return _checksum({slot.name: slot.param for slot in slots})
 
 
-def model_checksum(model: nn.Module) -> str:
-    """16 hex digits as ``checksum`` makes them, over all parameters of a model, frozen ones included.
+def checksums(model: nn.Module, slots: list[Slot]) -> tuple[str, str]:
+    """``checksum`` of the trainable weights, and the same over all parameters of their model, frozen ones included.
 
-    Where all of them train it is ``checksum``.
+    Where all of them train, the two are one, and the weights are hashed once.
     """
-    return _checksum(dict(model.named_parameters()))
+    trained = {id(slot.param) for slot in slots}
+    own = checksum(slots)
+    whole = all(id(param) in trained for param in model.parameters())
+    return own, own if whole else _checksum(dict(model.named_parameters()))
 
 
 def _checksum(tensors: Mapping[str, Tensor]) -> str:

@@ -15,6 +15,7 @@ from zobench.config.signature import SCHEMA, differences, signature
 from zobench.errors import ConfigError, DataError, RunBusy, RunExists
 from zobench.record import trajectory
 from zobench.record.archive import Place
+from zobench.record.lookup import stored_settings
 from zobench.record.recorder import NullRecord, Predictions, Recorder, Values
 from zobench.record.summaries import RESULTS
 from zobench.zo.team import Team
@@ -73,14 +74,9 @@ class Record(Recorder):
             raise DataError(f"{path} is not the summary of a run; remove it, or start again with overwrite=true")
         return summary
 
-    def withdraw(self) -> bool:
-        """Leave the record of a stopped run as it was found; False if there was none.
-
-        For a command that is refused before it could go on: a mistyped folder must not cost what was done before.
-        """
+    def withdraw(self) -> None:
         for name, text in self._before.items():
             write_atomically(self.directory / name, text)
-        return bool(self._before)
 
     def _clear(self) -> None:
         # The summary last: without it, what is left of a cut clearing would pass for an interrupted run.
@@ -133,8 +129,9 @@ def _check_name(directory: Path, previous: Values, cfg: DictConfig) -> None:
     """Raises ConfigError if a directory holds a run of another name, as ``out`` can have it."""
     name = signature(_root_=cfg)
     if previous.get("schema") == SCHEMA and previous.get("config_hash") != name:
-        stored = OmegaConf.to_container(OmegaConf.load(directory / "config.yaml"))
-        changed = differences(stored, OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
+        settings: Any = OmegaConf.to_container(cfg, resolve=True)
+        stored = stored_settings(directory)
+        changed = differences(stored, settings) if stored else [f"named {previous.get('config_hash')}, this is {name}"]
         raise ConfigError(
             f"{directory} holds another run ({', '.join(changed[:3])}); give this one its own directory, or "
             "overwrite=true"

@@ -1,6 +1,5 @@
 """Where a run's record lies, and whether the folders that its command names are those it was made of."""
 
-import json
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -10,7 +9,7 @@ import yaml
 
 from zobench.config.signature import SCHEMA, digest
 from zobench.record.cache import Cache
-from zobench.record.summaries import RESULTS
+from zobench.record.summaries import RESULTS, read
 
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _KEPT = 2000
@@ -100,9 +99,10 @@ def _newer(directory: Path, group: str, settings: Mapping[str, Any]) -> bool:
 
 def _facts(directory: Path, settings: Mapping[str, Any]) -> list[Any]:
     """All that the answer depends on whether a run was made of these folders' content."""
+    folders = [place(settings[group].get("dir")) for group in ("data", "model")]
     files = [path for group in ("data", "model") for path in _files(group, settings)]
     stats = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
-    return [str(directory.resolve()), (directory / "summary.json").stat().st_mtime_ns, stats]
+    return [str(directory.resolve()), (directory / "summary.json").stat().st_mtime_ns, folders, stats]
 
 
 @lru_cache(maxsize=1024)
@@ -122,7 +122,6 @@ def _renamed(folder: Path, changed: int) -> dict[str, list[Path]]:
 def _row(directory: Path) -> dict[str, Any]:
     """The summary of a run; an empty one where it cannot be read."""
     try:
-        row = json.loads((directory / "summary.json").read_text(encoding="utf-8"))
+        return read(directory / "summary.json")
     except (OSError, ValueError):
         return {}
-    return row if isinstance(row, dict) else {}

@@ -44,6 +44,9 @@ class Recorder:
     def finish(self, row: Values) -> None:
         """End with the run's last row, which ``summary`` was told already."""
 
+    def withdraw(self) -> None:
+        """Leave a run that was stopped before as this start found it: the command was refused before it could go on."""
+
     def close(self) -> None:
         """Let go of files and connections, however the run ended."""
 
@@ -97,6 +100,10 @@ class Tee(Recorder):
     def finish(self, row: Values) -> None:
         for each in self.recorders:
             each.finish(row)
+
+    def withdraw(self) -> None:
+        for each in self.recorders:
+            each.withdraw()
 
     def close(self) -> None:
         for each in self.recorders:

@@ -32,11 +32,10 @@ def check_found(cfg: DictConfig, summary: dict[str, Any], directory: Path, conso
     if "model" in moved:
         console.say(f"model.dir={cfg.model.dir}: comparing its weights with those of the finished run")
         trained = build_trained(cfg, pick_device(str(cfg.device)), *specs(cfg))
-        then, now = summary.get("base_checksum"), checkpoint.checksum(trained.method.slots)
-        if then == now and summary.get("model_checksum"):
-            then, now = summary["model_checksum"], checkpoint.model_checksum(trained.loaded.model)
-        if then not in (None, now):
-            raise _other(directory, f"model.dir={cfg.model.dir}", "weights", then, now)
+        base, model = checkpoint.checksums(trained.loaded.model, trained.method.slots)
+        for then, now in ((summary.get("base_checksum"), base), (summary.get("model_checksum"), model)):
+            if then not in (None, now):
+                raise _other(directory, f"model.dir={cfg.model.dir}", "weights", then, now)
     if moved:
         remember_same(directory, cfg)
 

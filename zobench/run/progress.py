@@ -50,10 +50,7 @@ class Checkpoints:
         #: whether losses and keys give the weights again
         self.replays = not parts.method.backwards_per_step
         #: checksums of the weights before any step: of those that train, and of all
-        self.base = checkpoint.checksum(parts.method.slots)
-        trained = {id(slot.param) for slot in parts.method.slots}
-        whole = all(id(param) in trained for param in parts.model.parameters())
-        self.model = self.base if whole else checkpoint.model_checksum(parts.model)
+        self.base, self.model = checkpoint.checksums(parts.model, parts.method.slots)
         self._saved_at = time.monotonic()
 
     def resume(self, task: Callable[[str, int], Bar]) -> Progress | None:

@@ -74,10 +74,9 @@ def rebuild(
             "keep_weights=true"
         )
     else:
-        _check_base(run, "trainable weights", summary.get("base_checksum"), checkpoint.checksum(slots))
-        if "model_checksum" in summary:
-            model = checkpoint.model_checksum(trained.loaded.model)
-            _check_base(run, "weights", summary["model_checksum"], model)
+        base, model = checkpoint.checksums(trained.loaded.model, slots)
+        _check_base(run, "trainable weights", summary.get("base_checksum"), base)
+        _check_base(run, "weights", summary.get("model_checksum"), model)
         with console.task("replaying", wanted) as bar:
             trajectory.replay(trained.method, run, wanted, bar.advance)
     return Rebuilt(trained.loaded, trained.method, tuning, cfg, summary, wanted, _expected(wanted, summary))

@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 
 from zobench.config.settings import check_settings
 from zobench.errors import RunExists, UserError
-from zobench.record.directory import Record, open_record
+from zobench.record.directory import open_record
 from zobench.record.lookup import located
 from zobench.record.recorder import Recorder, Tee, Values
 from zobench.record.summaries import RESULTS
@@ -54,7 +54,7 @@ def _run(cfg: DictConfig, team: Team) -> dict[str, Any]:
         cell = Cell(cfg, directory, recorder, console, team)
         with StopRequest(patient=team.size > 1) as stop:
             team.stop_request = lambda: stop.requested
-            row = _to_its_end(cell, stop, record)
+            row = _to_its_end(cell, stop)
             if stop.requested:  # while the record was being closed
                 raise KeyboardInterrupt(stop.requested)
             return row
@@ -83,7 +83,7 @@ class Results(Recorder):
             self.console.summary(row)
 
 
-def _to_its_end(cell: Cell, stop: StopRequest, record: Recorder) -> dict[str, Any]:
+def _to_its_end(cell: Cell, stop: StopRequest) -> dict[str, Any]:
     """Run the cell and close its record, in whatever way it ends; raises what the runs' users must hear of."""
     raised: BaseException | None = None
     try:
@@ -99,8 +99,8 @@ def _to_its_end(cell: Cell, stop: StopRequest, record: Recorder) -> dict[str, An
         state, reason = "failed", f"{type(raised).__name__}: {raised}"
     with stop.deferred():
         row = cell.end(state, reason)
-        if isinstance(raised, UserError) and not cell.begun and isinstance(record, Record):
-            record.withdraw()
+        if isinstance(raised, UserError) and not cell.begun:
+            cell.recorder.withdraw()
     if raised is not None:
         raise raised from None
     return row

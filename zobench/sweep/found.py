@@ -41,5 +41,5 @@ def _rows_hash(settings: str) -> str:
     from zobench.config import instantiate
     from zobench.run.build import load_splits
 
-    cfg = OmegaConf.create(json.loads(settings))
-    return load_splits(cfg, instantiate.build(json.loads(settings)["protocol"], "protocol")).rows_hash
+    node = json.loads(settings)
+    return load_splits(OmegaConf.create(node), instantiate.build(node["protocol"], "protocol")).rows_hash
