@@ -33,7 +33,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from zobench.data.rows import read
+from zobench.data.files import read
 
 SEED = 0
 BOS, PAD, EOS = 0, 1, 2
@@ -57,7 +57,7 @@ def unseen(n: int) -> np.ndarray:
 
 def corpus(path: Path) -> list[tuple[str, int]]:
     """(sentence, label) of the train rows that the model may see."""
-    rows = [(row["sentence"].strip(), row["label"]) for row in read(path).to_pylist()]
+    rows = [(row["sentence"].strip(), row["label"]) for row in read(path).take(("sentence", "label"))]
     held_out = {rows[i][0] for i in unseen(len(rows))}
     return [row for row in rows if row[0] not in held_out]
 

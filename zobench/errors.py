@@ -100,6 +100,28 @@ def complain(error: object, program: str = "zobench") -> int:
     return 2 if isinstance(error, ConfigError) else 1
 
 
+def shown(value: object, limit: int = 80) -> str:
+    """Return a value as an error prints it: on one line, cut to a length, without characters that act on a terminal.
+
+    Example:
+        >>> shown("a\\x1b[2Jb\\n"), shown(["x" * 100], limit=8)
+        ('a\\\\x1b[2Jb\\\\n', "['xxxxxx… (104 characters)")
+    """
+    try:
+        text = value if isinstance(value, str) else repr(value)
+    except ValueError:  # Python writes no integer of more than 4,300 digits
+        text = f"a very large {type(value).__name__}"
+    kept = text[:limit]
+    if not kept.isprintable():
+        kept = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in kept)
+    return kept if len(text) <= limit else f"{kept}… ({len(text)} characters)"
+
+
+def first_line(error: BaseException, limit: int = 240) -> str:
+    """Return the first line of what a library's error says; the error's kind if it says nothing."""
+    return shown(next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__), limit)
+
+
 def nearest(word: str, known: Iterable[str]) -> str | None:
     """Return the known word most like the given one, or None if none is near."""
     matches = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)

@@ -9,7 +9,8 @@ import pytest
 import torch
 from transformers import OPTConfig, OPTForCausalLM, PreTrainedTokenizerFast
 
-from zobench.data import rows
+from zobench.data import files, rows
+from zobench.errors import DataError
 from zobench.methods.mezo import MeZO
 from zobench.objective import Encoder
 from zobench.protocols import MezoExact
@@ -61,9 +62,9 @@ def sha256(model):
 
 
 def examples(name, split):
-    table = rows.read(GOLDEN / "data" / name / f"{split}.jsonl")
+    table = files.read(GOLDEN / "data" / name / f"{split}.jsonl")
     task = make_task(name)
-    return [task.example(i, row) for i, row in enumerate(table.to_pylist())]
+    return [task.example(i, row) for i, row in enumerate(table.take(table.names))]
 
 
 def test_the_golden_model_is_the_recorded_one():
@@ -79,8 +80,8 @@ def test_steps_follow_the_official_code(name, tokenizer):
     task = make_task(name.split("_")[0])
     model = make_model()
     encoder = Encoder(tokenizer, start=0, max_length=settings["max_length"])
-    rows = examples(name.split("_")[0], "train")
-    train = encoder.encode(task, [rows[i] for i in run["train_rows"]])
+    pool = examples(name.split("_")[0], "train")
+    train = encoder.encode(task, [pool[i] for i in run["train_rows"]])
     protocol = MezoExact()
     method = MeZO(
         model.named_parameters(),
@@ -147,18 +148,18 @@ def _fits(encoded):
 
 def test_an_option_longer_than_the_context_is_refused(tokenizer):
     example = Example(7, "a prompt", (" and an answer that is far too long for it\n",), 0, ("x",))
-    with pytest.raises(rows.DataError, match="row 7"):
+    with pytest.raises(DataError, match="row 7"):
         Encoder(tokenizer, start=0, max_length=60).encode(make_task("squad"), [example])
 
 
 def test_scores_are_the_official_ones(tokenizer):
     model, task = make_model(), make_task("sst2")
     objective = OfficialObjective(model, tokenizer, task)
-    rows = examples("sst2", "validation")
+    validation = examples("sst2", "validation")
     encoder = Encoder(tokenizer, start=0, max_length=2048)
     for golden in TOKENS["sst2_scores_initial_weights"]["examples"]:
         with torch.inference_mode():
-            scores = objective.scores(encoder.encode(task, [rows[golden["row"]]]))[0]
+            scores = objective.scores(encoder.encode(task, [validation[golden["row"]]]))[0]
         expected = [s["value"] for s in golden["scores"]]
         assert scores == pytest.approx(expected, abs=1e-5)
 

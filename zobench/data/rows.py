@@ -6,20 +6,22 @@ rows from its validation file: the hub's test files have no labels.
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
-from zobench.errors import ConfigError, DataError
+from zobench.data import files
+from zobench.errors import ConfigError, DataError, first_line, shown
 from zobench.system import network
 from zobench.tasks.base import Example, Task
 
 #: the files of a data set
 FILES = ("train", "validation")
+#: of a prompt, in characters; a tokenizer takes a second for a million
+_LONGEST_TEXT = 16 * 2**20
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ def load(
         DataError: if files are missing or unreadable, columns missing, labels wrong or rows too few.
     """
     sizes = _sizes(task, splits)
-    tables = _from_directory(task, name, directory) if directory else _from_hub(task, name)
+    tables = _from_hub(task, name) if directory is None else _from_directory(task, name, directory)
     for split, table in tables.items():
         _check_columns(task, name, split, table)
     pool = _draw(len(tables["train"]), sizes["train"] + sizes["dev"], data_seed)
@@ -106,10 +108,9 @@ def _hash(examples: Mapping[str, Sequence[Example]]) -> str:
     return digest.hexdigest()[:16]
 
 
-def _examples(task: Task, name: str, split: str, tables: Mapping[str, pa.Table], index: list[int]) -> list[Example]:
-    rows = tables[split].select(list(task.columns)).take(pa.array(index, pa.int64())).to_pylist()
+def _examples(task: Task, name: str, split: str, tables: Mapping[str, files.Rows], index: list[int]) -> list[Example]:
     examples = []
-    for i, row in zip(index, rows, strict=True):
+    for i, row in zip(index, tables[split].take(task.columns, index), strict=True):
         problem = _bad_text(task, row) or task.problem(row)
         if problem:
             raise DataError(f"task={name}: {split}, row {i}: {problem}")
@@ -118,23 +119,41 @@ def _examples(task: Task, name: str, split: str, tables: Mapping[str, pa.Table],
 
 
 def _bad_text(task: Task, row: Mapping[str, Any]) -> str | None:
-    """What is wrong with a row's columns that must hold text, or None."""
-    missing = [column for column in task.columns if row[column] is None]
-    if missing:
-        return f"{missing[0]} is missing"
-    wrong = [c for c in task.columns if c not in ("label", "answers") and not isinstance(row[c], str)]
-    return f"{wrong[0]} is {row[wrong[0]]!r}, expected text" if wrong else None
+    """What is wrong with a row's values, of which those of the columns for text must be text; None if nothing."""
+    for column in task.columns:
+        value = row[column]
+        if value is None:
+            return f"{column} is missing"
+        if column not in task.not_text and not isinstance(value, str):
+            return f"{column} is {shown(repr(value))}, expected text"
+        if any("\ud800" <= c <= "\udfff" for text in _texts(value) if not text.isascii() for c in text):
+            return f"{column} holds half of a character (a lone surrogate), which is no text"
+        if any(len(text) > _LONGEST_TEXT for text in _texts(value)):
+            return f"{column} has a text of over {_LONGEST_TEXT:,} characters, which no tokenizer gets through"
+    return None
 
 
-def _check_columns(task: Task, name: str, split: str, table: pa.Table) -> None:
-    missing = [c for c in task.columns if c not in table.column_names]
+def _texts(value: Any) -> Iterator[str]:
+    """The texts in a value."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping | list):
+        for part in value.values() if isinstance(value, Mapping) else value:
+            yield from _texts(part)
+
+
+def _check_columns(task: Task, name: str, split: str, table: files.Rows) -> None:
+    if len(table) == 0:
+        raise DataError(f"task={name}: {split} has no rows ({table.path})")
+    missing = [c for c in task.columns if c not in table.names]
     if missing:
         raise DataError(
-            f"task={name}: {split} has no column {', '.join(missing)}; found {', '.join(table.column_names)}, "
+            f"task={name}: {split} has no column {', '.join(missing)}; found {shown(', '.join(table.names), 200)}, "
             f"expected {', '.join(task.columns)}"
         )
-    if len(table) == 0:
-        raise DataError(f"task={name}: {split} has no rows")
+    twice = [c for c in task.columns if list(table.names).count(c) > 1]
+    if twice:
+        raise DataError(f"task={name}: {split} has the column {twice[0]} twice; keep the one that counts")
 
 
 def _layout(task: Task, name: str) -> str:
@@ -145,50 +164,47 @@ def _layout(task: Task, name: str) -> str:
     )
 
 
-def _from_directory(task: Task, name: str, directory: str) -> dict[str, pa.Table]:
-    root = Path(__file__).parent / "mini" if directory == "mini" else Path(directory).expanduser()
-    folder = root / name
-    tables = {}
-    for split in FILES:
-        paths = [p for p in (folder / f"{split}.parquet", folder / f"{split}.jsonl") if p.is_file()]
-        if not paths:
-            raise DataError(
-                f"task={name}: {folder} has no {split}.parquet or {split}.jsonl; give {_layout(task, name)}"
-            )
-        tables[split] = read(paths[0])
-    return tables
-
-
-def read(path: Path) -> pa.Table:
-    """Read a parquet or JSON-lines file as an Arrow table.
-
-    Raises:
-        DataError: if the file cannot be read.
-    """
-    import pyarrow.json
-    import pyarrow.parquet
-
+def _from_directory(task: Task, name: str, directory: str) -> dict[str, files.Rows]:
+    if not isinstance(directory, str) or not directory.strip():
+        raise ConfigError(f"data.dir={shown(directory)}: expected a folder; {_layout(task, name)}")
     try:
-        return pyarrow.parquet.read_table(path) if path.suffix == ".parquet" else pyarrow.json.read_json(path)
-    except (pa.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise DataError(f"{path} cannot be read as {path.suffix[1:]} (truncated?): {reason}") from error
+        root = Path(__file__).parent / "mini" if directory == "mini" else Path(directory).expanduser()
+        return {split: files.read(_file(task, name, root / name, split)) for split in FILES}
+    except (OSError, RuntimeError) as error:  # a folder that may not be listed, a name that is too long, ~nobody
+        raise DataError(f"data.dir={shown(directory)} cannot be read: {first_line(error)}") from error
 
 
-def _from_hub(task: Task, name: str) -> dict[str, pa.Table]:
+def _file(task: Task, name: str, folder: Path, split: str) -> Path:
+    """The one file of a split."""
+    paths = [path for path in (folder / f"{split}.parquet", folder / f"{split}.jsonl") if path.is_file()]
+    if not paths:
+        near = sorted(path.name for path in folder.glob(f"{split}*")) if folder.is_dir() else []
+        beside = f" as a file (there is {shown(', '.join(near))})" if near else ""
+        raise DataError(
+            f"task={name}: {folder} has no {split}.parquet or {split}.jsonl{beside}; give {_layout(task, name)}"
+        )
+    if len(paths) > 1:
+        raise DataError(
+            f"task={name}: {paths[0]} and {paths[1].name} are both there, and may differ; remove the one that does not "
+            "count"
+        )
+    return paths[0]
+
+
+def _from_hub(task: Task, name: str) -> dict[str, files.Rows]:
     online = network.prepare()
     import datasets
 
     datasets.disable_progress_bars()
-    tables = {}
+    tables: dict[str, files.Rows] = {}
     for split in FILES:
         try:
             data = datasets.load_dataset(task.hub, task.subset, revision=task.revision, split=split)
         except Exception as error:
             ships = "mini" in task.splits
-            reason = "the hub cannot be reached" if not online else f"{type(error).__name__}: {error}".splitlines()[0]
+            reason = "the hub cannot be reached" if not online else f"{type(error).__name__}: {first_line(error)}"
             raise DataError(
-                f"task={name}: {task.hub} ({task.subset}) is not in the cache and cannot be downloaded: {reason}.\n"
+                f"task={name}: {task.hub} ({task.subset}) is not in the cache and cannot be downloaded: {reason}. "
                 f"Offline: {_layout(task, name)}{'; or try the files that ship with zobench: data=mini' * ships}"
             ) from error
         if len(data) != task.rows[split]:
@@ -196,5 +212,5 @@ def _from_hub(task: Task, name: str) -> dict[str, pa.Table]:
                 f"task={name}: {task.hub} {split} has {len(data)} rows, expected {task.rows[split]}; the data set "
                 f"at revision {task.revision} is not the one this protocol pins"
             )
-        tables[split] = data.with_format("arrow")[:]
+        tables[split] = files.Table(f"{task.hub} {split}", data.with_format("arrow")[:])
     return tables

@@ -1,14 +1,20 @@
 """Models from the Hugging Face hub, at a pinned revision, or from a local copy in the same format."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 
-from zobench.errors import ModelError
+from zobench.errors import ModelError, first_line
+from zobench.models.architecture import causal_config, outline
 from zobench.models.base import Loaded, ModelSpec, silence_libraries
+from zobench.models.download import Missing, snapshot
+from zobench.models.folder import Unusable, read_settings, read_weights
+from zobench.models.tokenizer import check_vocabulary, load_tokenizer
+from zobench.models.weights import check_complete, check_finite, check_types
 from zobench.system import network
+from zobench.system.out_of_memory import is_out_of_memory
 
 #: transformers' ``device_map``
 DeviceMap = str | dict[str, Any] | None
@@ -22,7 +28,12 @@ class HubModel(ModelSpec):
         dir: a local folder in the hub's format that is read instead.
         device_map: spreads a model over several GPUs, as transformers' ``from_pretrained`` takes it: ``auto``,
             ``balanced``, a map from modules to devices; None for one device.
+        allow_pickle: whether weights that the hub has in no other form are read from a pickle, by torch's reader that
+            runs no code. It needs a commit as ``revision``, and never holds for ``dir``.
         facts: the arguments of ``ModelSpec``.
+
+    Raises:
+        ValueError: for an empty ``dir``, or a pickle that no commit pins.
     """
 
     def __init__(
@@ -32,80 +43,99 @@ class HubModel(ModelSpec):
         revision: str | None = None,
         dir: str | None = None,
         device_map: DeviceMap = None,
+        allow_pickle: bool = False,
         **facts: Any,
     ):
         super().__init__(**facts)
+        if dir is not None and not dir.strip():
+            raise ValueError("dir=: expected a folder in Hugging Face format, or null for the hub")
+        if allow_pickle and not re.fullmatch(r"[0-9a-f]{40}", revision or ""):
+            raise ValueError(f"allow_pickle=True: needs a commit of the hub as model.revision, not {revision}")
         self.id, self.revision, self.dir, self.device_map = id, revision, dir, device_map
+        self.allow_pickle = allow_pickle
 
     def load(self, *, dtype: torch.dtype, device: torch.device, attention: str) -> Loaded:
         if self.dir is not None:
             folder = Path(self.dir).expanduser()
             return load_folder(folder, dtype=dtype, device=device, attention=attention, device_map=self.device_map)
         online = network.prepare()
-        try:
-            return _load(self.id, self.revision, dtype, device, attention, self.device_map)
-        except (OSError, SafetensorError) as error:
-            raise ModelError(self._explain(error, online)) from error
-
-    def _explain(self, error: Exception, online: bool) -> str:
+        silence_libraries()
         local = "a local copy in Hugging Face format is read with model.dir=DIR"
-        if not online:
-            return f"model {self.id} is not in the cache and the hub cannot be reached; {local}"
-        text = f"{error} {error.__cause__}".lower()
-        if "gated" in text or "401" in text or "403" in text:
-            return (
-                f"model {self.id} is gated or private: accept its licence at https://huggingface.co/{self.id}, then "
-                f"log in once with `hf auth login` (the token stays outside zobench); {local}"
-            )
-        return f"model {self.id} cannot be loaded: {str(error).splitlines()[0]}; check model.id, or {local}"
+        try:
+            folder, pickled = snapshot(self.id, self.revision, online=online, allow_pickle=self.allow_pickle)
+            loaded = _load(folder, dtype, device, attention, self.device_map, pickled=pickled)
+        except Missing as error:
+            raise ModelError(f"model {self.id} {error}; {local}") from error
+        except Unusable as error:
+            raise ModelError(f"model {self.id} cannot be loaded: {error}; or {local}") from error
+        loaded.model.name_or_path = loaded.model.config.name_or_path = self.id
+        return loaded
 
 
 def load_folder(
     folder: Path, *, dtype: torch.dtype, device: torch.device, attention: str, device_map: DeviceMap = None
 ) -> Loaded:
-    """Load a model and its tokenizer from a local folder in Hugging Face format.
+    """Load a model and its tokenizer from a local folder in Hugging Face format; no network is asked.
 
     Args:
         dtype, device, attention: as ``ModelSpec.load`` takes them.
         device_map: as ``HubModel`` takes it.
 
     Raises:
-        ModelError: if the folder is missing or incomplete.
+        ModelError: if the folder is missing, incomplete or damaged, or holds no causal language model.
     """
-    if not (folder / "config.json").is_file():
-        raise ModelError(f"model.dir={folder}: no config.json there; expected a folder in Hugging Face format")
+    silence_libraries()
     try:
-        return _load(str(folder), None, dtype, device, attention, device_map)
-    except (OSError, ValueError, SafetensorError) as error:
-        raise ModelError(f"model.dir={folder} cannot be loaded: {str(error).splitlines()[0]}") from error
+        return _load(folder, dtype, device, attention, device_map)
+    except (Unusable, OSError) as error:
+        raise ModelError(f"model.dir={folder} cannot be loaded: {first_line(error, limit=600)}") from error
 
 
 def _load(
-    source: str,
-    revision: str | None,
+    folder: Path,
     dtype: torch.dtype,
     device: torch.device,
     attention: str,
     device_map: DeviceMap,
+    *,
+    pickled: bool = False,
 ) -> Loaded:
-    silence_libraries()
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    """Load what a folder holds, after a look at its files; what is cheap and can fail comes first."""
+    from transformers import AutoModelForCausalLM
 
-    tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
-    model = AutoModelForCausalLM.from_pretrained(
-        source,
-        revision=revision,
-        dtype=dtype,
-        attn_implementation=attention,
-        trust_remote_code=False,
-        device_map=device_map,
-    )
+    settings = read_settings(folder)
+    config = causal_config(folder, settings)
+    if not pickled:
+        stored = read_weights(folder)
+        check_types(outline(config, stored, attention), stored)
+    tokenizer = load_tokenizer(folder)
+    try:
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            str(folder),
+            config=config,
+            dtype=dtype,
+            attn_implementation=attention,
+            trust_remote_code=False,
+            local_files_only=True,
+            use_safetensors=not pickled,
+            ignore_mismatched_sizes=True,  # so that they are told by name
+            output_loading_info=True,
+            device_map=device_map,
+        )
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        raise Unusable(first_line(error)) from error
+    model, info = loaded
+    check_complete(info)
     if device_map is None:
-        model.to(device)  # type: ignore[arg-type]
+        model.to(device)
     types = {param.device.type for param in model.parameters()}
     if types != {device.type}:
         raise ModelError(
             f"model.device_map={device_map} puts weights on {', '.join(sorted(types))}, the run is on device={device}; "
             "zobench moves weights where they are, so all must be there, none offloaded"
         )
+    check_finite(model)
+    check_vocabulary(tokenizer, model)
     return Loaded(model.eval(), tokenizer)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from zobench.errors import DataError
+from zobench.errors import DataError, shown
 from zobench.tasks.base import Example, Task
 
 #: longest answer that is generated, in tokens
@@ -104,8 +104,8 @@ class Encoder:
             row = Row(self._cut(ids, limit), option_len)
             if option_len < 1 or option_len >= len(row.ids):
                 raise DataError(
-                    f"row {example.index}: option {option!r} has {option_len} of {len(row.ids)} tokens; an option "
-                    f"needs at least one token, and a token before it (max_length={self.max_length})"
+                    f"row {example.index}: option {shown(repr(option))} has {option_len} of {len(row.ids)} tokens; an "
+                    f"option needs at least one token, and a token before it (max_length={self.max_length})"
                 )
             rows.append(row)
         truncated = any(len(prompt) + row.option_len > limit for row in rows)

@@ -11,8 +11,9 @@ from torch import nn
 from zobench.config import instantiate
 from zobench.data import rows
 from zobench.data.rows import Splits
-from zobench.errors import ConfigError
+from zobench.errors import ConfigError, shown
 from zobench.models.base import Loaded, ModelSpec
+from zobench.models.tokenizer import check_ids
 from zobench.models.tuning import Tuning
 from zobench.objective import Encoded, Encoder, Objective
 from zobench.protocols import Protocol
@@ -22,7 +23,7 @@ from zobench.run.parallel import Division
 from zobench.system import costs
 from zobench.system.console import Console
 from zobench.system.devices import pick_device
-from zobench.tasks.base import Task
+from zobench.tasks.base import Task, incomplete
 from zobench.zo import Method, Team
 
 
@@ -89,7 +90,7 @@ def build(cfg: DictConfig, console: Console, team: Team) -> Parts:
     device = pick_device(str(cfg.device))
     costs.reset_peak(device)
     protocol, spec, tuning = specs(cfg)
-    task = instantiate.build(node["task"], "task")
+    task = build_task(node["task"])
     if (cfg.micro_batch_size or cfg.length_buckets > 1) and not protocol.micro_batches:
         raise ConfigError(
             f"micro_batch_size={cfg.micro_batch_size}, length_buckets={cfg.length_buckets}: "
@@ -110,6 +111,7 @@ def build(cfg: DictConfig, console: Console, team: Team) -> Parts:
     start = spec.start_id(loaded.tokenizer, protocol.start_token)
     encoder = Encoder(loaded.tokenizer, start=start, max_length=spec.max_length)
     train, dev, test = (encoder.encode(task, part) for part in (splits.train, splits.dev, splits.test))
+    check_ids(loaded.model, loaded.tokenizer, (*train, *dev, *test))
     truncated = sum(e.truncated for e in (*train, *dev, *test))
     if truncated:
         console.say(f"{truncated} examples are longer than {spec.max_length} tokens and were cut on the left")
@@ -145,6 +147,21 @@ def build(cfg: DictConfig, console: Console, team: Team) -> Parts:
     )
 
 
+def build_task(node: Mapping[str, Any]) -> Task:
+    """Make the task that a node describes.
+
+    Raises:
+        ConfigError: if its class is no task, or one that lacks its columns or its prompt.
+    """
+    target = node.get("_target_")
+    task = instantiate.build(node, "task")
+    problem = incomplete(task)
+    if problem:
+        raise ConfigError(f"task._target_={shown(target)}: {problem}")
+    assert isinstance(task, Task)
+    return task
+
+
 def load_splits(cfg: DictConfig, protocol: Protocol) -> Splits:
     """Read and draw the examples of a run.
 
@@ -153,7 +170,7 @@ def load_splits(cfg: DictConfig, protocol: Protocol) -> Splits:
     """
     node: Any = OmegaConf.to_container(cfg.task, resolve=True)
     return rows.load(
-        instantiate.build(node, "task"),
+        build_task(node),
         cfg.choices.task,
         directory=cfg.data.dir,
         splits=cfg.data.splits or protocol.splits,

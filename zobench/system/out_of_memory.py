@@ -14,6 +14,11 @@ class OutOfMemory(UserError, MemoryError):
     """Memory of the machine or of the GPU is used up; the checkpoint before stays valid."""
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error means that memory is used up."""
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and bool(_SIGNS.search(str(error))))
+
+
 def explained(error: BaseException, cfg: DictConfig) -> BaseException:
     """Put ``OutOfMemory`` in the place of an error that means it; any other error stays as it is.
 
@@ -23,7 +28,7 @@ def explained(error: BaseException, cfg: DictConfig) -> BaseException:
         error: what a run raised.
         cfg: of the run; the message says what to lower, and from which value.
     """
-    if not isinstance(error, MemoryError) and not (isinstance(error, RuntimeError) and _SIGNS.search(str(error))):
+    if not is_out_of_memory(error):
         return error
     traceback.clear_frames(error.__traceback__)
     reason = re.sub(r"\s+", " ", str(error)).strip()[:200] or type(error).__name__

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+from zobench.errors import shown
+
 #: one row of a data set, by column
 Row = Mapping[str, Any]
 #: number of rows of train, dev and test
@@ -48,7 +50,8 @@ class Task:
             hours before anything is loaded; it changes no run.
 
     Attributes:
-        columns: the columns that a row must have. verbaliser: the text of each label, appended to the prompt. metric:
+        columns: the columns that a row must have; they hold text, but for those of ``not_text``, which ``problem``
+        checks. verbaliser: the text of each label, appended to the prompt. metric:
         how answers are scored, ``accuracy`` of the chosen option or ``f1`` of a generated text; both from 0 to 1. loss:
         ``classification``, cross-entropy over the options, or ``lm``, cross-entropy on the answer's tokens.
 
@@ -71,6 +74,7 @@ class Task:
     """
 
     columns: ClassVar[tuple[str, ...]]
+    not_text: ClassVar[tuple[str, ...]] = ("label",)
     verbaliser: ClassVar[tuple[str, ...]] = ()
     metric: ClassVar[Literal["accuracy", "f1"]] = "accuracy"
     loss: ClassVar[Literal["classification", "lm"]] = "classification"
@@ -112,6 +116,24 @@ class Task:
     def problem(self, row: Row) -> str | None:
         """What is wrong with a row's values, or None."""
         label = row.get("label")
-        if self.verbaliser and not (isinstance(label, int) and 0 <= label < len(self.verbaliser)):
-            return f"label is {label!r}, expected an integer from 0 to {len(self.verbaliser) - 1}"
+        # True and False are integers to Python, but not which of two labels they mean
+        if self.verbaliser and not (type(label) is int and 0 <= label < len(self.verbaliser)):
+            return f"label is {shown(repr(label))}, expected an integer from 0 to {len(self.verbaliser) - 1}"
         return None
+
+
+def incomplete(task: object) -> str | None:
+    """What a class lacks to be a task, of which an object was made; None if nothing.
+
+    >>> incomplete(Task(hub="", subset="", revision="", rows={}, splits={}))
+    'Task has no columns; expected a class below zobench.tasks.base.Task that sets them'
+    """
+    if not isinstance(task, Task):
+        return f"{type(task).__name__} is no task; expected a class below zobench.tasks.base.Task"
+    kind = type(task)
+    columns = getattr(task, "columns", None)
+    if not columns or isinstance(columns, str):
+        return f"{kind.__name__} has no columns; expected a class below zobench.tasks.base.Task that sets them"
+    if kind.example is Task.example and (kind.prompt is Task.prompt or len(task.verbaliser) < 2):
+        return f"{kind.__name__} makes no examples; expected prompt and a verbaliser of two labels or more, or example"
+    return None

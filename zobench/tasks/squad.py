@@ -1,5 +1,6 @@
 """SQuAD v1.1 (arXiv:1606.05250): answer a question on a paragraph in free text."""
 
+from zobench.errors import shown
 from zobench.tasks.base import Example, Row, Task
 
 
@@ -10,6 +11,7 @@ class SQuAD(Task):
     """
 
     columns = ("title", "context", "question", "answers")
+    not_text = ("answers",)
     metric = "f1"
     loss = "lm"
 
@@ -23,4 +25,11 @@ class SQuAD(Task):
     def problem(self, row: Row) -> str | None:
         answers = row.get("answers")
         texts = answers.get("text") if isinstance(answers, dict) else None
-        return None if texts else "answers.text is empty, expected at least one answer"
+        if isinstance(texts, list) and texts and all(isinstance(t, str) and t.strip() for t in texts):
+            return None
+        held = (
+            f"answers.text is {shown(repr(texts))}"
+            if isinstance(answers, dict)
+            else f"answers is {shown(repr(answers))}"
+        )
+        return f"{held}, expected a list of texts that are not empty, at least one"

@@ -1,0 +1,198 @@
+"""The files of a data set: parquet and JSON lines, of which only the rows that are asked for are made.
+
+A file comes from anywhere: it may unpack to far more than it looks, and what is in it is taken as it is written. A text
+that looks like a date or a number stays a text.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from zobench.errors import DataError, first_line, shown
+
+Row = dict[str, Any]
+
+#: bounds on what a file unpacks to, what is kept of it, and its rows: real data sets stay far below
+_LARGEST_FILE = 4 * 2**30
+_MOST_DRAWN = 2**30
+_MOST_ROWS = 50_000_000
+_BATCH_ROWS = 256
+
+
+class Rows:
+    """The rows of a file.
+
+    Attributes:
+        path: for messages.
+        names: of the columns.
+    """
+
+    path: Path | str
+    names: Sequence[str]
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+    def take(self, columns: Sequence[str], index: Sequence[int] | None = None) -> list[Row]:
+        """The rows at some positions, all if None, with some columns; a value that is not there is None.
+
+        Raises:
+            DataError: if the file is damaged, or rows are too large.
+        """
+        raise NotImplementedError
+
+
+def read(path: Path) -> Rows:
+    """Open a parquet or JSON-lines file.
+
+    Raises:
+        DataError: if it cannot be read.
+    """
+    try:
+        return _Parquet(path) if path.suffix == ".parquet" else _JsonLines(path)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path} cannot be read as {path.suffix[1:]} (truncated?): {first_line(error)}") from error
+
+
+class Table(Rows):
+    """The rows of an Arrow table, such as those of the hub's library."""
+
+    def __init__(self, path: str, table: pa.Table):
+        self.path, self.table, self.names = path, table, table.column_names
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def take(self, columns: Sequence[str], index: Sequence[int] | None = None) -> list[Row]:
+        index = range(len(self)) if index is None else index
+        taken = self.table.select(list(columns)).take(pa.array(index, pa.int64()))
+        return list(_texts(self.path, taken, index))
+
+
+class _Parquet(Rows):
+    """A parquet file, read in parts of which the drawn rows are kept."""
+
+    def __init__(self, path: Path):
+        import pyarrow.parquet
+
+        self.path = path
+        file = self._file = pyarrow.parquet.ParquetFile(path)
+        self.names = file.schema_arrow.names
+        if len(self) > _MOST_ROWS:
+            raise DataError(f"{path} has {len(self):,} rows; at most {_MOST_ROWS:,} are read")
+
+    def __len__(self) -> int:
+        return int(self._file.metadata.num_rows)
+
+    def take(self, columns: Sequence[str], index: Sequence[int] | None = None) -> list[Row]:
+        index = range(len(self)) if index is None else index
+        self._refuse_huge(self._claimed(columns))
+        places = {row: place for place, row in enumerate(index)}
+        rows: list[Row | None] = [None] * len(index)
+        first = unpacked = drawn = 0
+        try:
+            for batch in self._file.iter_batches(batch_size=_BATCH_ROWS, columns=list(columns)):
+                unpacked += batch.nbytes
+                self._refuse_huge(unpacked)
+                wanted = [row for row in range(first, first + len(batch)) if row in places]
+                taken = batch.take(pa.array([row - first for row in wanted], pa.int64()))
+                drawn += _checked_size(self.path, taken.nbytes, drawn)
+                for row, values in zip(wanted, _texts(self.path, taken, wanted), strict=True):
+                    rows[places[row]] = values
+                first += len(batch)
+        except (pa.ArrowException, OSError) as error:
+            raise DataError(f"{self.path} cannot be read as parquet (truncated?): {first_line(error)}") from error
+        whole = [row for row in rows if row is not None]
+        if len(whole) < len(index):
+            raise DataError(f"{self.path} holds {first} rows, its header says {len(self)}; write it again")
+        return whole
+
+    def _claimed(self, columns: Sequence[str]) -> int:
+        """The size of some columns in bytes once they are unpacked, by the file's own word."""
+        metadata, size = self._file.metadata, 0
+        for group in range(metadata.num_row_groups):
+            for number in range(metadata.num_columns):
+                column = metadata.row_group(group).column(number)
+                if column.path_in_schema.partition(".")[0] in columns:
+                    size += column.total_uncompressed_size
+        return size
+
+    def _refuse_huge(self, size: int) -> None:
+        if size > _LARGEST_FILE:
+            raise DataError(f"{self.path} unpacks to over {_LARGEST_FILE // 2**30} GiB of what is read; split it up")
+
+
+class _JsonLines(Rows):
+    """A file with a JSON object on each line; empty lines are passed over."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        size = path.stat().st_size
+        if size > _LARGEST_FILE:
+            raise DataError(
+                f"{path} has {size / 2**30:.0f} GiB; at most {_LARGEST_FILE // 2**30} are read as JSON lines"
+            )
+        content = path.read_bytes().removeprefix(b"\xef\xbb\xbf")  # a byte order mark
+        self._lines = [(n, line) for n, line in enumerate(content.split(b"\n"), start=1) if line.strip()]
+        names: dict[str, None] = {}
+        for number, line in self._lines:
+            names.update(dict.fromkeys(self._parse(number, line)))
+        self.names = list(names)
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    def take(self, columns: Sequence[str], index: Sequence[int] | None = None) -> list[Row]:
+        drawn = 0
+        rows = []
+        for place in range(len(self)) if index is None else index:
+            drawn += _checked_size(self.path, len(self._lines[place][1]), drawn)
+            row = self._parse(*self._lines[place])
+            rows.append({column: row.get(column) for column in columns})
+        return rows
+
+    def _parse(self, number: int, line: bytes) -> Row:
+        try:
+            row = json.loads(line.decode(), object_pairs_hook=_unique)
+        except UnicodeDecodeError as error:
+            packed = " (it is compressed: unpack it)" if number == 1 and line.startswith((b"\x1f\x8b", b"BZh")) else ""
+            raise DataError(f"{self.path}, line {number}: no UTF-8 text at byte {error.start}{packed}") from error
+        except (ValueError, RecursionError) as error:
+            raise DataError(
+                f"{self.path} cannot be read as {self.path.suffix[1:]} (truncated?): line {number}: {first_line(error)}"
+            ) from error
+        if not isinstance(row, dict):
+            raise DataError(f"{self.path}, line {number}: {shown(repr(row))}, expected an object with the columns")
+        return row
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON, in which no key is given twice."""
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        raise ValueError("a key is there twice")
+    return values
+
+
+def _checked_size(path: Path, size: int, drawn: int) -> int:
+    """The size of some rows in bytes, unless it is too much."""
+    if drawn + size > _MOST_DRAWN:
+        raise DataError(f"{path}: the drawn rows have over {_MOST_DRAWN // 2**20} MiB; set smaller task.splits")
+    return size
+
+
+def _texts(path: Path | str, taken: Any, index: Sequence[int]) -> Iterator[Row]:
+    """The rows of an Arrow batch or table as Python values."""
+    try:
+        yield from taken.to_pylist()
+    except UnicodeDecodeError as error:
+        for place, row in enumerate(index):
+            try:
+                taken.slice(place, 1).to_pylist()
+            except UnicodeDecodeError:
+                raise DataError(f"{path}, row {row}: the text is not UTF-8") from error
+    except (ValueError, OverflowError) as error:  # such as a date beyond Python's years
+        raise DataError(f"{path}: a value that Python cannot hold: {first_line(error)}") from error
