@@ -35,7 +35,9 @@ SCHEMA = 2
 #: groups whose option is in the name
 GROUPS = ("model", "task", "method", "tuning", "protocol")
 #: settings of options that change no result: where files lie and GPUs share a model, and facts for planners
-_OUTSIDE = frozenset(("model.dir", "model.device_map", "model.parameters", "task.splits", "task.tokens"))
+_OUTSIDE = frozenset(
+    ("model.dir", "model.device_map", "model.parameters", "model.allow_pickle", "task.splits", "task.tokens")
+)
 _NAMED = Path(__file__).parent / "named.json"
 
 

@@ -162,7 +162,7 @@ class _JsonLines(Rows):
             raise DataError(f"{self.path}, line {number}: no UTF-8 text at byte {error.start}{packed}") from error
         except (ValueError, RecursionError) as error:
             raise DataError(
-                f"{self.path} cannot be read as {self.path.suffix[1:]} (truncated?): line {number}: {first_line(error)}"
+                f"{self.path} cannot be read as jsonl (truncated?): line {number}: {first_line(error)}"
             ) from error
         if not isinstance(row, dict):
             raise DataError(f"{self.path}, line {number}: {shown(repr(row))}, expected an object with the columns")
@@ -177,7 +177,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return values
 
 
-def _checked_size(path: Path, size: int, drawn: int) -> int:
+def _checked_size(path: Path | str, size: int, drawn: int) -> int:
     """The size of some rows in bytes, unless it is too much."""
     if drawn + size > _MOST_DRAWN:
         raise DataError(f"{path}: the drawn rows have over {_MOST_DRAWN // 2**20} MiB; set smaller task.splits")

@@ -53,7 +53,12 @@ def snapshot(id: str, revision: str | None, *, online: bool, allow_pickle: bool)
 def _fetch(id: str, revision: str | None, patterns: Any, online: bool) -> Path:
     """The folder of a revision, with all files of the patterns that it has."""
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        IncompleteSnapshotError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+    )
 
     try:
         return Path(
@@ -71,6 +76,7 @@ def _fetch(id: str, revision: str | None, patterns: Any, online: bool) -> Path:
             "once with `hf auth login` (the token stays outside zobench), and check model.id"
         ) from error
     except LocalEntryNotFoundError as error:
-        raise Missing("is not in the cache and the hub cannot be reached") from error
+        whole = " whole" if isinstance(error, IncompleteSnapshotError) else ""
+        raise Missing(f"is not{whole} in the cache and the hub cannot be reached") from error
     except Exception as error:  # of the network, the disk, the id; the library has no common base for them
         raise Missing(f"cannot be downloaded: {type(error).__name__}: {first_line(error)}") from error

@@ -12,7 +12,7 @@ from zobench.models.base import Loaded, ModelSpec, silence_libraries
 from zobench.models.download import Missing, snapshot
 from zobench.models.folder import Unusable, read_settings, read_weights
 from zobench.models.tokenizer import check_vocabulary, load_tokenizer
-from zobench.models.weights import check_complete, check_finite, check_types
+from zobench.models.weights import Unmerged, check_complete, check_finite, check_types
 from zobench.system import network
 from zobench.system.out_of_memory import is_out_of_memory
 
@@ -88,7 +88,8 @@ def load_folder(
     try:
         return _load(folder, dtype, device, attention, device_map)
     except (Unusable, OSError) as error:
-        raise ModelError(f"model.dir={folder} cannot be loaded: {first_line(error, limit=600)}") from error
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else first_line(error, limit=600)
+        raise ModelError(f"model.dir={folder} cannot be loaded: {reason}") from error
 
 
 def _load(
@@ -109,23 +110,24 @@ def _load(
         stored = read_weights(folder)
         check_types(outline(config, stored, attention), stored)
     tokenizer = load_tokenizer(folder)
-    try:
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
-            str(folder),
-            config=config,
-            dtype=dtype,
-            attn_implementation=attention,
-            trust_remote_code=False,
-            local_files_only=True,
-            use_safetensors=not pickled,
-            ignore_mismatched_sizes=True,  # so that they are told by name
-            output_loading_info=True,
-            device_map=device_map,
-        )
-    except Exception as error:
-        if is_out_of_memory(error):
-            raise
-        raise Unusable(first_line(error)) from error
+    with Unmerged() as unmerged:
+        try:
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
+                str(folder),
+                config=config,
+                dtype=dtype,
+                attn_implementation=attention,
+                trust_remote_code=False,
+                local_files_only=True,
+                use_safetensors=not pickled,
+                ignore_mismatched_sizes=True,  # so that they are told by name
+                output_loading_info=True,
+                device_map=device_map,
+            )
+        except Exception as error:  # each family reads its weights in its own way
+            if is_out_of_memory(error):
+                raise
+            raise Unusable(unmerged.reason() or first_line(error)) from error
     model, info = loaded
     check_complete(info)
     if device_map is None:

@@ -3,6 +3,7 @@
 transformers initialises what a checkpoint lacks at random, and warns at most.
 """
 
+import logging
 import re
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,7 @@ def check_types(outline: "PreTrainedModel", stored: Mapping[str, Stored]) -> Non
         Unusable: naming the tensors.
     """
     patterns = [
+        r"(^|\.)position_ids$",
         *(outline._keys_to_ignore_on_load_unexpected or ()),
         *(re.escape(n) for n, _ in outline.named_buffers()),
     ]
@@ -64,6 +66,36 @@ def check_complete(info: Mapping[str, Any]) -> None:
         found.append(shown(info["error_msgs"][0], 200))
     if found:
         raise Unusable(f"config.json and weights do not fit: {'; '.join(found)}; get the whole folder again")
+
+
+class Unmerged(logging.Handler):
+    """While weights are loaded: which tensors transformers cannot merge, such as experts; only its log says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._names: list[str] = []
+        self._log = logging.getLogger("transformers.modeling_utils")
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._names += re.findall(r"^(\S.*?) *\| CONVERSION", record.getMessage(), re.MULTILINE)
+
+    def reason(self) -> str | None:
+        """Why the weights cannot be loaded; None if merging was not the trouble."""
+        if not self._names:
+            return None
+        return f"{_listed(self._names)} cannot be put together: parts of them are missing or of another shape"
+
+    def __enter__(self) -> "Unmerged":
+        self._before = self._log.level, self._log.propagate
+        self._log.setLevel(logging.WARNING)
+        self._log.propagate = False
+        self._log.addHandler(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._log.removeHandler(self)
+        self._log.setLevel(self._before[0])
+        self._log.propagate = self._before[1]
 
 
 def check_finite(model: "PreTrainedModel") -> None:
