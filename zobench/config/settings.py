@@ -66,8 +66,20 @@ def _options(cfg: DictConfig, folders: Sequence[Path]) -> list[str]:
     for group in ("model", "task", "method", "tuning", "data"):
         files = [path for folder in folders if (path := folder / group / f"{cfg.choices[group]}.yaml").is_file()]
         for path in files[:1]:
-            problems += _compared(load_yaml(path), cfg[group], group)
+            default = load_yaml(path)
+            problems += [*_compared(default, cfg[group], group), *_folder(default, cfg[group], group)]
     return problems
+
+
+def _folder(default: Mapping[str, Any], node: Any, group: str) -> list[str]:
+    """What is wrong with an option's ``dir``: without one the hub would be asked, which is to be said by null alone."""
+    if "dir" not in default or "dir" not in node:
+        return []
+    given = node["dir"]
+    if (given is None and default["dir"] is None) or (isinstance(given, str) and given.strip()):
+        return []
+    shown = "null" if given is None else given
+    return [f"{group}.dir={shown}: expected a folder{', or null for the hub' * (default['dir'] is None)}"]
 
 
 def _compared(default: Mapping[str, Any], node: Any, where: str) -> list[str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from zobench.errors import DataError, first_line, shown
 
@@ -17,7 +18,7 @@ Row = dict[str, Any]
 
 #: bounds on what a file unpacks to, what is kept of it, and its rows: real data sets stay far below
 _LARGEST_FILE = 4 * 2**30
-_MOST_DRAWN = 2**30
+_MOST_DRAWN = 2**28
 _MOST_ROWS = 50_000_000
 _BATCH_ROWS = 256
 
@@ -79,8 +80,11 @@ class _Parquet(Rows):
         import pyarrow.parquet
 
         self.path = path
-        file = self._file = pyarrow.parquet.ParquetFile(path)
-        self.names = file.schema_arrow.names
+        schema = pyarrow.parquet.read_schema(path)
+        self.names = schema.names
+        # A text that many rows share then stays one until its rows are drawn.
+        texts = [field.name for field in schema if pa.types.is_string(field.type)]
+        self._file = pyarrow.parquet.ParquetFile(path, read_dictionary=texts)
         if len(self) > _MOST_ROWS:
             raise DataError(f"{path} has {len(self):,} rows; at most {_MOST_ROWS:,} are read")
 
@@ -95,11 +99,11 @@ class _Parquet(Rows):
         first = unpacked = drawn = 0
         try:
             for batch in self._file.iter_batches(batch_size=_BATCH_ROWS, columns=list(columns)):
-                unpacked += batch.nbytes
+                unpacked += sum(array.nbytes for array in batch.columns if not pa.types.is_dictionary(array.type))
                 self._refuse_huge(unpacked)
                 wanted = [row for row in range(first, first + len(batch)) if row in places]
                 taken = batch.take(pa.array([row - first for row in wanted], pa.int64()))
-                drawn += _checked_size(self.path, taken.nbytes, drawn)
+                drawn += _checked_size(self.path, sum(map(_text_bytes, taken.columns)), drawn)
                 for row, values in zip(wanted, _texts(self.path, taken, wanted), strict=True):
                     rows[places[row]] = values
                 first += len(batch)
@@ -175,6 +179,24 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(values) < len(pairs):
         raise ValueError("a key is there twice")
     return values
+
+
+def _text_bytes(array: Any) -> int:
+    """How large the texts of a column become; one that many rows share in the file is copied for each."""
+    kind = array.type
+    if pa.types.is_dictionary(kind):
+        sizes = pc.binary_length(array.dictionary) if _is_text(kind.value_type) else None
+        return int(pc.sum(sizes.take(array.indices)).as_py() or 0) if sizes is not None else 0
+    if pa.types.is_struct(kind):
+        return sum(map(_text_bytes, array.flatten()))
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return _text_bytes(array.flatten())
+    return int(pc.sum(pc.binary_length(array)).as_py() or 0) if _is_text(kind) else 0
+
+
+def _is_text(kind: Any) -> bool:
+    types = pa.types
+    return types.is_string(kind) or types.is_large_string(kind) or types.is_binary(kind) or types.is_large_binary(kind)
 
 
 def _checked_size(path: Path | str, size: int, drawn: int) -> int:
