@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import zobench
+from zobench.config.settings import check_settings
 from zobench.config.signature import compose
 from zobench.errors import ConfigError, DataError, UserError
 from zobench.models.tiny import tiny_tokenizer
@@ -65,6 +66,24 @@ def test_missing_directory_and_file(tmp_path):
         assert part in said
     shutil.rmtree(tmp_path / "runs")
     assert "no validation.parquet or validation.jsonl" in refused(tmp_path, folder(tmp_path, validation=None))
+
+
+@pytest.mark.parametrize("folder", ["data.dir=5", "data.dir=[a]", "data.dir=", "data.dir=null", "data.dir='  '"])
+@pytest.mark.parametrize("option", ["local", "mini", "hub"])
+def test_a_folder_that_is_none_never_means_the_hub(folder, option):
+    asked = (f"data={option}", folder)
+    if asked == ("data=hub", "data.dir=null"):
+        check_settings(compose(*asked))
+    else:
+        with pytest.raises(ConfigError, match=r"^data\.dir=.*: expected a folder"):
+            check_settings(compose(*asked))
+
+
+@pytest.mark.parametrize("folder", ["model.dir=5", "model.dir=", "model.dir=[a]"])
+@pytest.mark.parametrize("option", ["opt-125m", "tiny-pretrained"])
+def test_a_models_folder_that_is_none(folder, option):
+    with pytest.raises(ConfigError, match=r"^model\.dir=.*: expected a folder"):
+        check_settings(compose(f"model={option}", folder))
 
 
 @pytest.mark.parametrize("keep", [0, 4, -20])

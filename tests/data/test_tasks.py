@@ -7,12 +7,16 @@ from pathlib import Path
 
 import pyarrow.parquet
 import pytest
+from omegaconf import OmegaConf
 
+from zobench.config.signature import compose
 from zobench.data import files
 from zobench.data import rows as data
-from zobench.errors import DataError
+from zobench.errors import DataError, UserError
 from zobench.objective import Encoder
 from zobench.protocols import Clean, MezoExact
+from zobench.run.build import build_task
+from zobench.tasks.base import Task, incomplete
 
 MINI = Path(data.__file__).parent / "mini"
 
@@ -239,3 +243,31 @@ def test_clean_never_shrinks_the_training_set_silently(compose_task, shared_data
     task.splits = {"here": {"train": 454, "dev": 101, "test": 104}}
     with pytest.raises(DataError, match="554"):
         data.load(task, "wsc", directory=str(shared_data), splits="here", data_seed=0, test_seed=0, strict=True)
+
+
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        ("zobench.tasks.base.Task", "Task has no columns"),
+        ("zobench.tasks.base.Example", ""),
+        ("zobench.zo.rules.SGD", ""),
+        ("collections.OrderedDict", ""),
+        ("nowhere.Task", "cannot be imported"),
+    ],
+)
+def test_a_class_that_is_no_task_is_one_line(target, words, compose_task):
+    node = OmegaConf.to_container(compose("task=sst2").task)
+    with pytest.raises(UserError) as caught:
+        build_task({**node, "_target_": target})
+    assert target in str(caught.value) or "task" in str(caught.value)
+    assert words in str(caught.value)
+
+
+def test_classes_that_define_too_little_are_no_tasks():
+    facts = {"hub": "", "subset": "", "revision": "", "rows": {}, "splits": {}}
+    some = {"columns": ("text", "label"), "prompt": lambda self, row: row["text"]}
+    for missing in ("columns", "prompt", "verbaliser"):
+        kind = type("Mine", (Task,), {k: v for k, v in {**some, "verbaliser": ("No", "Yes")}.items() if k != missing})
+        assert incomplete(kind(**facts))
+    assert incomplete(type("Mine", (Task,), {**some, "verbaliser": ("No", "Yes")})(**facts)) is None
+    assert incomplete(type("Mine", (Task,), {**some, "columns": "text"})(**facts))

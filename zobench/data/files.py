@@ -18,9 +18,9 @@ Row = dict[str, Any]
 
 #: bounds on what a file unpacks to, what is kept of it, and its rows: real data sets stay far below
 _LARGEST_FILE = 4 * 2**30
-_MOST_DRAWN = 2**28
+_MOST_DRAWN = 2**27
 _MOST_ROWS = 50_000_000
-_BATCH_ROWS = 256
+_BATCH_ROWS = 1024
 
 
 class Rows:

@@ -20,8 +20,8 @@ from zobench.tasks.base import Example, Task
 
 #: the files of a data set
 FILES = ("train", "validation")
-#: of a prompt, in characters; a tokenizer takes a second for a million
-_LONGEST_TEXT = 16 * 2**20
+#: of one text of a row, in characters; a tokenizer takes seconds for a million
+_LONGEST_TEXT = 4 * 2**20
 
 
 @dataclass(frozen=True)
