@@ -209,7 +209,7 @@ def test_parquet_in_other_forms_of_the_same_types(tmp_path, compose_task, table)
 
 
 @pytest.mark.parametrize("as_dictionary", [False, True])
-@pytest.mark.parametrize(("size", "count"), [(200_000_000, 8), (20_000_000, 100)])
+@pytest.mark.parametrize(("size", "count"), [(100_000_000, 8), (10_000_000, 100)])
 def test_a_small_parquet_that_unpacks_to_much_is_refused_soon(tmp_path, compose_task, as_dictionary, size, count):
     text = pa.array(["x" * size]).dictionary_encode().take(pa.array([0] * count))
     (tmp_path / "sst2").mkdir()

@@ -77,6 +77,7 @@ class Unmerged(logging.Handler):
         self._log = logging.getLogger("transformers.modeling_utils")
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Note the tensors that a report of transformers complains about."""
         self._names += re.findall(r"^(\S.*?) *\| CONVERSION", record.getMessage(), re.MULTILINE)
 
     def reason(self) -> str | None:
