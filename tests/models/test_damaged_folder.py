@@ -395,3 +395,25 @@ def test_weights_that_overflow_in_the_runs_dtype_are_refused(copied):
     said = refused(folder, torch.float16)
     assert "lm_head.weight" in said
     assert "float16" in said
+
+
+@pytest.mark.parametrize("family", ["llama", "opt", "gpt2", "mixtral"])
+def test_any_value_in_the_config_is_one_line_or_the_same_weights(whole, copied, family):
+    """Such as layers without end, which must not be built, and sizes that no memory holds."""
+    folder = copied(family)
+    config = json.loads((folder / CONFIG).read_text())
+    right = load(whole(family)).model.state_dict()
+    values = (None, [], {}, "text", True, -1, 0, 10**9, 10**30, 1e300, ["x"] * 9, {"a": None})
+
+    @settings(max_examples=40, deadline=10_000, derandomize=True, suppress_health_check=list(HealthCheck))
+    @given(key=st.sampled_from(sorted(config)), value=st.sampled_from(values))
+    def put(key, value):
+        (folder / CONFIG).write_text(json.dumps({**config, key: value}))
+        try:
+            found = load(folder).model.state_dict()
+        except ModelError:
+            refused(folder)
+        else:
+            assert all(tensor.equal(found[name]) for name, tensor in right.items())
+
+    put()
