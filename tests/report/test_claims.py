@@ -40,7 +40,7 @@ def record(tmp_path):
 
 
 #: the settings at which KerZOO's claims were made
-WSC = {"model": "opt-2.7b", "task": "wsc", "data": "hub"}
+WSC = {"model": "opt-2.7b", "task": "wsc", "data": "hub", "test/n": 10_000}
 
 
 def judged(runs, name):
@@ -80,7 +80,7 @@ def identity(settings):
 def test_the_commands_run_both_sides_at_the_papers_settings(claim):
     found = [settings for command in claim.commands for settings in expanded(command)]
     assert {identity(settings) for settings in found} == {claim.method, claim.against}
-    assert all(claim.is_of(settings["choices"]) for settings in found)
+    assert all(claim.is_of(settings["choices"] | {"paper_model": settings["choices"]["model"]}) for settings in found)
     alike = ("choices.protocol", "forwards", "steps", "batch_size", "dtype")
     assert len({tuple(str(OmegaConf.select(OmegaConf.create(s), key)) for key in alike) for s in found}) == 1
     repeated = all("seed=0,1,2" in command for command in claim.commands)
@@ -215,7 +215,9 @@ def test_one_pair_tells_peak_memory(record):
     runs = record("loren", [0.5], model="opt-13b", peak_gib=50.0, **{"method.rule": "momentum"})
     row = judged(runs, "loren-memory").iloc[0]
     assert (row["claim_verdict"], row["seeds"]) == ("supported", 1)
-    assert row["mean"] == row["low"] == row["high"] == pytest.approx(100 * (50 / 70 - 1))
+    assert row["mean"] == pytest.approx(100 * (50 / 70 - 1))
+    assert math.isnan(row["low"])
+    assert math.isnan(row["high"])
 
 
 @pytest.mark.parametrize(("peak", "verdict"), [(4.1, "supported"), (4.3, "not supported"), (3.7, "not supported")])

@@ -170,7 +170,8 @@ def test_old_records_with_few_fields_make_a_table_and_a_page(tmp_path):
             (folder / "summary.json").write_text(json.dumps(row))  # fmt: skip
     headline, deltas, details = report.tables(report.load(tmp_path))
     assert headline.cells()[2] == ["kerzoo", "0.710 ± 0.010 (3)"]
-    assert deltas.cells()[2][1] == "+0.100"
+    assert deltas.cells()[2][1] == "+0.100§"
+    assert any(note.startswith("§ no spread seen") and note.endswith("nothing is tested") for note in deltas.notes)
     assert details.columns["peak MiB"](details.frame.iloc[0].to_dict()) == "-"
     page = report.page(report.load(tmp_path))
     assert page.count("metrics.jsonl: No such file") == 6
@@ -218,7 +219,7 @@ def test_what_is_mixed_on_request_is_labelled_and_not_tested(runs, key, value, c
 
 
 def test_another_key_makes_columns(runs):
-    other = {"task": "sst2", "model": "tiny-llama", "rows_hash": "x"}
+    other = {"task": "sst2", "model": "tiny-llama", "model_checksum": "other", "rows_hash": "x"}
     for path in runs.glob("rte-*/summary.json"):
         path.write_text(json.dumps(json.loads(path.read_text()) | other))
     frame = report.load(runs)

@@ -71,4 +71,5 @@ def test_the_pairs_needed_of_textbooks():
     # One standard deviation: 10 pairs; a half: 34 (Machin et al., Sample Size Tables, two-sided 5 %, 80 %).
     assert pairs_needed(1.0, 1.0) == 10
     assert pairs_needed(0.5, 1.0) == 34
-    assert pairs_needed(1.0, 0.0) == 2
+    with pytest.raises(ValueError, match="must be above 0"):
+        pairs_needed(1.0, 0.0)

@@ -8,9 +8,10 @@ import pandas as pd
 
 from zobench.errors import ConfigError
 from zobench.record.summaries import RESULTS
+from zobench.report.compare.memory import of_the_run_alone
 from zobench.report.compare.pairs import POINTS, Pairs
 from zobench.report.compare.slices import Slice, slices
-from zobench.report.compare.stats import ALPHA, POWER
+from zobench.report.compare.stats import ALPHA, POWER, resolution_of
 from zobench.report.compare.time_to_target import reached
 from zobench.report.frames.runs import Row, predictions
 
@@ -19,6 +20,11 @@ ROWS, COLUMNS = ("method",), ("task",)
 #: the method against which the others are set, unless it is said
 REFERENCE = "mezo"
 _MEANS = ("dev_metric", "test_metric", "test/auc", "test/loss", "train/loss")
+#: what is reached without learning: its name in the frame -> the name of the column in the record, `{metric}` filled in
+_UNTRAINED = {
+    "zero_shot": "zero_shot/test/{metric}", "zero_shot_calibrated": "zero_shot/test/{metric}_calibrated",
+    "majority": "zero_shot/test/majority",
+}  # fmt: skip
 _TAIL = 0.1  # the share of a run over which its final training loss is averaged
 
 
@@ -44,8 +50,8 @@ class Board:
 
         Means over seeds, with ``_std`` for the sample standard deviation; counts of runs; costs; the difference to the
         reference with interval and p values (``delta``); what it took to reach it (``reached``); what is reached
-        without learning (``zero_shot``, ``majority``, ``chance``); and whether the row is ``best``, and by both tests
-        (``supported``).
+        without learning (``zero_shot``, ``zero_shot_calibrated``, ``majority``, ``chance``); and whether the row is
+        ``best``, and by both tests (``supported``).
         """
         return pd.DataFrame([line for pairs in self._pairs for line in _measured(pairs, self.reference)])
 
@@ -62,6 +68,33 @@ class Board:
     def within(self) -> list[str]:
         """The axes other than the method."""
         return [axis for axis in self.axes if axis != "method"]
+
+    def supported(self, slice_: Slice, row: str, other: str) -> bool:
+        """Whether the tests say that a row is better than another of its slice."""
+        pairs = next(pairs for pairs in self._pairs if pairs.slice is slice_)
+        result = pairs.versus(row, other)
+        return result.supported and result.seeds.mean > 0
+
+    def said(self) -> list[str]:
+        """Say what a reader must know of the identity of models and data; empty where there is nothing."""
+        return list(self.slices[0].said)
+
+    def tried(self) -> list[str]:
+        """Say in one line how many learning rates each row was given to choose from, and where they are unequal."""
+        lines = self.frame[self.frame["trains"]]
+        counts = {title: dict(zip(of["row"], of["rates_tried"], strict=True)) for title, of in self._titled(lines)}
+        if not counts:
+            return []
+        uneven = any(len(set(of.values())) > 1 for of in counts.values())
+        told = "; ".join(f"{title}: {_counted(of)}" if title else _counted(of) for title, of in counts.items())
+        warned = ". UNEVEN: a row with more had more chances to be good by luck" * uneven
+        return [f"settings (learning rates) tried: {told}{warned}"]
+
+    def _titled(self, lines: pd.DataFrame) -> Iterable[tuple[str, pd.DataFrame]]:
+        """The lines of each slice, with the values of its key as a title."""
+        if not self.within:
+            return [("", lines)] if len(lines) else []
+        return [(", ".join(map(str, key)), of) for key, of in lines.groupby(self.within)]
 
     def mixed(self) -> list[str]:
         """Label a table of runs that differ where they should agree; empty for others."""
@@ -146,10 +179,12 @@ def means(runs: pd.DataFrame, names: Iterable[str]) -> Row:
     0.141
 
     Returns:
-        Mean of each column under its name, and sample standard deviation under its name and ``_std``.
+        Mean of each column under its name, and sample standard deviation under its name and ``_std``; none where a run
+        has no value.
     """
     return {f"{name}{end}": value for name in names
-            for end, value in (("", runs[name].mean()), ("_std", runs[name].std(ddof=1)))}  # fmt: skip
+            for end, value in (("", runs[name].mean(skipna=False)), ("_std", runs[name].std(ddof=1, skipna=False)))
+           }  # fmt: skip
 
 
 def _measured(pairs: Pairs, reference: str) -> list[Row]:
@@ -176,11 +211,33 @@ def _measured(pairs: Pairs, reference: str) -> list[Row]:
     return rows
 
 
+def _counted(counts: dict[str, int]) -> str:
+    """Write how many settings each row had: ``5 for mezo, 3 for the others``.
+
+    >>> _counted({"mezo": 5, "loren": 3, "pgap": 3}), _counted({"mezo": 3, "loren": 3})
+    ('5 for mezo, 3 for the others', '3 each')
+    """
+    usual = max(sorted(set(counts.values())), key=list(counts.values()).count)
+    others = [f"{n} for {row}" for row, n in counts.items() if n != usual]
+    return (
+        ", ".join([*others, f"{usual} for the others"])
+        if others
+        else f"{usual} each"
+        if len(counts) > 1
+        else f"{usual}"
+    )
+
+
 def _costs(runs: pd.DataFrame) -> Row:
+    told = len(runs) > 0 and runs["memory_measured_by"].map(of_the_run_alone).all()
     return {
         "test_metric_stderr": runs["test_metric_stderr"].mean(),
-        **{name: runs[name].mean() for name in ("steps", "forwards", "backwards", "cpu_hours", "gpu_hours")},
+        "test_resolution": resolution_of(runs["test/n"].min()),
+        **{name: runs[name].mean() for name in ("steps", "forwards", "backwards")},
+        **means(runs, ("cpu_hours", "gpu_hours")),
         "peak_mib": 1024 * runs["peak_gib"].max(),
+        "peak_of_the_run_alone": told,
+        "held_mib": 1024 * (runs["weights_gib"] + runs["method_state_gib"]).max(),
         "state_bytes": runs["state_bytes"].max(),
     }
 
@@ -195,15 +252,15 @@ def _delta(pairs: Pairs, name: str, base: str | None) -> Row:
         "delta_high": seeds.high if seeds else None,
         "delta_p": seeds.p if seeds else None,
         "delta_seeds": seeds.n if seeds else None,
+        "delta_unseen": bool(seeds and seeds.unseen),
         "delta_examples_p": result.examples_p if result else None,
     }
 
 
 def _level(slice_: Slice) -> Row:
-    """Collect what is reached without learning: zero-shot, always the most frequent class, and guessing."""
-    runs, metric = slice_.runs, slice_.metric
-    names = {"zero_shot": f"zero_shot/test/{metric}", "majority": "zero_shot/test/majority"}
-    level: Row = {title: runs[name].mean() if name in runs else None for title, name in names.items()}
+    """Collect what is reached without learning: zero-shot with and without a threshold from dev, majority, chance."""
+    names = {title: name.format(metric=slice_.metric) for title, name in _UNTRAINED.items()}
+    level: Row = {title: slice_.runs[name].mean() if name in slice_.runs else None for title, name in names.items()}
     return level | {"chance": _chance(slice_)}
 
 

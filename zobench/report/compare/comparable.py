@@ -92,8 +92,13 @@ def differences(runs: pd.DataFrame, within: Collection[str]) -> dict[str, str]:
             if name not in within:
                 shown[name] = shown.get(name) or _values(part, name)
     for _, part in parts(runs, [name for name in within if name != "data_seed"]):
+        shown["metric"] = shown.get("metric") or _values(part[part["metric"].notna()], "metric")
         for seed, of_seed in part.groupby("data_seed"):
             shown["rows_hash"] = shown.get("rows_hash") or _values(of_seed, "rows_hash", f"rows of data_seed={seed}")
+            prompts = of_seed[of_seed["prompt_hash"].notna()]
+            shown["prompt_hash"] = shown.get("prompt_hash") or _values(
+                prompts, "prompt_hash", f"prompts of data_seed={seed}"
+            )
     shown["forwards"] = _budgets(trained)
     return {name: said for name, said in shown.items() if said}
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from zobench.report.compare.comparable import seeds_of
 from zobench.report.compare.slices import Slice
-from zobench.report.compare.stats import ALPHA, Paired, over_examples, paired, pairs_needed
+from zobench.report.compare.stats import ALPHA, Interval, over_examples, paired, pairs_needed, resolution_of
 from zobench.report.frames.runs import predictions
 
 POINTS = 0.02  # the difference that the power statement speaks of
@@ -26,7 +26,7 @@ class PairedResult:
         examples_p: the p value over shared test examples; NaN without predictions.
     """
 
-    seeds: Paired
+    seeds: Interval
     examples_p: float
 
     @property
@@ -57,9 +57,14 @@ class Pairs:
     def versus(self, a: str, b: str) -> PairedResult:
         """Compare two rows: ``a`` less ``b``, over the seeds and the test examples that they share."""
         one, other = _shared(self._scores.get(a), self._scores.get(b))
-        seeds = paired(one.tolist(), other.tolist())
+        seeds = paired(one.tolist(), other.tolist(), self._resolution)
         one, other = (scores.groupby(level="index").mean() for scores in self._shared_answers(a, b))
         return PairedResult(seeds, over_examples(one.tolist(), other.tolist()) if len(one) else np.nan)
+
+    @cached_property
+    def _resolution(self) -> float:
+        """The step in which a run's test metric moves: one row of the smallest test set."""
+        return resolution_of(self._best["test/n"].min())
 
     def _shared_answers(self, a: str, b: str) -> tuple[pd.Series, pd.Series]:
         return _shared(self._answers.get(a), self._answers.get(b))
@@ -82,14 +87,16 @@ class Pairs:
         seeds = _pooled([_spread(*_shared(self._scores[a], self._scores[b])) for a, b in self._trained()])
         answers = [_shared(self._answers.get(a), self._answers.get(b)) for a, b in self._trained()]
         examples = _pooled([_spread(*pair) for pair in answers])
-        said = f"{_needed(seeds)} seeds (here {here})" if seeds == seeds else "seeds unknown (none shared by two runs)"
+        seeds = max(seeds, self._resolution) if seeds == seeds else seeds
+        unknown = "none shared by two runs" if seeds != seeds else "no spread seen"
+        said = f"{_needed(seeds)} seeds (here {here})" if seeds > 0 else f"seeds unknown ({unknown})"
         n = self._best["test/n"].max()
         has = f" (here {n:.0f})" if n == n else ""
-        if examples == examples:
+        if examples > 0:
             return f"{said}, {_needed(examples)} test examples{has}"
         # Independent answers differ more than those of two models to the same examples.
         apart = float(np.sqrt(2 * (self._best["test_metric_stderr"] ** 2 * self._best["test/n"]).mean()))
-        told = f"at most {_needed(apart)} test examples{has}" if apart == apart else "test examples unknown"
+        told = f"at most {_needed(apart)} test examples{has}" if apart > 0 else "test examples unknown"
         return f"{said}, {told}"
 
     def _trained(self) -> list[tuple[str, str]]:

@@ -21,13 +21,15 @@ from zobench.report.compare.comparable import (
     seeds_of,
     text,
 )
+from zobench.report.compare.identity import DATA, MODEL, identified
 from zobench.report.frames.runs import SEEDS, Row
 
 #: columns that are there even if no record holds them
 _NUMBERS = (
-    "device", "method.lr", "trains", "steps", "forwards", "backwards", "metric", "rows_hash", "eval_every",
+    "device", "method.lr", "trains", "steps", "forwards", "backwards", "metric", "data.dir", "eval_every",
     "dev_metric", "dev/loss", "test_metric", "test_metric_stderr", "test/n", "test/auc", "test/loss", "test/majority",
-    "train_seconds", "cpu_hours", "gpu_hours", "peak_gib", "state_bytes",
+    "train_seconds", "cpu_hours", "gpu_hours", "peak_gib", "memory_measured_by", "weights_gib", "method_state_gib",
+    "state_bytes",
 )  # fmt: skip
 
 
@@ -53,7 +55,11 @@ def results(frame: pd.DataFrame, axes: Sequence[str] = ("method",), allow_mixed:
         )
         raise UserError(f"no finished or diverged run among those found ({states})")
     # Records of different ages have different columns; what none but an old one lacks is null there.
-    runs = runs.reindex(columns=list(dict.fromkeys([*runs.columns, *AGREE, *AGREE_IF_TRAINED, *SEEDS, *_NUMBERS])))
+    names = [*runs.columns, *AGREE, *AGREE_IF_TRAINED, *SEEDS, *MODEL, *DATA, *_NUMBERS]
+    runs, said = identified(runs.reindex(columns=list(dict.fromkeys(names))))
+    finished, runs = runs["state"].eq("finished").sum(), _finite(runs)
+    if lost := finished - runs["state"].eq("finished").sum():
+        said = [*said, f"{lost} run{'s' * (lost > 1)} finished without finite metrics: counted as diverged"]
     within = [axis for axis in axes if axis != "method"]
     for axis in within:
         check_key(frame, axis, axis)
@@ -63,18 +69,56 @@ def results(frame: pd.DataFrame, axes: Sequence[str] = ("method",), allow_mixed:
             f"these runs cannot share one table; they differ in {'; '.join(differing.values())}. "
             f"Choose comparable ones with --where KEY=VALUE and make a table of each{_advice(differing)}"
         )
-    labels = [name for name in differing if name != "rows_hash" and name not in within]
+    labels = [name for name in differing if name not in within]
+    if data := [name for name in DATA if name in labels]:
+        runs = runs.assign(data_row=_data_names(runs))
+        labels = ["data_row", *(name for name in labels if name not in data)]
     runs = runs.assign(row=pd.concat([_row_names(part, labels) for _, part in parts(runs, within)]))
     _refuse_repetitions(runs, within)
     if "method" not in axes:
         _refuse_several_rows(runs, within)
-    runs.attrs["mixed"] = list(differing.values())
+    runs.attrs |= {"mixed": list(differing.values()), "said": [*said, *_other_folders(runs)]}
     return runs
+
+
+def _finite(runs: pd.DataFrame) -> pd.DataFrame:
+    """Take numbers that are not finite for none; a run that ended without a finite result has diverged."""
+    numbers = [name for name in runs.columns if runs[name].dtype.kind == "f"]
+    runs = runs.assign(**{name: runs[name].where(runs[name].abs() < math.inf) for name in numbers})
+    finished = runs["state"].eq("finished")
+    lost = runs["test_metric"].isna() | (runs["dev_metric"].isna() & runs["trains"].ne(False))
+    return runs.assign(state=runs["state"].mask(finished & lost, "diverged")).copy()  # in one piece
+
+
+def _data_names(runs: pd.DataFrame) -> "pd.Series[str]":
+    """Name the data of each run by its folder where that tells all rows apart, else by the hashes themselves."""
+    hashes = ["data_seed", *DATA]
+    texts = runs[["data.dir", *hashes]].map(text)
+    folders = texts.groupby(["data.dir", "data_seed"])[list(DATA)].nunique().max().max() <= 1
+    several = texts["data.dir"].nunique() > 1
+    return texts["data.dir"] if folders and several else texts["rows_hash"].str[:6] + "/" + texts["prompt_hash"].str[:6]
+
+
+def _other_folders(runs: pd.DataFrame) -> list[str]:
+    """Say where rows came from several folders of which no shared data_seed shows that they hold the same."""
+    said = []
+    for key, part in parts(runs, ["task", "data"]):
+        seen = part[part["data.dir"].notna()]
+        folders = {folder: set(of["data_seed"]) for folder, of in seen.groupby("data.dir")}
+        apart = [name for name, seeds in folders.items()
+                 if not any(seeds & others for other, others in folders.items() if other != name)]  # fmt: skip
+        if len(folders) > 1 and apart:
+            said.append(
+                f"{key['task']}: rows from {', '.join(map(str, folders))}; that they hold the same data is not known, "
+                "for no data_seed was drawn from both"
+            )
+    return said
 
 
 def _advice(differing: dict[str, str]) -> str:
     axes = [name for name in ("task", "model") if name in differing]
-    return f", give each {' and '.join(axes)} a column with --columns {','.join(axes)}" * bool(axes) + (
+    one = ", one model by --where model_checksum=VALUE" * ("[" in differing.get("model", ""))
+    return f"{one}, give each {' and '.join(axes)} a column with --columns {','.join(axes)}" * bool(axes) + (
         ", or have them labelled with --allow-mixed"
     )
 
@@ -109,7 +153,9 @@ def _row_names(runs: pd.DataFrame, labels: Sequence[str]) -> pd.Series:
         for index, run in zip(of_method.index, of_method.to_dict("records"), strict=True) if varying or labels else ():
             mine = [name for name in labels if _says(run, name)]
             told = [name for name in [*varying, *mine] if text(run[name]) != _defaults(method).get(name)]
-            shown = [f"{name.removeprefix('method.')}={text(run[name])}" for name in told]
+            shown = [
+                f"{'data' if name == 'data_row' else name.removeprefix('method.')}={text(run[name])}" for name in told
+            ]
             names[index] = f"{method} ({', '.join(shown)})" if shown else method
     return names
 
@@ -126,7 +172,9 @@ def _defaults(method: str) -> dict[str, str]:
 
 def _says(run: Row, name: str) -> bool:
     """Tell if a setting means something for a run: an untrained one has no budget, a diverged one did not spend it."""
-    return name in AGREE or (text(run["trains"]) != "False" and (name != "forwards" or run["state"] == "finished"))
+    return name in (*AGREE, "metric", "data_row") or (
+        text(run["trains"]) != "False" and (name != "forwards" or run["state"] == "finished")
+    )
 
 
 def rates(runs: pd.DataFrame) -> pd.DataFrame:
@@ -141,7 +189,7 @@ def rates(runs: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         One line per row and learning rate, MeZO first: row, method.lr, runs (finished ones), diverged (how many),
-        dev_metric and dev/loss (means), chosen.
+        shared_runs (seeds that all rates have), dev_metric and dev/loss (means over these), chosen.
     """
     lines: list[Row] = []
     for name, of_row in sorted(runs.groupby("row"), key=lambda item: _mezo_first(str(item[0]))):
@@ -153,11 +201,8 @@ def rates(runs: pd.DataFrame) -> pd.DataFrame:
         best = max(candidates, key=lambda group: rule(group.dev(shared or group.seeds)), default=None)
         for group in groups:
             values = group.dev(shared if group.seeds >= shared else group.seeds)
-            lines.append(
-                {"row": name, "method.lr": group.lr, "runs": len(group.finished), "diverged": group.diverged}
-                | values
-                | {"chosen": group is best}
-            )
+            counts = {"runs": len(group.finished), "diverged": group.diverged, "shared_runs": len(shared)}
+            lines.append({"row": name, "method.lr": group.lr, **counts, **values, "chosen": group is best})
     return pd.DataFrame(lines)
 
 
@@ -174,7 +219,7 @@ class RateGroup:
     def dev(self, seeds: set[Seeds]) -> dict[str, float]:
         """Average the dev values over the finished runs with these seeds."""
         runs = self.finished.loc[[key in seeds for key in self._keys], ["dev_metric", "dev/loss"]]
-        return {name: runs[name].mean() for name in ("dev_metric", "dev/loss")}
+        return {name: runs[name].mean(skipna=False) for name in ("dev_metric", "dev/loss")}
 
 
 def _mezo_first(name: str) -> tuple[bool, str]:
@@ -182,11 +227,16 @@ def _mezo_first(name: str) -> tuple[bool, str]:
 
 
 def _by_metric(dev: dict[str, float]) -> tuple[float, ...]:
-    return dev["dev_metric"], -dev["dev/loss"]
+    return _or_last(dev["dev_metric"]), _or_last(-dev["dev/loss"])
 
 
 def _by_loss(dev: dict[str, float]) -> tuple[float, ...]:
-    return (-dev["dev/loss"],)
+    return (_or_last(-dev["dev/loss"]),)
+
+
+def _or_last(value: float) -> float:
+    """A value to be maximised; what is unknown comes last."""
+    return -math.inf if value != value else value
 
 
 def tuned(runs: pd.DataFrame, rates: pd.DataFrame) -> pd.DataFrame:

@@ -19,11 +19,13 @@ class Slice:
         key: the values of rows and columns that its runs share, the method apart: ``{"task": "sst2"}``.
         runs: its finished and diverged runs, from ``results``.
         mixed: what they differ in all the same; empty if they may be compared.
+        said: what a reader must know of the identity of models and data in the whole table, a line for each.
     """
 
     key: dict[str, str]
     runs: pd.DataFrame
     mixed: Sequence[str] = ()
+    said: Sequence[str] = ()
 
     @cached_property
     def tried(self) -> pd.DataFrame:
@@ -76,5 +78,5 @@ def slices(frame: pd.DataFrame, axes: Sequence[str] = ("method",), allow_mixed: 
         UserError: if no run is finished or diverged.
     """
     runs = results(frame, axes, allow_mixed)
-    mixed = runs.attrs["mixed"]
-    return [Slice(key, part, mixed) for key, part in parts(runs, [axis for axis in axes if axis != "method"])]
+    mixed, said = runs.attrs["mixed"], runs.attrs["said"]
+    return [Slice(key, part, mixed, said) for key, part in parts(runs, [axis for axis in axes if axis != "method"])]

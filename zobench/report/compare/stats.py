@@ -1,22 +1,29 @@
-"""Paired tests, intervals and sample sizes. Everything is two-sided at ``ALPHA``."""
+"""Paired tests, intervals and sample sizes. Everything is two-sided at ``ALPHA``.
+
+One guard holds for all of them: a metric over n test rows moves in steps of 1/n, so values that spread less than its
+``resolution`` say nothing of how sure they are. The spread is then taken to be the resolution. Where that is not known
+either there is no interval and no p value, and no p value is 0.
+"""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy import special  # scipy.stats takes seconds to import
 
 ALPHA = 0.05
 POWER = 0.8
 _MANY = 100_000  # from here on the normal approximation is exact to the digit
+_ROUNDING = 1e-12  # relative: accuracies are multiples of 1/rows, and what rounding leaves of equal ones is no spread
 
 
 @dataclass(frozen=True)
-class Paired:
-    """The mean difference ``a - b`` of ``n`` pairs, its 95 % t interval, and the p value of the paired t-test.
+class Interval:
+    """Student's interval for the mean of ``n`` values, and the p value of the test that it is 0.
 
-    Interval and p are NaN for fewer than two pairs, and where all differences are equal: without spread no test.
+    ``std`` is the sample's. Where it is below the resolution (``unseen``) the interval and p are those of a spread of
+    one resolution; they are NaN where that is not known, and for fewer than two values.
     """
 
     n: int
@@ -25,43 +32,79 @@ class Paired:
     low: float
     high: float
     p: float
+    unseen: bool
 
 
-def paired(a: Sequence[float], b: Sequence[float]) -> Paired:
-    """Compare two samples of the same length, in the same order, by Student's paired test.
+def interval(values: Sequence[float], resolution: float = 0.0, level: float = 1 - ALPHA) -> Interval:
+    """Compute Student's interval for a mean.
+
+    >>> one_answer_of_56 = [-1 / 56] * 3
+    >>> found = interval(one_answer_of_56, resolution=1 / 56)
+    >>> f"{found.mean:.3f} [{found.low:.3f}, {found.high:.3f}], {found.unseen}"
+    '-0.018 [-0.062, 0.027], True'
+
+    Args:
+        values: one for each repetition.
+        resolution: the smallest step in which a value can move; 0 if it is not known.
+        level: of the interval.
+    """
+    sample = np.asarray(values, float)
+    n = len(sample)
+    mean = float(sample.mean()) if n else math.nan
+    std = float(sample.std(ddof=1)) if n > 1 else math.nan
+    unseen = n > 1 and std < max(resolution, _ROUNDING * float(np.abs(sample).max()), math.ulp(0.0)) * (1 - 1e-9)
+    spread = resolution if unseen else std
+    if not spread > 0:
+        return Interval(n, mean, std, math.nan, math.nan, math.nan, unseen)
+    error = spread / math.sqrt(n)
+    half = float(special.stdtrit(n - 1, (1 + level) / 2)) * error
+    return Interval(n, mean, std, mean - half, mean + half, _p(2 * special.stdtr(n - 1, -abs(mean / error))), unseen)
+
+
+def paired(a: Sequence[float], b: Sequence[float], resolution: float = 0.0) -> Interval:
+    """Compare two samples of the same length, in the same order, by Student's paired test: ``a - b``.
 
     >>> result = paired([0.8, 0.9, 0.7], [0.7, 0.7, 0.6])
     >>> f"{result.mean:.3f} [{result.low:.3f}, {result.high:.3f}], p = {result.p:.3f}"
     '0.133 [-0.010, 0.277], p = 0.057'
+
+    Args:
+        a, b: values that were made under the same conditions.
+        resolution: the smallest step in which they can move; 0 if it is not known.
     """
+    values = np.abs(np.concatenate([a, b])).max(initial=0.0)
     differences = np.asarray(a, float) - np.asarray(b, float)
-    n = len(differences)
-    mean = float(differences.mean()) if n else math.nan
-    std = float(differences.std(ddof=1)) if n > 1 else math.nan
-    # Accuracies are multiples of 1/rows, so equal differences occur; what rounding leaves of them is no spread.
-    if not std > 1e-12 * np.abs(np.concatenate([a, b])).max(initial=0.0):
-        return Paired(n, mean, std, math.nan, math.nan, math.nan)
-    test = stats.ttest_1samp(differences, 0.0)
-    low, high = test.confidence_interval(1 - ALPHA)
-    return Paired(n, mean, std, float(low), float(high), float(test.pvalue))
+    if len(differences) > 1 and np.ptp(differences) <= _ROUNDING * values:
+        differences = np.full_like(differences, differences.mean())
+    return interval(differences.tolist(), resolution)
+
+
+def resolution_of(n: float) -> float:
+    """The step in which a metric over n test rows moves: one row; 0 if n is not known.
+
+    >>> resolution_of(50), resolution_of(float("nan"))
+    (0.02, 0.0)
+    """
+    return 1 / n if n > 0 else 0.0
 
 
 def mcnemar(a: Sequence[float], b: Sequence[float]) -> float:
     """Compare right and wrong answers (1 and 0) of two models to the same examples by McNemar's exact test: p value."""
     only_a = sum(x > y for x, y in zip(a, b, strict=True))
     only_b = sum(x < y for x, y in zip(a, b, strict=True))
-    return float(stats.binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
+    return _p(min(1.0, 2 * special.bdtr(min(only_a, only_b), only_a + only_b, 0.5))) if only_a + only_b else 1.0
 
 
 def over_examples(a: Sequence[float], b: Sequence[float]) -> float:
     """Compare two models' scores on the same examples: the p value of the test that fits the scores.
 
     McNemar's where all are 0 or 1, else the paired t-test's: scores between are F1, or shares of the seeds at which an
-    answer was right.
+    answer was right. Where every example has one difference, the spread is taken to be a whole answer.
     """
     if {*a, *b} <= {0.0, 1.0}:
         return mcnemar(a, b)
-    return paired(a, b).p
+    found = paired(a, b)
+    return paired(a, b, resolution=1.0).p if found.unseen else found.p
 
 
 def power(n: int, difference: float, std: float) -> float:
@@ -73,10 +116,10 @@ def power(n: int, difference: float, std: float) -> float:
     """
     if n < 2:
         return 0.0
-    shift, limit = math.sqrt(n) * difference / std, stats.t.ppf(1 - ALPHA / 2, n - 1)
+    shift, limit = math.sqrt(n) * difference / std, float(special.stdtrit(n - 1, 1 - ALPHA / 2))
     if n > _MANY:
-        return float(stats.norm.sf(limit - shift))
-    return float(stats.nct.sf(limit, n - 1, shift) + stats.nct.cdf(-limit, n - 1, shift))
+        return float(special.ndtr(shift - limit))
+    return float(1 - special.nctdtr(n - 1, shift, limit) + special.nctdtr(n - 1, shift, -limit))
 
 
 def pairs_needed(difference: float, std: float) -> int:
@@ -88,11 +131,19 @@ def pairs_needed(difference: float, std: float) -> int:
     Args:
         difference: true mean difference, above 0.
         std: standard deviation of the differences, in the same unit.
+
+    Raises:
+        ValueError: if the deviation is not above 0: a spread that was not seen tells no number.
     """
     if not std > 0:
-        return 2
-    z = stats.norm.ppf(1 - ALPHA / 2) + stats.norm.ppf(POWER)
+        raise ValueError(f"std={std}: must be above 0")
+    z = float(special.ndtri(1 - ALPHA / 2) + special.ndtri(POWER))
     n = max(2, math.floor((z * std / difference) ** 2))  # what the normal approximation asks is always too few
     while power(n, difference, std) < POWER:
         n += 1
     return n
+
+
+def _p(value: float) -> float:
+    """A p value that underflows is small, and not 0."""
+    return max(float(value), float(np.finfo(float).tiny))

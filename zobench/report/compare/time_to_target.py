@@ -1,5 +1,7 @@
 """How soon a run is as good as the reference in the end, read at dev evaluations: no finer than these are apart."""
 
+import math
+
 import pandas as pd
 
 from zobench.report.compare.comparable import by_seeds
@@ -9,14 +11,23 @@ from zobench.report.frames.runs import SEEDS, Row
 _COSTS = ("steps", "forwards", "cpu_hours", "gpu_hours")
 
 
+def untrained_level(run: Row) -> float:
+    """The better of a run's zero-shot dev values, with and without a threshold from dev; -inf where none is known."""
+    names = (f"zero_shot/dev/{run['metric']}{end}" for end in ("", "_calibrated"))
+    values = [float(run[name]) for name in names if isinstance(run.get(name), int | float)]
+    return max((value for value in values if math.isfinite(value)), default=-math.inf)
+
+
 def evaluations(lines: pd.DataFrame, metric: str) -> pd.DataFrame:
     """Select the dev evaluations among a run's logged lines, with the metric's value as ``dev``."""
     name = f"dev/{metric}"
-    return lines[lines[name].notna()].assign(dev=lambda those: those[name]) if name in lines else lines.iloc[:0]
+    return (
+        lines[lines[name].abs() < math.inf].assign(dev=lambda those: those[name]) if name in lines else lines.iloc[:0]
+    )
 
 
-def first_as_good(dev: pd.DataFrame, target: pd.DataFrame) -> Row | None:
-    """Find the first evaluation that is as good as the last one of the target.
+def first_as_good(dev: pd.DataFrame, target: pd.DataFrame, least: float = -math.inf) -> Row | None:
+    """Find the first evaluation that is as good as the last one of the target, and no worse than ``least``.
 
     >>> dev = pd.DataFrame({"step": [10, 20, 30], "dev": [0.5, 0.7, 0.8]})
     >>> first_as_good(dev, target=pd.DataFrame({"step": [10, 20], "dev": [0.9, 0.6]}))["step"]
@@ -24,16 +35,19 @@ def first_as_good(dev: pd.DataFrame, target: pd.DataFrame) -> Row | None:
 
     Args:
         dev, target: of two runs, from ``evaluations``; the target has one at least.
+        least: the level of the untrained model, below which there is nothing to reach.
 
     Returns:
         The line of the evaluation, or None if the run never gets there.
     """
-    there = dev[dev["dev"] >= target["dev"].iloc[-1]] if len(dev) else dev
+    there = dev[dev["dev"] >= max(target["dev"].iloc[-1], least)] if len(dev) else dev
     return None if there.empty else there.iloc[0].to_dict()
 
 
 def reached(slice_: Slice, row: str, reference: str | None) -> Row:
     """Measure what it costs a row to be as good as the reference's run with the same seeds in the end.
+
+    Nobody is credited for a level that the untrained model has, with or without a threshold from dev.
 
     Args:
         slice_: where both rows are.
@@ -55,7 +69,7 @@ def reached(slice_: Slice, row: str, reference: str | None) -> Row:
         if dev.empty or target.empty:
             continue
         of += 1
-        line = first_as_good(dev, target)
+        line = first_as_good(dev, target, max(untrained_level(run), untrained_level(targets[seeds])))
         if line is not None:
             share = line["step"] / run["steps"] if run["steps"] else float("nan")
             arrivals.append({"steps": line["step"], "forwards": line["forwards"], "cpu_hours": share * run["cpu_hours"],
@@ -65,9 +79,9 @@ def reached(slice_: Slice, row: str, reference: str | None) -> Row:
 
 
 def _runs(slice_: Slice, row: str) -> pd.DataFrame:
-    return slice_.best.loc[
-        slice_.best["row"].eq(row), ["directory", "metric", "steps", "cpu_hours", "gpu_hours", *SEEDS]
-    ]
+    untrained = [name for name in slice_.best.columns if name.startswith("zero_shot/dev/")]
+    wanted = ["directory", "metric", "steps", "cpu_hours", "gpu_hours", *SEEDS, *untrained]
+    return slice_.best.loc[slice_.best["row"].eq(row), wanted]
 
 
 def _dev(slice_: Slice, run: Row) -> pd.DataFrame:

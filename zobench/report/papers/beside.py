@@ -6,7 +6,10 @@ from typing import Any
 import pandas as pd
 
 from zobench.errors import UserError
+from zobench.record.summaries import RESULTS
 from zobench.report.compare.comparable import text
+from zobench.report.compare.identity import identified
+from zobench.report.compare.memory import SHARED, of_the_run_alone
 from zobench.report.compare.selection import results
 from zobench.report.compare.slices import slices
 from zobench.report.frames.runs import Row
@@ -25,9 +28,10 @@ _COLUMNS = (
 def beside(frame: pd.DataFrame) -> Table:
     """Set our results beside the published numbers of the same method, model, task and tuning, one row each.
 
-    Ours is the mean over seeds at the learning rate with the best mean dev value, in the published unit: percent, GB or
-    GiB. Every pair has a note with all that is known to differ. A run without an equal in the literature is a row with
-    the reason: another model, task or tuning is never set beside it.
+    A model is one of the papers' by its family and size, never by the name of its option alone. Ours is the mean over
+    seeds at the learning rate with the best mean dev value, in the published unit: percent, GB or GiB. Every pair has a
+    note with all that is known to differ. A run without an equal in the literature is a row with the reason: another
+    model, task or tuning is never set beside it.
 
     Args:
         frame: runs from ``load``.
@@ -56,7 +60,8 @@ def beside(frame: pd.DataFrame) -> Table:
         "note": lambda r: str(1 + differs.index(r["differs"])) if r["differs"] else "-",
     }
     notes = [
-        "difference: ours less published. A difference is of whole set-ups, not of methods: the notes say what differs"
+        "difference: ours less published. A difference is of whole set-ups, not of methods: the notes say what differs",
+        *identified(frame[frame["state"].isin(RESULTS)])[1],
     ]
     return Table(numbers, columns, [*notes, *(f"({n}) {note}" for n, note in enumerate(differs, start=1))])
 
@@ -66,14 +71,14 @@ def _lines(cell: dict[str, Any], runs: pd.DataFrame) -> Iterator[Row]:
     numbers = numbers[numbers["value"].notna()]
     (slice_,) = slices(runs)
     for name, ours in slice_.best.groupby("row", sort=False):
-        run: Row = {**ours.iloc[0].to_dict(), "n_seeds": len(ours)}
+        run: Row = {**ours.iloc[0].to_dict(), "n_seeds": len(ours), "model": cell["paper_model"] or cell["model"]}
         line = {**cell, "method": name, "known_as": known_as(run), "runs": len(ours)}
         metric = run["metric"]
         score = _measured(line, metric, "%", 100 * ours["test_metric"])
         equal = numbers[_equal(numbers, run)]
         scores = equal[equal["metric"].eq(metric) & equal["task"].eq(run["task"]) & equal["unit"].eq("%")]
-        if data := _other_data(run):
-            yield {**score, "differs": data}
+        if other := _other_data(run) or _other_model(cell):
+            yield {**score, "differs": other}
             continue
         yield from (_pair(score, theirs, run) for theirs in scores.to_dict("records"))
         if scores.empty:
@@ -81,6 +86,9 @@ def _lines(cell: dict[str, Any], runs: pd.DataFrame) -> Iterator[Row]:
         memory = equal[equal["metric"].eq("peak_memory") & equal["task"].isin([run["task"], ""])]
         for theirs in memory[memory["unit"].isin(list(_GIB))].to_dict("records"):
             peak = ours["peak_gib"] * _GIB[theirs["unit"]]
+            if not ours["memory_measured_by"].map(of_the_run_alone).all():
+                yield {**_measured(line, "peak_memory", theirs["unit"], peak), "differs": f"here: {SHARED}"}
+                break
             yield _pair(_measured(line, "peak_memory", theirs["unit"], peak), theirs, run)
 
 
@@ -128,6 +136,10 @@ def _same(value: str, ours: Any) -> bool:
 
 def _other_data(run: Row) -> str | None:
     return None if run["data"] in ("hub", "local") else f"data={run['data']} is not the data of the papers"
+
+
+def _other_model(cell: dict[str, Any]) -> str | None:
+    return cell["not_paper"] if cell["not_paper"].startswith("model=") else None
 
 
 def _why_none(numbers: pd.DataFrame, run: Row) -> str:

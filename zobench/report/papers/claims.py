@@ -19,8 +19,10 @@ class Claim:
         method, against: the two sides, named as in the published numbers.
         measure: a key of ``MEASURES``.
         claimed: the size in the measure's unit; 0: no difference; None: better, by an unknown amount.
+        metric: of the paper's number, where it is of a metric; runs with another do not test it.
         margin: with ``claimed: 0``, how far apart the two may be, in the measure's unit.
-        models, tasks, tuning: the paper's settings; no others test the claim. Tasks may be ``any``.
+        models, tasks, tuning: the paper's settings; no others test the claim. Models are known by family and size;
+            tasks may be ``any``.
         commands: what to run; ``commands`` and then ``python -m zobench.report runs --claims``.
     """
 
@@ -36,13 +38,14 @@ class Claim:
     tasks: list[str] | str
     tuning: str
     commands: list[str]
+    metric: str | None = None
     margin: float | None = None
 
     def is_of(self, cell: dict[str, Any]) -> bool:
         """Tell if runs with these settings are at the paper's model, task and tuning, on the real data."""
         task = self.tasks == "any" or cell["task"] in self.tasks
         real = cell["data"] in ("hub", "local")
-        return task and real and cell["model"] in self.models and cell["tuning"] == self.tuning
+        return task and real and cell["paper_model"] in self.models and cell["tuning"] == self.tuning
 
 
 def registry() -> list[Claim]:

@@ -46,5 +46,5 @@ def _numbers(item: Evidence, unit: str) -> str:
     if math.isnan(item.mean):
         return ""
     seeds = f"{item.seeds} seed" + "s" * (item.seeds > 1)
-    interval = f" [{item.low:+.1f}, {item.high:+.1f}]" if item.seeds > 1 else ""
+    interval = "" if math.isnan(item.low) else f" [{item.low:+.1f}, {item.high:+.1f}]"
     return f", {item.mean:+.1f} {unit}{interval}, {seeds}"

@@ -6,9 +6,11 @@ from typing import Any
 import pandas as pd
 
 from zobench.record.summaries import RESULTS
+from zobench.report.compare.identity import MODEL, identified, model_of
+from zobench.report.papers.models import paper_model
 
 #: runs that agree in these can share a cell; the rest of the settings is for ``results`` to judge
-CELL = ("model", "task", "tuning", "protocol", "data", "dtype", "selection")
+CELL = ("model", "paper_model", "not_paper", "task", "tuning", "protocol", "data", "dtype", "selection")
 _RULES = {"loren": "momentum", "ldsd": "momentum"}  # the rule that makes the paper's method; sgd for all others
 _NAMES = {
     ("mezo", "adam"): "mezo_adam",
@@ -51,14 +53,23 @@ def known_as(run: Mapping[str, Any]) -> str:
 def cells_of(frame: pd.DataFrame) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
     """Split the finished and diverged runs by the settings in ``CELL``, and add a column ``known_as``.
 
+    ``model`` names what ``identified`` tells apart, ``paper_model`` what the papers call it, by family and size; where
+    that is nothing, ``not_paper`` says why.
+
     Yields:
         The settings of a cell, and its runs.
     """
     if frame.empty:
         return
     runs = frame[frame["state"].isin(RESULTS)]
-    runs = runs.reindex(columns=list(dict.fromkeys([*runs.columns, *CELL])))
+    runs = runs.reindex(columns=list(dict.fromkeys([*runs.columns, *CELL, *MODEL])))
     if len(runs):
-        runs = runs.assign(known_as=[known_as(run) for run in runs.to_dict("records")])
+        rows = runs.to_dict("records")
+        theirs = [paper_model(model_of(run)) for run in rows]
+        runs, _ = identified(runs)
+        runs = runs.assign(
+            known_as=[known_as(run) for run in rows],
+            paper_model=[name for name, _ in theirs], not_paper=[why for _, why in theirs],
+        )  # fmt: skip
         for values, cell in runs.groupby(list(CELL), dropna=False):
             yield dict(zip(CELL, values, strict=True)), cell

@@ -9,6 +9,7 @@ import pandas as pd
 
 from zobench.report.compare.comparable import Mixed
 from zobench.report.compare.slices import slices
+from zobench.report.compare.stats import interval
 from zobench.report.papers.claims import Claim, registry
 from zobench.report.papers.measures import MEASURES, Measure, pairs
 from zobench.report.papers.names import cells_of
@@ -30,8 +31,10 @@ class Evidence:
         rows: the two rows that were compared.
         seeds: how many pairs of runs there are.
         verdict, why: of this cell.
-        mean, low, high: the mean over the pairs and its interval, in the unit of the claim's measure.
+        mean, low, high: the mean over the pairs and its interval, in the unit of the claim's measure; the interval is
+            NaN where no spread is seen.
         values: of the measure, one a pair.
+        resolution: the step in which they move; 0 where it is not known.
     """
 
     cell: str
@@ -44,6 +47,7 @@ class Evidence:
     low: float = math.nan
     high: float = math.nan
     values: tuple[float, ...] = ()
+    resolution: float = 0.0
 
 
 def verdicts(frame: pd.DataFrame) -> pd.DataFrame:
@@ -101,8 +105,13 @@ def _of_cell(claim: Claim, cell: dict[str, Any], runs: pd.DataFrame) -> Iterator
     two = runs[runs["known_as"].isin([claim.method, claim.against])]
     if two["known_as"].nunique() < 2:
         return
+    named = {name: str(cell[name]) for name in ("model", "task", "tuning", "protocol", "data", "dtype")}
+    if cell["not_paper"].startswith("model="):
+        named["model"] += f" ({cell['not_paper']})"
+    elif cell["paper_model"] and cell["paper_model"] != cell["model"]:
+        named["model"] += f" (by family and size {cell['paper_model']})"
     seen = Evidence(
-        cell=", ".join(str(cell[name]) for name in ("model", "task", "tuning", "protocol", "data", "dtype")),
+        cell=", ".join(named.values()),
         at_paper=claim.is_of(cell), rows=f"{claim.method} and {claim.against}", seeds=0, verdict=NOT_TESTED, why="",
     )  # fmt: skip
     try:
@@ -110,15 +119,24 @@ def _of_cell(claim: Claim, cell: dict[str, Any], runs: pd.DataFrame) -> Iterator
     except Mixed as error:
         yield replace(seen, why=str(error))
         return
-    best = slice_.best
+    if claim.metric and slice_.metric != claim.metric:
+        yield replace(seen, why=f"these runs are measured by {slice_.metric}, the claim is of {claim.metric}")
+        return
+    best, measure = slice_.best, MEASURES[claim.measure]
     sides = [best[best["known_as"].eq(name)].groupby("row", sort=False) for name in (claim.method, claim.against)]
     if not all(len(side) for side in sides):
         yield replace(seen, why="all runs of one side diverged")
     for row, ours in sides[0]:
         for other, theirs in sides[1]:
-            values = [MEASURES[claim.measure].of(pair) for pair in pairs(ours, theirs)]
-            values = [value for value in values if not math.isnan(value)]
-            yield replace(seen, rows=f"{row} and {other}", seeds=len(values), values=tuple(values))
+            measured = [(measure.of(pair), measure.resolution(pair)) for pair in pairs(ours, theirs)]
+            told = [(value, step) for value, step in measured if not math.isnan(value)]
+            why = ""
+            if len(told) < min(measure.seeds, len(measured)):
+                why = f"pairs that tell: {len(told)} of {measure.seeds} needed; a pair needs {measure.needs}"
+            yield replace(
+                seen, rows=f"{row} and {other}", seeds=len(told), values=tuple(value for value, _ in told), why=why,
+                resolution=max((step for _, step in told if not math.isnan(step)), default=0.0),
+            )  # fmt: skip
 
 
 def _judge(item: Evidence, claim: Claim, level: float) -> Evidence:
@@ -130,20 +148,18 @@ def _judge(item: Evidence, claim: Claim, level: float) -> Evidence:
     if never := sum(map(math.isinf, item.values)):
         why = f"in {never} of {len(item.values)} pairs the level was never reached"
         return replace(item, verdict=NOT_SUPPORTED, why=why)
-    mean, low, high = _interval(item.values, level)
+    found = interval(item.values, item.resolution, level)
+    low, high = found.low, found.high
+    if alone := math.isnan(low):  # one value, or equal ones of a quantity without a known step
+        if measure.seeds > 1:
+            why = "undecided: no spread seen, and the step in which the values move is not known"
+            return replace(item, verdict=NOT_SUPPORTED, why=why, mean=found.mean)
+        low = high = found.mean
     verdict, why = _verdict(claim, measure, low, high)
-    return replace(item, verdict=verdict, why=why, mean=mean, low=low, high=high)
-
-
-def _interval(values: tuple[float, ...], level: float) -> tuple[float, float, float]:
-    """Compute the mean, and Student's interval for it; a single value is its own."""
-    mean = math.fsum(values) / len(values)
-    if len(values) == 1:
-        return mean, mean, mean
-    from scipy.special import stdtrit  # the quantile of Student's t; scipy.stats takes seconds to import
-
-    half = float(stdtrit(len(values) - 1, (1 + level) / 2)) * pd.Series(values).sem()
-    return mean, mean - half, mean + half
+    why += "; no spread seen: judged by the value alone" * alone
+    if found.unseen and not alone:
+        why += f"; no spread seen: taken to be one step of the measure, {item.resolution:.2g} {measure.unit}"
+    return replace(item, verdict=verdict, why=why, mean=found.mean, low=found.low, high=found.high)
 
 
 def _verdict(claim: Claim, measure: Measure, low: float, high: float) -> tuple[str, str]:
@@ -159,5 +175,5 @@ def _verdict(claim: Claim, measure: Measure, low: float, high: float) -> tuple[s
     if least > 0:
         return NOT_SUPPORTED, "a gain, but smaller than claimed"
     if most < enough:
-        return NOT_SUPPORTED, "a gain of the claimed size is ruled out"
+        return NOT_SUPPORTED, "no gain" if low == high else "a gain of the claimed size is ruled out"
     return NOT_SUPPORTED, "undecided: neither no gain nor the claimed one is ruled out; more seeds may tell"

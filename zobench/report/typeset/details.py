@@ -6,6 +6,7 @@ import pandas as pd
 
 from zobench.report.compare.board import REFERENCE, Board, make_board, means, with_train_losses
 from zobench.report.compare.comparable import text
+from zobench.report.compare.memory import SHARED
 from zobench.report.compare.slices import Slice, slices
 from zobench.report.frames.runs import Row, curves
 from zobench.report.typeset.table import Bold, Table, number, spread
@@ -15,6 +16,8 @@ BOLD = (
     "bold: best, by a paired t-test (p below 0.05) against every other row over three or more shared seeds and, where "
     "predictions are stored, over test examples"
 )
+#: the fair baseline: the untrained model, its bias to an option taken away
+CALIBRATED = "zero-shot, threshold from dev"
 _GRID = ("train/loss", "dev_metric", "dev/loss", "test_metric", "test/loss")
 
 
@@ -64,59 +67,90 @@ def details(board: Board, title: str = "") -> Table:
         f"{hours}-hours": lambda r: number(r[f"{hours.lower()}_hours"], ".3g"),
         "steps to reach": lambda r: _reached(r, "steps"),
         "passes to reach": lambda r: _reached(r, "forwards"),
-        "peak MiB": lambda r: number(r["peak_mib"], ".0f"),
+        "peak MiB": _peak,
         "state bytes": lambda r: number(r["state_bytes"], ",.0f"),
     }
     if not board.frame["delta"].notna().any():
         for name in (f"Δ to {board.reference}", "steps to reach", "passes to reach"):
             columns.pop(name)
-    notes = [*board.mixed(), *_against(board), *(fact for slice_ in board.slices for fact in _facts(slice_))]
+    facts = [fact for slice_ in board.slices for fact in _facts(slice_)]
+    notes = [*board.mixed(), *board.said(), *_against(board), *board.tried(), *facts]
     notes += [
         *board.unpaired(),
         *_measured_how(board),
+        *_peaks(board),
         *(warning for slice_ in board.slices for warning in _warnings(slice_)),
     ]
     return Table(board.frame, columns, [*notes, *board.left_out()], title)
 
 
-def grid(frame: pd.DataFrame) -> Table:
+def grid(frame: pd.DataFrame, allow_mixed: bool = False) -> Table:
     """Tabulate every learning rate of every method on one task, and mark the one that was chosen.
 
-    Losses and metrics are means over seeds; the training loss is over the last tenth of the forward passes.
+    Losses and metrics are means over seeds, with the number of runs in brackets where it is not one for all; the
+    training loss is over the last tenth of the forward passes. The dev value that a rate was chosen by is over the
+    seeds that all rates of its row have.
 
     Args:
         frame: from ``load``.
+        allow_mixed: let runs differ that should agree; rows and a note then tell what of.
 
     Raises:
         Mixed: if the runs differ in task, model, protocol, data, selection rule, budget or tuning.
         UserError: if no run is finished or diverged.
     """
-    (slice_,) = slices(frame)
+    (slice_,) = slices(frame, allow_mixed=allow_mixed)
+    by = "dev/loss" if slice_.runs["selection"].iloc[0] == "lowest dev loss" else "dev_metric"
     runs, rows = with_train_losses(slice_.runs, curves(slice_.runs)), []
     for cell in slice_.tried.to_dict("records"):
         rate = runs["method.lr"].isna() if pd.isna(cell["method.lr"]) else runs["method.lr"].eq(cell["method.lr"])
         of_rate = runs[runs["row"].eq(cell["row"]) & rate & runs["state"].eq("finished")]
-        counts = {name: cell[name] for name in ("row", "method.lr", "runs", "diverged")}
-        rows.append(counts | means(of_rate, _GRID) | {"chosen": cell["chosen"]})
+        counts = {name: cell[name] for name in ("row", "method.lr", "runs", "diverged", "chosen", "shared_runs")}
+        rows.append(counts | means(of_rate, _GRID) | {"chosen_by": cell[by]})
+    uneven = len({row["runs"] for row in rows if row["runs"]}) > 1
+
+    def of_runs(row: Row, name: str) -> str:
+        shown = spread(row, name)
+        return f"{shown} ({row['runs']})" if uneven and shown not in ("-", "diverged") else shown
+
     columns: dict[str, Callable[[Row], str]] = {
         "method": lambda r: r["row"],
         "learning rate": lambda r: Bold(_lr(r)) if r["chosen"] and pd.notna(r["method.lr"]) else _lr(r),
         "runs": runs_of,
-        "train loss": lambda r: spread(r, "train/loss"),
-        f"dev {slice_.metric}": lambda r: spread(r, "dev_metric"),
-        "dev loss": lambda r: spread(r, "dev/loss"),
-        f"test {slice_.metric}": lambda r: spread(r, "test_metric"),
-        "test loss": lambda r: spread(r, "test/loss"),
+        "train loss": lambda r: of_runs(r, "train/loss"),
+        f"dev {slice_.metric}": lambda r: of_runs(r, "dev_metric"),
+        "dev loss": lambda r: of_runs(r, "dev/loss"),
+        f"test {slice_.metric}": lambda r: of_runs(r, "test_metric"),
+        "test loss": lambda r: of_runs(r, "test/loss"),
+        "chosen by": lambda r: number(r["chosen_by"], ".3f") + (f" ({r['shared_runs']})" if r["shared_runs"] else ""),
     }
+    if not uneven:
+        columns.pop("chosen by")
     board = Board(frame, [slice_], ("method",), REFERENCE)
-    notes = ["bold learning rate: chosen for the comparison", *_facts(slice_), *_measured_how(board)]
+    notes = [*board.mixed(), *board.said(), "bold learning rate: chosen for the comparison"]
+    if uneven:
+        title = "dev loss" if by == "dev/loss" else f"dev {slice_.metric}"
+        notes.append(
+            "(n): mean over n runs. One run and a mean of several cannot be compared as they stand; rates were chosen "
+            f'by what all rates of a row have: "chosen by" is the {title} over the seeds that they share'
+        )
+    notes += [*board.tried(), *_facts(slice_), *_measured_how(board)]
     return Table(pd.DataFrame(rows), columns, [*notes, *board.left_out()])
 
 
 def delta(row: Row) -> str:
     """Write the mean difference over shared seeds and its 95 % interval: ``+0.012 [-0.003, +0.027]``."""
     interval = "" if pd.isna(row["delta_low"]) else f" [{row['delta_low']:+.3f}, {row['delta_high']:+.3f}]"
-    return number(row["delta"], "+.3f") + interval
+    return number(row["delta"], "+.3f") + interval + ("§" if row["delta_unseen"] else "")
+
+
+def unseen(board: Board) -> list[str]:
+    """Explain the mark of differences whose spread over seeds could not be seen; empty where there is none."""
+    rows = board.frame[board.frame["delta_unseen"]]
+    if rows.empty:
+        return []
+    how = "the interval takes one test row for it" if rows["delta_low"].notna().all() else "nothing is tested"
+    return [f"§ no spread seen: the differences of the seeds are within one test row of another; {how}"]
 
 
 def runs_of(row: Row) -> str:
@@ -150,8 +184,10 @@ def _against(board: Board) -> list[str]:
         return []
     return [
         f"Δ to {board.reference}: mean over shared seeds with its 95 % t interval",
+        *unseen(board),
         f"to reach: until the last dev value of {board.reference}'s run with the same seeds, read at dev evaluations; "
-        "in brackets how many runs got there",
+        "in brackets how many runs got there. A value below the untrained model's, with or without a threshold from "
+        "dev, is nothing to reach",
     ]
 
 
@@ -161,14 +197,25 @@ def _facts(slice_: Slice) -> list[str]:
         f"{title} {runs[name].mean():.3f}"
         for title, name in (
             ("zero-shot", f"zero_shot/test/{slice_.metric}"),
+            (CALIBRATED, f"zero_shot/test/{slice_.metric}_calibrated"),
             ("majority class", "zero_shot/test/majority"),
         )
-        if name in runs
+        if name in runs and runs[name].notna().any()
     ]
     facts = [] if slice_.mixed else [
         f"{one['task']}, {one['model']}, tuning {one['tuning']}, protocol {one['protocol']}, data {one['data']}"
     ]  # fmt: skip
-    return facts + ([f"{one['task']}: test {slice_.metric} without training: {', '.join(known)}"] if known else [])
+    return facts + ([f"{one['task']}: test {slice_.metric} without training: {'; '.join(known)}"] if known else [])
+
+
+def _peak(row: Row) -> str:
+    shared = not row["peak_of_the_run_alone"] and not pd.isna(row["peak_mib"])
+    return number(row["peak_mib"], ".0f") + "¶" * shared
+
+
+def _peaks(board: Board) -> list[str]:
+    shared = board.frame["peak_mib"].notna() & ~board.frame["peak_of_the_run_alone"].astype(bool)
+    return [f"¶ {SHARED}: differences are not the methods'"] * bool(shared.any())
 
 
 def _measured_how(board: Board) -> list[str]:

@@ -7,10 +7,12 @@ import pandas as pd
 from zobench.report.compare.board import COLUMNS, REFERENCE, ROWS, Board, label, make_board
 from zobench.report.compare.pairs import ENOUGH
 from zobench.report.frames.runs import Row
-from zobench.report.typeset.details import BOLD, delta, details
+from zobench.report.typeset.details import BOLD, CALIBRATED, delta, details, unseen
 from zobench.report.typeset.table import Bold, Table, number, spread
 
-_BASES = {"zero_shot": "zero-shot", "majority": "majority class", "chance": "chance"}
+_BASES = {
+    "zero_shot": "zero-shot", "zero_shot_calibrated": CALIBRATED, "majority": "majority class", "chance": "chance",
+}  # fmt: skip
 _ERRORS = 2  # standard errors that a result must be above guessing
 
 
@@ -49,6 +51,7 @@ def of_board(board: Board, rows: Sequence[str] = ROWS, columns: Sequence[str] = 
     shown = [_pivot(scores, rows, columns, _score, _bases(board.frame, columns))]
     if board.frame["delta"].notna().any():
         notes = ["mean over shared seeds with its 95 % t interval; p of the paired t-test in the CSV"]
+        notes += [*unseen(board), *board.tried()]
         deltas = Table(board.frame, {}, notes, f"Test {metrics} less that of {board.reference}")
         shown.append(_pivot(deltas, rows, columns, delta, []))
     return [*shown, details(board, "Details and costs")]
@@ -79,9 +82,10 @@ def _score(line: Row) -> str:
 
 
 def _guesses(line: Row) -> bool:
-    """Tell if the result cannot be told from guessing, or is below it."""
-    bases = [line[name] for name in ("majority", "chance") if not pd.isna(line[name])]
-    error = 0.0 if pd.isna(line["test_metric_stderr"]) else line["test_metric_stderr"]
+    """Tell if the result cannot be told from what is reached without training, or is below it."""
+    names = _BASES if line["trains"] else ("majority", "chance")
+    bases = [line[name] for name in names if not pd.isna(line[name])]
+    error = 0.0 if pd.isna(line["test_metric_stderr"]) else max(line["test_metric_stderr"], line["test_resolution"])
     return bool(bases) and line["test_metric"] - _ERRORS * error <= max(bases)
 
 
@@ -101,12 +105,12 @@ def _bases(frame: pd.DataFrame, columns: Sequence[str]) -> list[Row]:
 
 
 def _notes(board: Board) -> list[str]:
-    notes = board.mixed() or [BOLD]
+    notes = [*(board.mixed() or [BOLD]), *board.said(), *board.tried()]
     passes = board.frame.loc[board.frame["forwards"].gt(0), "forwards"]
     budgets = [f"{value:,.0f}" for value in sorted({passes.min(), passes.max()})]
     notes += [f"forward passes: {' to '.join(budgets)}"] if len(passes) else []
     marks = {
-        "†": f"not {_ERRORS} standard errors (of the test rows) above the majority class and chance",
+        "†": f"not {_ERRORS} standard errors (of the test rows) above all that is reached without training",
         "‡": f"fewer than {ENOUGH} runs",
     }
     shown = "".join(_score(line) for line in board.frame.to_dict("records"))

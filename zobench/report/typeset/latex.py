@@ -11,7 +11,7 @@ _SIGNS = {
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
     "|": r"\textbar{}", '"': r"\textquotedbl{}", "±": r"$\pm$", "×": r"$\times$", "−": "$-$", "†": r"\textdagger{}",
     "‡": r"\textdaggerdbl{}", "Δ": r"$\Delta$", "ε": r"$\varepsilon$", "≤": r"$\leq$", "≥": r"$\geq$", "√": r"$\surd$",
-    "[": "{[}", "]": "{]}",
+    "[": "{[}", "]": "{]}", "§": r"\S{}", "¶": r"\P{}",
 }  # fmt: skip
 _MINUS = re.compile(r"(?<![\w-])-(?=\d)")
 _HEAD = "% needs \\usepackage[T1]{fontenc}, \\usepackage{booktabs} and \\usepackage{graphicx}\n"
