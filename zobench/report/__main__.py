@@ -50,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--rows", metavar="KEYS", help="what rows are made of (method)")
     add("--columns", metavar="KEYS", help="what columns are made of (task)")
     add("--reference", default="mezo", metavar="ROW", help="the row against which the others are set (mezo)")
-    add("--allow-mixed", action="store_true", help="let protocols, budgets and the like differ, and label them")
+    add("--allow-mixed", action="store_true", help="let models, protocols, budgets and the like differ, and label them")
     add("--table", action="append", default=[], metavar="FILE", help="write the tables: .md, .tex, .html or .csv")
     add("--grid", metavar="FILE", help="write every learning rate of every method of one task: .md, .tex, .html, .csv")
     pictures = parser.add_argument_group("pictures (.png, .svg, .pdf; both .png and .svg without a suffix)")
@@ -58,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--curves", metavar="FILE", help="losses and dev metric along the runs of one task")
     add("--against", default="forwards", metavar="KEYS", help="what for: forwards, step, seconds (forwards)")
     add("--lens", metavar="FILE", help="how good the estimates of one task are")
-    add("--pareto", metavar="FILE", help="test metric against training time and peak memory, of one task")
+    add("--pareto", metavar="FILE", help="test metric against training time and memory, of one task")
     add("--times", metavar="FILE", help="where the seconds of the runs of one task went")
     add("--heatmap", metavar="FILE", help="the headline table as a picture")
     papers = parser.add_argument_group("the papers")
@@ -145,14 +145,14 @@ def _make(asked: argparse.Namespace, frame: "pd.DataFrame") -> None:
     tables = [report.comparison(frame, **options)] if one else report.tables(frame, **axes, **options)
     files: list[str | Path] = [report.write(tables, name) for name in asked.table]
     if asked.grid:
-        files.append(report.write([report.grid(frame)], asked.grid))
+        files.append(report.write([report.grid(frame, asked.allow_mixed)], asked.grid))
     if asked.curves:
-        files += report.draw_curves(frame, asked.curves, _keys(asked.against, "forwards"))
+        files += report.draw_curves(frame, asked.curves, _keys(asked.against, "forwards"), asked.allow_mixed)
     if asked.heatmap:
         files += report.draw_heatmap(frame, asked.heatmap, **axes, allow_mixed=asked.allow_mixed)
     for name, draw in (("lens", report.draw_lens), ("pareto", report.draw_pareto), ("times", report.draw_times)):
         if path := getattr(asked, name):
-            files += draw(frame, path)
+            files += draw(frame, path, asked.allow_mixed)
     if asked.html:
         files.append(write_text(asked.html, report.page(frame, **axes, **options)))
     if asked.wandb:

@@ -19,6 +19,8 @@ from zobench.report.frames.runs import Row, predictions
 ROWS, COLUMNS = ("method",), ("task",)
 #: the method against which the others are set, unless it is said
 REFERENCE = "mezo"
+#: the fair baseline: the untrained model, its bias to an option taken away
+CALIBRATED = "zero-shot, threshold from dev"
 _MEANS = ("dev_metric", "test_metric", "test/auc", "test/loss", "train/loss")
 #: what is reached without learning: its name in the frame -> the name of the column in the record, `{metric}` filled in
 _UNTRAINED = {

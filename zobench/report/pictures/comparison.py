@@ -1,5 +1,6 @@
 """Pictures of a whole table: accuracy against memory and time, where the time went, and methods by tasks."""
 
+import math
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -10,9 +11,12 @@ from matplotlib.axes import Axes
 
 from zobench.errors import UserError
 from zobench.report.compare.board import COLUMNS, ROWS, Board, label, make_board
+from zobench.report.compare.memory import SHARED
 from zobench.report.compare.slices import Slice, slices
+from zobench.report.frames.runs import Row
+from zobench.report.pictures.curves import mixed
 from zobench.report.pictures.files import picture_files
-from zobench.report.pictures.picture import COLOURS, GREY, Picture, colour, finish, marker, unit_of
+from zobench.report.pictures.picture import COLOURS, GREY, Picture, finish, styles, unit_of
 
 #: part of a run's time -> its hatch, which tells it in grey as the colour does
 _PARTS = {
@@ -23,15 +27,20 @@ _PARTS = {
     "lens_seconds": ("lens", "----"),
 }
 _PART_COLOURS = (COLOURS[2], COLOURS[5], COLOURS[6], COLOURS[4], COLOURS[3])
+_SAME_COST = 1e-3  # relative
 _INK = 0.45  # white figures on cells darker than this share of the scale
 
 
-def draw_pareto(frame: pd.DataFrame, path: str | Path) -> list[Path]:
-    """Draw the test metric of each method against its training hours and its peak memory, with the Pareto fronts.
+def draw_pareto(frame: pd.DataFrame, path: str | Path, allow_mixed: bool = False) -> list[Path]:
+    """Draw the test metric of each method against its training hours and its memory, with the Pareto fronts.
+
+    A front holds the cheapest row, and those that are better than every cheaper one by the tests that make a result
+    bold. Memory is the peak where each was measured for its run alone, else what weights and method state hold.
 
     Args:
         frame: from ``load``; comparable runs of one task.
         path: .png, .svg or .pdf; without a suffix both .png and .svg are written.
+        allow_mixed: let runs differ that should agree; the names of rows and the caption then tell what of.
 
     Returns:
         The files written.
@@ -41,15 +50,16 @@ def draw_pareto(frame: pd.DataFrame, path: str | Path) -> list[Path]:
         UserError: if runs are not comparable, none is finished, or neither hours nor memory are on record.
     """
     picture_files(path)
-    return pareto_picture(make_board(frame)).save(path)
+    return pareto_picture(make_board(frame, allow_mixed=allow_mixed)).save(path)
 
 
-def draw_times(frame: pd.DataFrame, path: str | Path) -> list[Path]:
+def draw_times(frame: pd.DataFrame, path: str | Path, allow_mixed: bool = False) -> list[Path]:
     """Draw where the seconds of each method's runs went: forward passes, outside them, evaluation, cache, lens.
 
     Args:
         frame: from ``load``; comparable runs of one task.
         path: .png, .svg or .pdf; without a suffix both .png and .svg are written.
+        allow_mixed: let runs differ that should agree; the names of rows and the caption then tell what of.
 
     Returns:
         The files written.
@@ -59,7 +69,7 @@ def draw_times(frame: pd.DataFrame, path: str | Path) -> list[Path]:
         UserError: if runs are not comparable, none is finished, or no seconds are on record.
     """
     picture_files(path)
-    (slice_,) = slices(frame)
+    (slice_,) = slices(frame, allow_mixed=allow_mixed)
     return times_picture(slice_).save(path)
 
 
@@ -99,15 +109,27 @@ def pareto_picture(board: Board, slice_: Slice | None = None) -> Picture:
     points = points[points["runs"].gt(0) & points["trains"]].reset_index(drop=True)
     kind = "cpu" if board.on_cpu else "gpu"
     seconds, unit = unit_of(float(points[f"{kind}_hours"].max() * 3600))
-    points = points.assign(time=points[f"{kind}_hours"] * 3600 / seconds)
-    axes = {"time": f"training time ({kind.upper()}, {unit})", "peak_mib": "peak memory (MiB)"}
+    scale = 3600 / seconds
+    points = points.assign(time=points[f"{kind}_hours"] * scale, time_std=points[f"{kind}_hours_std"] * scale)
+    memory = ("peak_mib", "peak memory (MiB)")
+    if not points["peak_of_the_run_alone"].all() and points["held_mib"].notna().any():
+        memory = ("held_mib", "weights and method state (MiB)")
+    axes = {"time": f"training time ({kind.upper()}, {unit})"} | dict([memory])
     known = {x: text for x, text in axes.items() if points[x].notna().any()}
     if not known:
         raise UserError(f"{slice_.title}: no finished run has its training hours or peak memory on record")
-    panels = [partial(_front, points=points, x=x, label=text, metric=slice_.metric) for x, text in known.items()]
-    told = "Bars: standard deviation over seeds. Ringed and joined: no other method is better at the same cost or less."
+    panels = [
+        partial(_front, points=points, front=_supported_front(board, slice_, points, x), x=x, label=text,
+                metric=slice_.metric)
+        for x, text in known.items()
+    ]  # fmt: skip
+    told = "Bars: standard deviation over seeds. Ringed: what the tests find better than all that is cheaper."
+    if memory[0] == "held_mib":
+        told += f" Peak memory is not drawn: it is {SHARED}."
+    told += mixed(slice_)
     shown = ", ".join(f"{p['row']} {p['test_metric']:.3f}" for p in points.to_dict("records"))
-    return Picture(panels, told, f"{slice_.title}: test {slice_.metric} against training time and peak memory: {shown}")
+    alt = f"{slice_.title}: test {slice_.metric} against {' and '.join(known.values())}: {shown}"
+    return Picture(panels, told, alt)
 
 
 def times_picture(slice_: Slice) -> Picture:
@@ -120,6 +142,7 @@ def times_picture(slice_: Slice) -> Picture:
     shown = "; ".join(f"{row} {_told(parts / size)}" for row, parts in means.iterrows())
     height = 1.2 + 0.32 * len(means)
     told = "Wall-clock time of a run, mean over seeds. Outside them: noise, updates, and what surrounds a forward pass."
+    told += mixed(slice_)
     panels = [partial(_bars, means=means / size, unit=unit)]
     return Picture(panels, told, f"{slice_.title}: time of a run by purpose, in {unit}: {shown}", size=(5.6, height))
 
@@ -135,22 +158,52 @@ def heatmap_picture(board: Board, rows: Sequence[str] = ROWS, columns: Sequence[
     size = (1.6 + 0.9 * len(names[1]), 0.9 + 0.34 * len(names[0]))
     cells = lines.dropna(subset=["test_metric"]).to_dict("records")
     shown = "; ".join(f"{cell['row label']}, {cell['column label']} {cell['test_metric']:.3f}" for cell in cells)
-    told = "Test metric, mean over seeds; lighter is higher. Empty: no finished run."
-    return Picture([partial(_cells, values=values)], told, f"Test metric of methods by tasks: {shown}", size=size)
+    told = (
+        "Test metric, mean over seeds; lighter is higher, from the lowest to the highest of each column. Empty: no run."
+    )
+    if cells and len({cell["runs"] for cell in cells}) > 1:
+        told += " (n): of n runs."
+    told += "\n" + "\n".join(board.mixed()) if board.mixed() else ""
+    counts = lines.pivot(index="row label", columns="column label", values="runs").reindex(names[0])[names[1]]
+    return Picture(
+        [partial(_cells, values=values, counts=counts)], told, f"Test metric of methods by tasks: {shown}", size=size
+    )
 
 
 def _told(parts: "pd.Series[float]") -> str:
     return ", ".join(f"{_PARTS[str(name)][0]} {value:.3g}" for name, value in parts.items() if value)
 
 
-def _front(panel: Axes, *, points: pd.DataFrame, x: str, label: str, metric: str) -> None:
-    for i, point in enumerate(points.to_dict("records")):
-        style = {"marker": marker(i), "color": colour(i), "markersize": 5, "linestyle": "", "label": point["row"]}
+def _supported_front(board: Board, slice_: Slice, points: pd.DataFrame, x: str) -> pd.DataFrame:
+    """Select the rows that are better than every cheaper one by the tests; where nothing is tested, none.
+
+    Costs that differ by less than their spread over seeds, or by a thousandth, are equal: of these a row stays unless
+    another is better than it.
+    """
+    if slice_.mixed:
+        return points.iloc[:0]
+    known = points[points[x].notna()].to_dict("records")
+
+    def beaten(row: Row, other: Row) -> bool:
+        spread = math.hypot(*(each.get(f"{x}_std") or 0.0 for each in (row, other)))
+        spread = max(0.0 if spread != spread else spread, _SAME_COST * row[x])
+        if other[x] < row[x] - spread:
+            return not board.supported(slice_, row["row"], other["row"])
+        return abs(other[x] - row[x]) <= spread and board.supported(slice_, other["row"], row["row"])
+
+    front = [row for row in known if not any(beaten(row, other) for other in known if other is not row)]
+    return pd.DataFrame(front, columns=points.columns).sort_values(x)
+
+
+def _front(panel: Axes, *, points: pd.DataFrame, front: pd.DataFrame, x: str, label: str, metric: str) -> None:
+    known = styles(points["row"])
+    for point in points.to_dict("records"):
+        style = known[point["row"]]
         panel.errorbar(
-            point[x], point["test_metric"], yerr=point["test_metric_std"], capsize=2, elinewidth=0.8, **style
-        )
-    front = points.sort_values([x, "test_metric"], ascending=[True, False])
-    front = front[front["test_metric"].gt(front["test_metric"].cummax().shift(fill_value=float("-inf")))]
+            point[x], point["test_metric"], yerr=point["test_metric_std"], xerr=point.get(f"{x}_std"), capsize=2,
+            elinewidth=0.8, marker=style.marker, color=style.colour, markersize=5, linestyle="", label=point["row"],
+            markerfacecolor=style.colour if style.filled else "white",
+        )  # fmt: skip
     panel.plot(front[x], front["test_metric"], color=GREY, linestyle=":", linewidth=1, marker="o", markersize=10,
                markerfacecolor="none", zorder=0)  # fmt: skip
     finish(panel, label, f"test {metric}")
@@ -169,14 +222,17 @@ def _bars(panel: Axes, *, means: pd.DataFrame, unit: str) -> None:
     panel.set_xlabel(f"wall-clock time ({unit})")
 
 
-def _cells(panel: Axes, *, values: pd.DataFrame) -> None:
-    numbers = values.to_numpy(float)
-    low, high = np.nanmin(numbers), np.nanmax(numbers)
-    panel.imshow(numbers, cmap="cividis", aspect="auto", vmin=low, vmax=high)
+def _cells(panel: Axes, *, values: pd.DataFrame, counts: pd.DataFrame) -> None:
+    numbers, runs = values.to_numpy(float), counts.to_numpy(float)
+    shades = (values - values.min()) / (values.max() - values.min()).where(lambda span: span > 0)
+    shades = shades.mask(values.notna() & shades.isna(), 0.5).to_numpy(float)  # a column of one value
+    uneven = len({*runs[~np.isnan(numbers)]}) > 1
+    panel.imshow(shades, cmap="cividis", aspect="auto", vmin=0.0, vmax=1.0)
     panel.set_xticks(range(values.shape[1]), values.columns)
     panel.set_yticks(range(values.shape[0]), values.index)
     panel.grid(visible=False)
     panel.spines[:].set_visible(False)
     for i, j in np.argwhere(~np.isnan(numbers)):
-        ink = "white" if numbers[i, j] - low < _INK * (high - low) else "black"
-        panel.text(j, i, f"{numbers[i, j]:.3f}", ha="center", va="center", color=ink)
+        told = f"{numbers[i, j]:.3f}" + (f" ({runs[i, j]:.0f})" if uneven else "")
+        ink = "white" if shades[i, j] < _INK else "black"
+        panel.text(j, i, told, ha="center", va="center", color=ink)

@@ -8,15 +8,20 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 
 from zobench.errors import ConfigError, UserError, did_you_mean
+from zobench.report.compare.board import CALIBRATED
 from zobench.report.compare.comparable import text
 from zobench.report.compare.slices import Slice, slices
 from zobench.report.pictures.files import picture_files
-from zobench.report.pictures.picture import GREY, Picture, finish, line
+from zobench.report.pictures.picture import GREY, Picture, Style, finish, line, plain, styles
 
 #: what curves may be drawn against
 AGAINST = {"forwards": "forward passes", "step": "steps", "seconds": "training seconds"}
+_ACROSS = 6  # rows whose lines can still be told apart in one panel
+_LARGE = 1e4  # values from here on are told with their power of ten
+_DECADES = 30.0  # a panel whose values span a larger factor is logarithmic
 _WINDOWS = 40  # points of a smoothed training loss
 _LENS = {
     "lens/efficiency": "efficiency per forward pass",
@@ -31,13 +36,16 @@ _SCALED = ("lens/bias", "lens/variance_per_forward")  # relative to the gain, an
 _ONE = {"lens/efficiency": "1: expected of MeZO, unbiased", "lens/gain": "1: expected of MeZO, unbiased"}
 
 
-def draw_curves(frame: pd.DataFrame, path: str | Path, against: Sequence[str] = ("forwards",)) -> list[Path]:
+def draw_curves(
+    frame: pd.DataFrame, path: str | Path, against: Sequence[str] = ("forwards",), allow_mixed: bool = False
+) -> list[Path]:
     """Draw training loss, dev loss and dev metric of each method at its chosen learning rate.
 
     Args:
         frame: from ``load``; as for ``comparison``, the runs must be comparable.
         path: .png, .svg or .pdf; without a suffix both .png and .svg are written.
         against: forwards, step or seconds (of training); a row of panels for each.
+        allow_mixed: let runs differ that should agree; the names of rows and the caption then tell what of.
 
     Returns:
         The files written.
@@ -47,18 +55,21 @@ def draw_curves(frame: pd.DataFrame, path: str | Path, against: Sequence[str] = 
         UserError: if runs are not comparable, or none is finished.
     """
     picture_files(path)
-    (slice_,) = slices(frame)
+    (slice_,) = slices(frame, allow_mixed=allow_mixed)
     return curves_picture(slice_, against).save(path)
 
 
-def draw_lens(frame: pd.DataFrame, path: str | Path) -> list[Path]:
+def draw_lens(frame: pd.DataFrame, path: str | Path, allow_mixed: bool = False) -> list[Path]:
     """Draw how good each method's estimates are along its runs: a panel for each quantity that the lens measured.
 
-    Error bars are one standard error: of the mean over seeds, from the errors that the lens gives for each.
+    Error bars are one standard error: of the mean over seeds, from the errors that the lens gives for each. More than
+    six rows stand side by side instead of across each other: a line of the panel for each, with all looks on it, and
+    their mean with its standard error.
 
     Args:
         frame: from ``load``; comparable runs of one task.
         path: .png, .svg or .pdf; without a suffix both .png and .svg are written.
+        allow_mixed: let runs differ that should agree; the names of rows and the caption then tell what of.
 
     Returns:
         The files written.
@@ -68,7 +79,7 @@ def draw_lens(frame: pd.DataFrame, path: str | Path) -> list[Path]:
         UserError: if runs are not comparable, none is finished, or none has lens measurements.
     """
     picture_files(path)
-    (slice_,) = slices(frame)
+    (slice_,) = slices(frame, allow_mixed=allow_mixed)
     return lens_picture(slice_).save(path)
 
 
@@ -89,17 +100,21 @@ def curves_picture(slice_: Slice, against: Sequence[str] = ("forwards",)) -> Pic
         raise UserError(f"{slice_.title}: no metrics.jsonl of these runs can be read: there are no curves to draw")
     window = math.ceil(lines["forwards"].max() / _WINDOWS)
     names = [name for name in ("dev/loss", f"dev/{metric}") if f"zero_shot/{name}" in runs]
-    zero = {name: runs[f"zero_shot/{name}"].mean() for name in names}
+    zero = {name: {"zero-shot": runs[f"zero_shot/{name}"].mean()} for name in names}
+    fair = f"zero_shot/dev/{metric}_calibrated"
+    if zero.get(f"dev/{metric}") and fair in runs and runs[fair].notna().any():
+        zero[f"dev/{metric}"] |= {CALIBRATED: runs[fair].mean()}
     start = [{"row": run["row"], "directory": run["directory"], "forwards": 0, "step": 0, "seconds": 0.0}
              | {name: run[f"zero_shot/{name}"] for name in zero} for run in runs.to_dict("records")]  # fmt: skip
     lines = pd.concat([pd.DataFrame(start), lines])
     titles = {"train/loss": "training loss", "dev/loss": "dev loss", f"dev/{metric}": f"dev {metric}"}
     panels: list[Callable[[Axes], None]] = [
-        partial(_curve, lines=lines, name=name, label=label, x=x, window=window, zero=zero.get(name))
+        partial(_curve, lines=lines, name=name, label=label, x=x, window=window, zero=zero.get(name, {}))
         for x in against for name, label in titles.items()
     ]  # fmt: skip
     told = f"Mean of {_count(runs)}, band from lowest to highest. Training loss: means over {window} forward passes. "
-    told += f"Zero-shot: the untrained model.\n{_rates(runs)}"
+    told += f"Zero-shot: the untrained model, as it comes, and with the threshold from dev.\n{_rates(runs)}"
+    told += mixed(slice_)
     against_what = _and(AGAINST[x] for x in against)
     shown = ", ".join(runs["row"].unique())
     alt = f"{slice_.title}: training loss, dev loss and dev {metric} of {shown} against {against_what}"
@@ -113,36 +128,78 @@ def lens_picture(slice_: Slice) -> Picture:
     panels = {name: label for name, label in _LENS.items() if name in lines and lines[name].notna().any()}
     if not panels:
         raise UserError("no run has lens measurements (lens/cosine and others in metrics.jsonl)")
+    side_by_side = runs["row"].nunique() > _ACROSS
     told = (
-        f"Mean of {_count(runs)}; bars are one standard error of it (bias: what one standard error of its square "
-        "comes to; within it bias cannot be told from 0).\nBias and variance only where the gain is two standard "
-        f"errors from 0. {_rates(runs)}"
+        "Dots: looks along the run, pale at its start. Bars: their mean, and its standard error over the looks."
+        if side_by_side
+        else f"Mean of {_count(runs)}; bars are one standard error of it (bias: what one standard error of its square "
+        "comes to; within it bias cannot be told from 0)."
     )
+    told += f"\nBias and variance only where the gain is two standard errors from 0. {_rates(runs)}{mixed(slice_)}"
     alt = f"{slice_.title}: {_and(panels.values())} of {', '.join(runs['row'].unique())} along their runs"
-    return Picture([partial(_look, lines=lines, name=name, label=label) for name, label in panels.items()], told, alt)
+    draw = _looks if side_by_side else _look
+    size = (2.9, 0.8 + 0.2 * runs["row"].nunique()) if side_by_side else (2.9, 2.5)
+    rows = list(runs["row"].unique())
+    made = [partial(draw, lines=lines, name=name, label=label, rows=rows) for name, label in panels.items()]
+    return Picture(made, told, alt, columns=2 if side_by_side else 3, size=(4.4, size[1]) if side_by_side else size)
 
 
-def _curve(panel: Axes, *, lines: pd.DataFrame, name: str, label: str, x: str, window: int, zero: float | None) -> None:
-    for i, row, logged in _by_row(lines, name):
+def mixed(slice_: Slice) -> str:
+    """The end of a caption: what the runs of a picture differ in though they should agree; empty where they agree."""
+    return f"\nMIXED, not a comparison: the runs differ in {'; '.join(slice_.mixed)}." if slice_.mixed else ""
+
+
+def _curve(
+    panel: Axes, *, lines: pd.DataFrame, name: str, label: str, x: str, window: int, zero: dict[str, float]
+) -> None:
+    for place, style, row, logged in _by_row(lines, name):
         points = _binned(logged, name, window) if name == "train/loss" else logged
         over = points.groupby("forwards")
-        line(panel, i, row, over[x].mean() if x != "forwards" else over[name].mean().index.to_series(),
+        line(panel, style, place, row, over[x].mean() if x != "forwards" else over[name].mean().index.to_series(),
              over[name].mean(), over[name].min(), over[name].max())  # fmt: skip
-    if zero is not None:
-        panel.axhline(zero, color=GREY, linestyle=":", linewidth=1.2, label="zero-shot")
+    for (title, value), dash in zip(zero.items(), (":", "-."), strict=False):
+        panel.axhline(value, color=GREY, linestyle=dash, linewidth=1.2, label=title)
     finish(panel, AGAINST[x], label)
 
 
-def _look(panel: Axes, *, lines: pd.DataFrame, name: str, label: str) -> None:
-    for i, row, logged in _by_row(lines, name):
-        if name in _SCALED and "lens/gain_stderr" in logged:
-            logged = logged[logged["lens/gain"].abs() > 2 * logged["lens/gain_stderr"]]
+def _look(panel: Axes, *, lines: pd.DataFrame, name: str, label: str, rows: Sequence[str]) -> None:
+    for place, style, row, logged in _by_row(_told(lines, name), name):
         mean = logged.groupby("forwards")[name].mean()
         error = "lens/bias_floor" if name == "lens/bias" else f"{name}_stderr"
-        line(panel, i, row, mean.index.to_series(), mean, error=_error(logged, error))
+        line(panel, style, place, row, mean.index.to_series(), mean, error=_error(logged, error))
     if name in _ONE:
         panel.axhline(1.0, color=GREY, linestyle=":", linewidth=1.2, label=_ONE[name])
     finish(panel, AGAINST["forwards"], label)
+
+
+def _looks(panel: Axes, *, lines: pd.DataFrame, name: str, label: str, rows: Sequence[str]) -> None:
+    """Draw a line of the panel for each row, with all that its runs measured on it."""
+    told = _told(lines, name)
+    for _, style, row, logged in _by_row(told, name):
+        height, end = rows.index(row), max(float(logged["forwards"].max()), 1.0)
+        shades = [(*to_rgb(style.colour), 0.15 + 0.6 * at / end) for at in logged["forwards"]]
+        panel.scatter(logged[name], [height] * len(logged), s=14, c=shades, linewidths=0)
+        error = logged[name].sem() if len(logged) > 1 else 0.0
+        panel.errorbar(logged[name].mean(), height, xerr=error, marker="|", markersize=9, elinewidth=2.2, capsize=0,
+                       color=style.colour)  # fmt: skip
+    if name in _ONE:
+        panel.axvline(1.0, color=GREY, linestyle=":", linewidth=1.2, label=_ONE[name])
+    panel.set_yticks(range(len(rows)), rows)
+    panel.set_ylim(len(rows) - 0.4, -0.6)
+    values = told[name].dropna()
+    if len(values) and values.min() > 0 and values.max() / values.min() > _DECADES:
+        panel.set_xscale("log")
+        plain(panel.xaxis)
+    elif len(values) and values.abs().max() >= _LARGE:
+        panel.xaxis.set_major_formatter(lambda value, _: f"{value:.3g}")
+    panel.set_xlabel(label)
+
+
+def _told(lines: pd.DataFrame, name: str) -> pd.DataFrame:
+    """What was measured of a quantity, without what is relative to a gain that may be 0."""
+    if name in _SCALED and "lens/gain_stderr" in lines:
+        return lines[lines["lens/gain"].abs() > 2 * lines["lens/gain_stderr"]]
+    return lines
 
 
 def _trained(slice_: Slice) -> pd.DataFrame:
@@ -168,12 +225,14 @@ def _with_seconds(lines: pd.DataFrame) -> pd.DataFrame:
     return lines.assign(seconds=pd.concat(seconds_of_runs))
 
 
-def _by_row(lines: pd.DataFrame, name: str) -> Iterable[tuple[int, str, pd.DataFrame]]:
-    """Give (number, row, lines) of each row that has values; the number gives it one style in every panel."""
-    for i, row in enumerate(lines["row"].unique()):
+def _by_row(lines: pd.DataFrame, name: str) -> Iterable[tuple[float, Style, str, pd.DataFrame]]:
+    """Give (share of the rows before it, style, row, lines) of each row that has values."""
+    rows = list(lines["row"].unique())
+    known = styles(rows)
+    for i, row in enumerate(rows):
         logged = lines[lines["row"].eq(row)]
         if name in logged and logged[name].notna().any():
-            yield i, row, logged[logged[name].notna()]
+            yield i / len(rows), known[row], row, logged[logged[name].notna()]
 
 
 def _binned(logged: pd.DataFrame, name: str, window: int) -> pd.DataFrame:

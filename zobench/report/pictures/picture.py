@@ -4,7 +4,8 @@ import io
 import math
 import re
 import textwrap
-from collections.abc import Callable, Sequence
+import zlib
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -12,23 +13,27 @@ from typing import Any, Literal
 import pandas as pd
 from matplotlib import rc_context
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.container import Container
 from matplotlib.figure import Figure
 
 from zobench.report.pictures.files import picture_files
 
 #: Okabe and Ito's colours without yellow, which is too light for a line; lines differ in dash and marker as well
-COLOURS = ("#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+#: a method has one colour, dash and marker in every picture; those of a method that is not here follow from its name
+METHODS = ("mezo", "loren", "ldsd", "kerzoo", "curvzo", "pgap", "adamw", "zeroshot")
+COLOURS = ("#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F")
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (4, 1, 1, 1)), (0, (2, 1)), (0, (7, 1, 1, 1, 1, 1)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 GREY = "0.35"
 _STYLE: dict[Any, Any] = {
     "font.size": 8, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.25,
     "grid.linewidth": 0.5, "legend.frameon": False, "svg.fonttype": "none", "svg.hashsalt": "zobench",
-    "axes.axisbelow": True, "hatch.linewidth": 0.6,
+    "axes.axisbelow": True, "hatch.linewidth": 0.6, "text.parse_math": False,  # a name may hold any sign
 }  # fmt: skip
 _ALONE = (4.2, 3.1)  # inches of a panel that stands alone, at least
 _KEY_WIDTH = 5.0  # inches of a legend that stands alone, at most
+_ENTRY = 0.19  # inches that a line of a legend takes
 _DECADES = 1.5  # a logarithmic axis from this span on
 _SPANS = ((3600.0, "h"), (60.0, "min"), (1.0, "s"))
 
@@ -72,7 +77,9 @@ class Picture:
             for draw, panel in zip(self.panels, axes, strict=False):
                 draw(panel)
             if entries := _entries(figure):
-                _legend(figure, entries, 4, "outside upper center")
+                columns = min(4, max(1, int(figure.get_figwidth() / _entry_width(entries))))
+                figure.set_figheight(figure.get_figheight() + _ENTRY * max(0, math.ceil(len(entries) / columns) - 2))
+                _legend(figure, entries, columns, "outside upper center")
             characters = int(figure.get_figwidth() * 17)
             wrapped = "\n".join(textwrap.fill(line, characters) for line in self.caption.splitlines())
             figure.supxlabel(wrapped, fontsize=7, color=GREY)
@@ -102,19 +109,43 @@ class Picture:
             return _key(entries, f"{name}-key") if entries else "", svgs
 
 
-def colour(i: int) -> str:
-    """Give the i-th row its colour."""
-    return COLOURS[i % len(COLOURS)]
+@dataclass(frozen=True)
+class Style:
+    """How a row is drawn: in its method's colour; a further row of the method has open markers, and another dash."""
+
+    colour: str
+    dash: Any
+    marker: str
+    filled: bool = True
 
 
-def marker(i: int) -> str:
-    """Give the i-th row its marker."""
-    return MARKERS[i % len(MARKERS)]
+def styles(rows: Iterable[str]) -> dict[str, Style]:
+    """Give each row its style.
+
+    >>> found = styles(["ldsd", "ldsd (lr_mu=0)"])
+    >>> found["ldsd"].colour == found["ldsd (lr_mu=0)"].colour, found["ldsd (lr_mu=0)"].filled
+    (True, False)
+
+    Args:
+        rows: their names, which begin with the method's.
+    """
+    found: dict[str, Style] = {}
+    of_method: dict[str, int] = {}
+    for row in sorted(dict.fromkeys(rows), key=lambda row: (row.partition(" (")[0], len(row), row)):
+        method = row.partition(" (")[0]
+        known = METHODS.index(method) if method in METHODS else zlib.crc32(method.encode())
+        n = of_method[method] = of_method.get(method, -1) + 1
+        found[row] = Style(
+            colour=COLOURS[known % len(COLOURS)], dash=DASHES[(known + 2 * n) % len(DASHES)],
+            marker=MARKERS[(known + n) % len(MARKERS)], filled=n == 0,
+        )  # fmt: skip
+    return found
 
 
 def line(
     panel: Axes,
-    i: int,
+    style: Style,
+    place: float,
     label: str,
     x: pd.Series,
     mean: pd.Series,
@@ -122,15 +153,18 @@ def line(
     high: pd.Series | None = None,
     error: pd.Series | None = None,
 ) -> None:
-    """Draw a line in the style of the i-th row, with error bars, or with a band from ``low`` to ``high``."""
-    n = len(mean)
-    # A few markers a line, at other places for each line.
-    every = max(1, n // 6)
-    style: dict[str, Any] = {"marker": marker(i), "markersize": 3.5, "markevery": (i % every, every)}
-    style |= {"color": colour(i), "linestyle": DASHES[i % len(DASHES)], "linewidth": 1.3, "label": label}
-    panel.errorbar(x, mean, yerr=error, elinewidth=0.8, capsize=2, **style)
+    """Draw a row's line, with error bars, or with a band from ``low`` to ``high``.
+
+    Args:
+        place: 0 to 1, other for each line: where between two markers its first one stands.
+    """
+    every = max(1, len(mean) // 6)  # a few markers a line
+    drawn: dict[str, Any] = {"marker": style.marker, "markersize": 3.5, "markevery": (int(place * every), every)}
+    drawn |= {"color": style.colour, "linestyle": style.dash, "linewidth": 1.3, "label": label}
+    drawn |= {} if style.filled else {"markerfacecolor": "white"}
+    panel.errorbar(x, mean, yerr=error, elinewidth=0.8, capsize=2, **drawn)
     if low is not None and high is not None:
-        panel.fill_between(x, low, high, color=colour(i), alpha=0.12, linewidth=0)
+        panel.fill_between(x, low, high, color=style.colour, alpha=0.12, linewidth=0)
 
 
 def finish(panel: Axes, x: str, y: str) -> None:
@@ -139,10 +173,17 @@ def finish(panel: Axes, x: str, y: str) -> None:
     values = pd.concat([pd.Series(dtype=float), *(pd.Series(line.get_ydata(), dtype=float) for line in drawn)])
     if values.min() > 0 and math.log10(values.max() / values.min()) > _DECADES:
         panel.set_yscale("log")
+        plain(panel.yaxis)
     else:
         panel.ticklabel_format(axis="y", scilimits=(-3, 4), useOffset=False)
     panel.set_xlabel(x)
     panel.set_ylabel(y)
+
+
+def plain(axis: Axis) -> None:
+    """Label the decades of a logarithmic axis without mathematical signs."""
+    axis.set_major_formatter(lambda value, _: f"{value:g}")
+    axis.set_minor_formatter(lambda value, _: "")
 
 
 def unit_of(seconds: float) -> tuple[float, str]:
@@ -170,11 +211,16 @@ def _legend(
     figure.legend(list(entries.values()), list(entries), loc=place, ncols=columns, handlelength=3.2)
 
 
+def _entry_width(entries: dict[str, Any]) -> float:
+    """Inches that an entry of a legend takes, at most."""
+    return 0.7 + 0.075 * max(map(len, entries))
+
+
 def _key(entries: dict[str, Any], name: str) -> str:
     """Draw a legend by itself, with as many columns as fit a panel's width."""
-    each = 0.7 + 0.075 * max(map(len, entries))  # inches
+    each = _entry_width(entries)
     columns = min(len(entries), max(1, int(_KEY_WIDTH / each)))
-    figure = Figure(figsize=(columns * each, 0.1 + 0.19 * math.ceil(len(entries) / columns)))
+    figure = Figure(figsize=(columns * each, 0.1 + _ENTRY * math.ceil(len(entries) / columns)))
     _legend(figure, entries, columns, "center")
     return _svg(figure, name)
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import pandas as pd
 
-from zobench.report.compare.board import REFERENCE, Board, make_board, means, with_train_losses
+from zobench.report.compare.board import CALIBRATED, REFERENCE, Board, make_board, means, with_train_losses
 from zobench.report.compare.comparable import text
 from zobench.report.compare.memory import SHARED
 from zobench.report.compare.slices import Slice, slices
@@ -16,8 +16,6 @@ BOLD = (
     "bold: best, by a paired t-test (p below 0.05) against every other row over three or more shared seeds and, where "
     "predictions are stored, over test examples"
 )
-#: the fair baseline: the untrained model, its bias to an option taken away
-CALIBRATED = "zero-shot, threshold from dev"
 _GRID = ("train/loss", "dev_metric", "dev/loss", "test_metric", "test/loss")
 
 

@@ -4,10 +4,10 @@ from collections.abc import Callable, Sequence
 
 import pandas as pd
 
-from zobench.report.compare.board import COLUMNS, REFERENCE, ROWS, Board, label, make_board
+from zobench.report.compare.board import CALIBRATED, COLUMNS, REFERENCE, ROWS, Board, label, make_board
 from zobench.report.compare.pairs import ENOUGH
 from zobench.report.frames.runs import Row
-from zobench.report.typeset.details import BOLD, CALIBRATED, delta, details, unseen
+from zobench.report.typeset.details import BOLD, delta, details, unseen
 from zobench.report.typeset.table import Bold, Table, number, spread
 
 _BASES = {
