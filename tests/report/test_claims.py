@@ -129,6 +129,59 @@ def test_verdicts_on_accuracy(record, gains, verdict, why):
     assert row["values"] == pytest.approx(gains)
 
 
+@pytest.mark.parametrize("claim", [claim.name for claim in CLAIMS.values() if claim.measure == "score"])
+@pytest.mark.parametrize("answers", [[-1, -1, -1], [-1, -1, -2], [0, 0, 0], [4, 4, 4], [0, 1, 1]])
+def test_seeds_that_hardly_differ_rule_nothing_out(record, claim, answers):
+    """56 test rows: one answer is 1.8 points, and equal differences of three seeds are no certainty."""
+    claim = CLAIMS[claim]
+    at = {"model": claim.models[0], "task": "rte" if claim.tasks == "any" else claim.tasks[0], "test/n": 56}
+    at |= {"metric": claim.metric, "method.rule": "momentum" if claim.method == "ldsd" else "sgd"}
+    ours = {"method.lr_mu": 1e-3} if claim.method == "ldsd" else {}
+    theirs = {"method.lr_mu": 0} if claim.against == "ldsd_no_policy" else {}
+    against, rule = claim.against.partition("_")[0], {} if theirs else {"method.rule": "sgd"}
+    record(against, [0.5] * 3, **(at | theirs | rule), trains=against != "zeroshot")
+    row = judged(record(claim.method, [0.5 + n / 56 for n in answers], **(at | ours)), claim.name).iloc[0]
+    assert row["at_paper"]
+    assert row["seeds"] == 3
+    assert row["high"] - row["low"] > 2 * 4.3 * (100 / 56) / 3**0.5 - 0.1
+    assert "ruled out" not in row["why"]
+    assert "no spread seen" in row["why"]
+
+
+def test_equal_values_without_a_known_step_decide_nothing(record):
+    record("mezo", [0.6] * 3, **{"test/n": None})
+    row = judged(record("kerzoo", [0.5] * 3, **{"test/n": None}), "kerzoo-accuracy-wsc").iloc[0]
+    assert (row["verdict"], math.isnan(row["low"]), math.isnan(row["high"])) == ("not supported", True, True)
+    assert row["why"].startswith("undecided: no spread seen")
+
+
+@pytest.mark.parametrize(("name", "metric"), [("curvzo-accuracy", "f1"), ("pgap-squad", "accuracy")])
+def test_a_claim_is_judged_by_its_own_metric_alone(record, name, metric):
+    at = {"model": "opt-2.7b", "task": "squad", "metric": metric}
+    record("mezo", [0.5] * 3, **at)
+    row = judged(record(CLAIMS[name].method, [0.6, 0.61, 0.62], **at), name).iloc[0]
+    assert (row["claim_verdict"], row["verdict"]) == ("not tested", "not tested")
+    assert row["why"] == f"these runs are measured by {metric}, the claim is of {CLAIMS[name].metric}"
+
+
+@pytest.mark.parametrize("untrained", ["zero_shot/dev/accuracy", "zero_shot/dev/accuracy_calibrated"])
+def test_a_level_below_the_untrained_model_credits_nobody(record, untrained):
+    record("mezo", [0.6] * 3, [[0.5, 0.6]] * 3, steps=20, **{untrained: 0.7})
+    row = judged(record("kerzoo", [0.6] * 3, [[0.65, 0.65]] * 3, steps=20, **{untrained: 0.7}), "kerzoo-hours-wsc")
+    assert list(row["verdict"]) == ["not tested"]
+    assert "a reference that ends above the untrained model" in row["why"].iloc[0]
+
+
+@pytest.mark.parametrize("how", [None, "VmHWM of the process since the run began, libraries and evaluations included"])
+def test_peaks_of_shared_processes_judge_no_memory(record, how):
+    at = {"model": "opt-13b", "memory_measured_by": how}
+    record("mezo", [0.5], **at, peak_gib=70.0, **{"method.rule": "adam"})
+    runs = record("loren", [0.5], **at, peak_gib=50.0, **{"method.rule": "momentum"})
+    row = judged(runs, "loren-memory").iloc[0]
+    assert (row["claim_verdict"], row["verdict"]) == ("not tested", "not tested")
+    assert "measured for the run alone" in row["why"]
+
+
 def test_the_interval_is_students(record):
     gains = [1.0, 4.0, 2.5]
     record("mezo", [0.5, 0.6, 0.7])

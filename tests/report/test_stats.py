@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from zobench.report.compare.stats import ALPHA, POWER, mcnemar, over_examples, paired, pairs_needed, power
+from zobench.report.compare.stats import (
+    ALPHA,
+    POWER,
+    mcnemar,
+    over_examples,
+    paired,
+    pairs_needed,
+    power,
+    resolution_of,
+)
 
 A = [0.779, 0.792, 0.764, 0.781, 0.770]
 B = [0.752, 0.776, 0.760, 0.755, 0.771]
@@ -36,6 +45,26 @@ def test_without_spread_there_is_no_test(a, b):
     found = paired(a, b)
     assert found.n == len(a)
     assert all(math.isnan(value) for value in (found.p, found.low, found.high))
+
+
+@pytest.mark.parametrize("n", [2, 3, 10])
+@pytest.mark.parametrize("rows", [4, 56, 872])
+def test_no_interval_is_narrower_than_one_row_allows_and_no_p_is_0(n, rows):
+    """Seeds whose accuracies differ by the same number of answers, by one more or less, or not at all."""
+    generator = np.random.default_rng(n * rows)
+    step = resolution_of(rows)
+    narrowest = 2 * scipy_stats.t.ppf(0.975, n - 1) * step / math.sqrt(n)
+    for answers in (np.zeros(n), np.full(n, -1.0), np.full(n, rows), generator.integers(0, 2, n), np.arange(n)):
+        found = paired((10 + answers) * step, np.full(n, 10.0) * step, step)
+        assert found.high - found.low >= narrowest * (1 - 1e-9)
+        assert 0 < found.p <= 1
+        assert found.unseen == (np.std(answers, ddof=1) < 1 - 1e-9)
+
+
+def test_answers_that_differ_alike_in_all_examples_are_tested_by_whole_answers():
+    assert over_examples([0.25] * 30, [0.25] * 30) == 1.0
+    assert over_examples([1 / 3] * 3, [2 / 3] * 3) > ALPHA
+    assert 0 < over_examples([1.0] * 9000, [0.0] * 9000) < 1e-300
 
 
 def test_mcnemar_counts_the_answers_that_differ():

@@ -171,7 +171,7 @@ def with_train_losses(runs: pd.DataFrame, lines: pd.DataFrame) -> pd.DataFrame:
         lines = lines[lines["train/loss"].notna()]
         end = lines.groupby("directory")["forwards"].transform("max")
         losses = dict(lines[lines["forwards"] > (1 - _TAIL) * end].groupby("directory")["train/loss"].mean())
-    return runs.assign(**{"train/loss": runs["directory"].map(losses)})
+    return runs.assign(**{"train/loss": runs["directory"].map(losses).astype(float)})
 
 
 def means(runs: pd.DataFrame, names: Iterable[str]) -> Row:
@@ -184,9 +184,11 @@ def means(runs: pd.DataFrame, names: Iterable[str]) -> Row:
         Mean of each column under its name, and sample standard deviation under its name and ``_std``; none where a run
         has no value.
     """
-    return {f"{name}{end}": value for name in names
-            for end, value in (("", runs[name].mean(skipna=False)), ("_std", runs[name].std(ddof=1, skipna=False)))
-           }  # fmt: skip
+    averages: Row = {}
+    for name in names:
+        column = runs[name].astype(float)  # one that is empty, or all null, has another type
+        averages |= {name: column.mean(skipna=False), f"{name}_std": column.std(ddof=1, skipna=False)}
+    return averages
 
 
 def _measured(pairs: Pairs, reference: str) -> list[Row]:

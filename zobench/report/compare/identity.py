@@ -58,8 +58,8 @@ def size(parameters: float) -> str:
     >>> size(494032768), size(12853473280), size(95472)
     ('0.5B', '12.9B', '95.5K')
     """
-    unit, name = next(((unit, name) for unit, name in _SIZES if parameters >= 0.1 * unit), (1.0, ""))
-    return f"{parameters / unit:.3g}{name}" if parameters < unit else f"{parameters / unit:.1f}{name}"
+    unit, name = next(((unit, name) for unit, name in _SIZES if parameters >= 0.45 * unit), (1.0, ""))
+    return f"{parameters / unit:.1f}{name}" if name else f"{parameters:.0f}"
 
 
 def identified(runs: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
@@ -209,7 +209,7 @@ def _several(values: Iterable[object]) -> bool:
 
 def _labels(models: list[Model]) -> list[str]:
     """Tell the models of one name apart, with as many digits as that takes."""
-    with_tokenizer = _several(model.tokenizer for model in models)
+    with_tokenizer = len({(model.weights, model.tokenizer) for model in models}) > len({m.weights for m in models})
     weights = {model.weights for model in models if model.weights}
     digits = _DIGITS
     while len({text[:digits] for text in weights}) < len(weights):

@@ -51,7 +51,8 @@ class Pairs:
     @cached_property
     def _answers(self) -> dict[str, pd.Series]:
         """Row -> the score of each (seeds, example) of its runs."""
-        answers = predictions(self._best).merge(self._best[["directory", "row", "key"]], on="directory")
+        known = self._best[["directory", "row", "key"]]
+        answers = predictions(self._best).astype({"directory": known["directory"].dtype}).merge(known, on="directory")
         return {row: lines.set_index(["key", "index"])["score"] for row, lines in answers.groupby("row")}
 
     def versus(self, a: str, b: str) -> PairedResult:

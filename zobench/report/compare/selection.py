@@ -57,8 +57,8 @@ def results(frame: pd.DataFrame, axes: Sequence[str] = ("method",), allow_mixed:
     # Records of different ages have different columns; what none but an old one lacks is null there.
     names = [*runs.columns, *AGREE, *AGREE_IF_TRAINED, *SEEDS, *MODEL, *DATA, *_NUMBERS]
     runs, said = identified(runs.reindex(columns=list(dict.fromkeys(names))))
-    finished, runs = runs["state"].eq("finished").sum(), _finite(runs)
-    if lost := finished - runs["state"].eq("finished").sum():
+    finished, runs = runs["state"].eq("finished"), _finite(runs)
+    if lost := int((finished & runs["state"].ne("finished")).sum()):
         said = [*said, f"{lost} run{'s' * (lost > 1)} finished without finite metrics: counted as diverged"]
     within = [axis for axis in axes if axis != "method"]
     for axis in within:

@@ -40,7 +40,9 @@ class Slice:
     @cached_property
     def lines(self) -> pd.DataFrame:
         """What the runs of ``best`` logged, with their row and metric."""
-        return self.best[["directory", "row", "metric"]].merge(curves(self.best), on="directory")
+        known = self.best[["directory", "row", "metric"]]
+        lines = curves(self.best)
+        return known.merge(lines.astype({"directory": known["directory"].dtype}), on="directory")  # also of no runs
 
     @cached_property
     def metric(self) -> str:

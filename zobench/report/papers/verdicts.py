@@ -155,15 +155,19 @@ def _judge(item: Evidence, claim: Claim, level: float) -> Evidence:
             why = "undecided: no spread seen, and the step in which the values move is not known"
             return replace(item, verdict=NOT_SUPPORTED, why=why, mean=found.mean)
         low = high = found.mean
-    verdict, why = _verdict(claim, measure, low, high)
+    verdict, why = _verdict(claim, measure, low, high, ruled_out=not found.unseen and not alone)
     why += "; no spread seen: judged by the value alone" * alone
     if found.unseen and not alone:
         why += f"; no spread seen: taken to be one step of the measure, {item.resolution:.2g} {measure.unit}"
     return replace(item, verdict=verdict, why=why, mean=found.mean, low=found.low, high=found.high)
 
 
-def _verdict(claim: Claim, measure: Measure, low: float, high: float) -> tuple[str, str]:
-    """Judge an interval: the verdict, and the reason in words."""
+def _verdict(claim: Claim, measure: Measure, low: float, high: float, ruled_out: bool) -> tuple[str, str]:
+    """Judge an interval: the verdict, and the reason in words.
+
+    Args:
+        ruled_out: whether the interval comes from a spread that was seen, and so may rule anything out.
+    """
     if claim.margin is not None:
         inside = -claim.margin <= low and high <= claim.margin
         how = "within" if inside else "not within"
@@ -175,5 +179,5 @@ def _verdict(claim: Claim, measure: Measure, low: float, high: float) -> tuple[s
     if least > 0:
         return NOT_SUPPORTED, "a gain, but smaller than claimed"
     if most < enough:
-        return NOT_SUPPORTED, "no gain" if low == high else "a gain of the claimed size is ruled out"
-    return NOT_SUPPORTED, "undecided: neither no gain nor the claimed one is ruled out; more seeds may tell"
+        return NOT_SUPPORTED, "a gain of the claimed size is " + ("ruled out" if ruled_out else "not seen")
+    return NOT_SUPPORTED, "undecided: no gain and the claimed one are both in the interval; more seeds may tell"

@@ -1,0 +1,136 @@
+"""What a table says so that its numbers are read rightly: baselines, settings tried, numbers of runs, the unknown."""
+
+import json
+import math
+import re
+
+import pytest
+from helpers.written import write_run
+
+from zobench import report
+from zobench.report.compare.board import CALIBRATED
+from zobench.report.typeset.latex import latex
+
+FAIR = {"zero_shot/test/accuracy_calibrated": 0.688, "zero_shot/dev/accuracy_calibrated": 0.68}
+
+
+@pytest.fixture
+def uneven(tmp_path):
+    """MeZO with five rates, of which one has three seeds; KerZOO with two rates."""
+    for i, rate in enumerate((1e-3, 2e-3, 3e-3, 4e-3, 5e-3)):
+        write_run(tmp_path, "mezo", 0, test=0.7, dev=(0.6 + (i == 2) / 10,), **{"method.lr": rate}, **FAIR)
+    for seed in (1, 2):
+        write_run(tmp_path, "mezo", seed, test=0.72, dev=(0.4,), **{"method.lr": 3e-3}, **FAIR)
+        write_run(tmp_path, "kerzoo", seed, test=0.69, dev=(0.7,), **FAIR)
+    write_run(tmp_path, "kerzoo", 1, test=0.69, dev=(0.6,), **{"method.lr": 1e-2}, **FAIR)
+    return tmp_path
+
+
+def test_the_fair_baseline_is_in_every_format(uneven):
+    tables = report.tables(report.load(uneven))
+    assert [CALIBRATED, "0.688"] in tables[0].cells()
+    assert tables[0].frame["zero_shot_calibrated"].eq(0.688).all()
+    for text in (tables[0].markdown(), tables[-1].markdown(), latex(tables[:1]), report.page(report.load(uneven))):
+        assert f"{CALIBRATED}" in text
+        assert "0.688" in text
+    assert any(f"{CALIBRATED} 0.688" in note for note in report.grid(report.load(uneven)).notes)
+
+
+def test_a_result_within_the_errors_of_the_fair_baseline_is_marked(uneven):
+    headline = report.tables(report.load(uneven))[0]
+    assert all("†" in row[1] for row in headline.cells()[1:3])
+
+
+def test_every_table_says_how_many_settings_were_tried(uneven):
+    frame = report.load(uneven)
+    for table in (*report.tables(frame), report.comparison(frame), report.grid(frame)):
+        (said,) = [note for note in table.notes if note.startswith("settings (learning rates) tried: ")]
+        assert "5 for mezo" in said
+        assert "2 for" in said
+        assert "UNEVEN" in said
+
+
+def test_a_table_of_rates_says_of_how_many_runs_each_value_is(uneven):
+    table = report.grid(report.load(uneven))
+    header, *rows = table.cells()
+    dev, chosen = header.index("dev accuracy"), header.index("chosen by")
+    shown = {row[1]: (row[dev], row[chosen]) for row in rows if row[0] == "mezo"}
+    assert shown["0.001"] == ("0.600 (1)", "0.600 (1)")
+    assert shown["0.003"] == ("0.500 ± 0.173 (3)", "0.700 (1)")  # chosen by the seed that all its rates have
+    assert any("cannot be compared as they stand" in note for note in table.notes)
+
+
+def test_a_table_of_rates_with_equal_runs_needs_no_marks(tmp_path):
+    for rate in (1e-3, 1e-2):
+        write_run(tmp_path, "mezo", 0, **{"method.lr": rate})
+    header, *rows = report.grid(report.load(tmp_path)).cells()
+    assert "chosen by" not in header
+    assert not any("(1)" in cell for row in rows for cell in row)
+
+
+@pytest.mark.parametrize("untrained", ["zero_shot/dev/accuracy", "zero_shot/dev/accuracy_calibrated"])
+def test_nobody_reaches_a_level_that_the_untrained_model_has(tmp_path, untrained):
+    write_run(tmp_path, "mezo", 0, dev=(0.5, 0.55), **{untrained: 0.6})
+    write_run(tmp_path, "kerzoo", 0, dev=(0.58, 0.58), **{untrained: 0.6})
+    write_run(tmp_path, "loren", 0, dev=(0.58, 0.62), **{untrained: 0.6})
+    reached = report.comparison(report.load(tmp_path)).frame.set_index("row")["reached_runs"]
+    assert dict(reached) == {"mezo": 0, "kerzoo": 0, "loren": 1}
+
+
+def test_a_spread_below_one_row_is_marked_and_its_interval_takes_one_row(tmp_path):
+    for seed in range(3):
+        write_run(tmp_path, "mezo", seed, test=0.5, **{"test/n": 56})
+        write_run(tmp_path, "kerzoo", seed, test=0.5 - 1 / 56, **{"test/n": 56})
+    tables = report.tables(report.load(tmp_path))
+    assert tables[1].cells()[2][1] == "-0.018 [-0.062, +0.027]§"
+    assert all(any(note.startswith("§ no spread seen") for note in table.notes) for table in tables[1:])
+    assert not tables[0].frame["supported"].any()
+    assert any("9 seeds (here 3)" in note for note in tables[0].notes)  # at a spread of one row, not of none
+    assert r"\S{}" in latex(tables[1:2])
+
+
+@pytest.mark.parametrize("score", [0.0, 1.0])
+def test_a_perfect_score_of_few_rows_is_not_beyond_guessing(tmp_path, score):
+    write_run(tmp_path, "mezo", 0, scores=[score] * 2, majority=0.5)
+    assert "†" in report.tables(report.load(tmp_path))[0].cells()[1][1]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, None])
+@pytest.mark.parametrize("column", ["test_metric", "dev_metric", "test/loss", "dev/loss", "test/auc", "peak_gib"])
+def test_what_is_not_finite_is_no_value(tmp_path, column, value):
+    """Two of MeZO's three seeds are sound: their mean is not that of three."""
+    for seed in range(3):
+        write_run(tmp_path, "mezo", seed, **({column: value} if seed == 1 else {}))
+        write_run(tmp_path, "mezo", seed, **{"method.lr": 1e-2}, dev=(0.1, 0.1, 0.1))
+        write_run(tmp_path, "kerzoo", seed)
+    tables = report.tables(report.load(tmp_path))
+    text = "".join(table.markdown() for table in tables)
+    assert not re.search(r"\b(nan|inf)\b", text)
+    mezo = tables[0].frame.set_index("row").loc["mezo"]
+    lost = column in ("test_metric", "dev_metric")
+    assert (mezo["method.lr"] == 1e-2) == lost  # a seed without a result passes its rate over
+    assert lost == any("1 run finished without finite metrics: counted as diverged" in n for n in tables[0].notes)
+    if column in ("test/loss", "test/auc"):
+        assert math.isnan(mezo[column])
+
+
+@pytest.mark.parametrize(
+    ("how", "marked"),
+    [("VmHWM of the process since the run began, libraries and evaluations included", True), (None, True),
+     ("torch.cuda.max_memory_allocated, summed over the GPUs of this process, evaluations included", False)],
+)  # fmt: skip
+def test_peaks_that_cannot_be_compared_are_marked_and_not_drawn(tmp_path, how, marked):
+    for method in ("mezo", "kerzoo"):
+        write_run(tmp_path / "runs", method, memory_measured_by=how)
+    frame = report.load(tmp_path / "runs")
+    table = report.comparison(frame)
+    assert ("1024¶" in table.markdown()) == marked == any(note.startswith("¶") for note in table.notes)
+    drawn = report.draw_pareto(frame, tmp_path / "pareto.svg")[0].read_text()
+    assert (">peak memory (MiB)" in drawn) != marked
+    assert (">weights and method state (MiB)" in drawn) == marked
+
+
+def test_a_json_of_nan_is_read_as_no_number(tmp_path):
+    path = write_run(tmp_path) / "summary.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"test_metric": math.nan}))
+    assert report.tables(report.load(tmp_path))[0].cells()[1][1] == "diverged"
