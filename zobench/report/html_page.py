@@ -11,6 +11,7 @@ from zobench.record import archive
 from zobench.record.summaries import RESULTS
 from zobench.report.compare.board import COLUMNS, REFERENCE, ROWS, Board, make_board
 from zobench.report.compare.comparable import parts, text
+from zobench.report.compare.identity import DATA, MODEL
 from zobench.report.compare.slices import Slice
 from zobench.report.frames.runs import SEEDS, Row, curves
 from zobench.report.pictures.comparison import heatmap_picture, pareto_picture, times_picture
@@ -22,7 +23,7 @@ from zobench.report.typeset.table import Table, number
 
 _IDENTITY = (
     "method", "variant", "model", "task", "tuning", "protocol", "selection", "data", "experiment", *SEEDS,
-    "batch_size", "micro_batch_size", "dtype", "device", "steps", "forwards", "eval_every", "rows_hash", "git_commit",
+    "batch_size", "micro_batch_size", "dtype", "device", "steps", "forwards", "eval_every", *MODEL, *DATA, "git_commit",
 )  # fmt: skip
 
 

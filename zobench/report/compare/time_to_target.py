@@ -62,11 +62,12 @@ def reached(slice_: Slice, row: str, reference: str | None) -> Row:
     arrivals: list[Row] = []
     of = 0
     targets = {} if reference is None else by_seeds(_runs(slice_, reference))
+    devs = dict(list(evaluations(slice_.lines, slice_.metric).groupby("directory"))) if targets else {}
     for seeds, run in by_seeds(_runs(slice_, row)).items():
         if seeds not in targets:
             continue
-        dev, target = _dev(slice_, run), _dev(slice_, targets[seeds])
-        if dev.empty or target.empty:
+        dev, target = devs.get(run["directory"]), devs.get(targets[seeds]["directory"])
+        if dev is None or target is None:
             continue
         of += 1
         line = first_as_good(dev, target, max(untrained_level(run), untrained_level(targets[seeds])))
@@ -82,7 +83,3 @@ def _runs(slice_: Slice, row: str) -> pd.DataFrame:
     untrained = [name for name in slice_.best.columns if name.startswith("zero_shot/dev/")]
     wanted = ["directory", "metric", "steps", "cpu_hours", "gpu_hours", *SEEDS, *untrained]
     return slice_.best.loc[slice_.best["row"].eq(row), wanted]
-
-
-def _dev(slice_: Slice, run: Row) -> pd.DataFrame:
-    return evaluations(slice_.lines[slice_.lines["directory"].eq(run["directory"])], run["metric"])
