@@ -9,7 +9,7 @@ from helpers.objectives import Worded, flat, rows_of
 from torch import nn
 
 from zobench.models.tuning import Full, LastLayers, LoRA
-from zobench.objective import Encoded, Objective
+from zobench.objective import Encoded, Objective, check
 from zobench.objective.encode import Row
 from zobench.tasks.base import Example
 
@@ -229,8 +229,16 @@ class Model(nn.Module):
         if make != "no decoder":
             self.get_decoder = lambda: self.base_model
 
+    @property
+    def dtype(self):
+        return self.head.weight.dtype
+
     def get_output_embeddings(self):
         return self.head
+
+    def forward(self, input_ids, use_cache=False):
+        hidden = self.base_model(input_ids=input_ids).last_hidden_state
+        return SimpleNamespace(logits=self.head(hidden))
 
 
 def batch_of_ids():
@@ -241,8 +249,8 @@ def batch_of_ids():
     ]
 
 
-FITTING = ["plain"]
-OTHERS = ["no decoder", "no layers", "a list", "other layers", "another name"]
+FITTING = ["plain", "other layers"]
+OTHERS = ["no decoder", "no layers", "a list", "another name"]
 OTHERS += ["mixes behind", "alone", "three values", "keywords"]
 
 
@@ -253,6 +261,8 @@ def test_a_model_that_cannot_be_cut_is_run_as_a_whole(make, compose_task):
         model = Model(make).eval()
     before = parts(model)
     trimmed, whole = (Objective(model, None, compose_task("sst2"), trim_last_layer=x) for x in (True, False))
+    for objective in (trimmed, whole):
+        check.settle(objective, batch_of_ids())
     assert parts(model) == before
     assert (trimmed.forward_path, whole.forward_path) == ("trimmed" if make in FITTING else "whole", "whole")
     with torch.inference_mode():

@@ -5,6 +5,7 @@ import torch
 
 from zobench.models.tuning import Full, LastLayers, LoRA
 from zobench.objective import Objective
+from zobench.objective.cuts import Layers
 from zobench.objective.prefix import frozen_layers
 
 GIB = 2**30
@@ -200,18 +201,18 @@ def test_nothing_is_cached_where_lower_parts_train(tiny, mini):
     model, task = tiny.model, mini("sst2")[0]
     for tuning in (Full(), LoRA(), LastLayers(layers=2)):
         tuning.apply(model, tiny.spec, 0)
-        assert frozen_layers(model) == 0
+        assert frozen_layers(Layers(model.get_decoder(), "layers", -1)) == 0
         assert Objective(model, tiny.tokenizer, task, cache_gib=1.0).prefix is None
     model.requires_grad_(False)
     model.get_input_embeddings().requires_grad_(True)
-    assert frozen_layers(model) == 0
+    assert frozen_layers(Layers(model.get_decoder(), "layers", -1)) == 0
 
 
 def test_an_untied_head_does_not_hinder_the_cache(load_model):
     llama = load_model("tiny-llama")
     LastLayers(layers=1).apply(llama.model, llama.spec, 0)
     llama.model.lm_head.requires_grad_(True)
-    assert frozen_layers(llama.model) == 1
+    assert frozen_layers(Layers(llama.model.get_decoder(), "layers", -1)) == 1
 
 
 @torch.no_grad()

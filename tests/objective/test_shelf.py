@@ -31,8 +31,11 @@ def files(folder):
 
 
 def lower_runs(model):
+    """A list that grows by the sequences of each forward; the one token that shows what a layer gives is none."""
     runs = []
-    model.get_decoder().layers[0].register_forward_hook(lambda module, args, out: runs.append(len(args[0])))
+    model.get_decoder().layers[0].register_forward_hook(
+        lambda module, args, out: runs.append(len(args[0]) if args[0].shape[1] > 1 else 0)
+    )
     return runs
 
 

@@ -17,7 +17,7 @@ from zobench.bench.spec import Shape, Spec, overrides
 from zobench.config import instantiate
 from zobench.config.signature import compose
 from zobench.errors import ConfigError
-from zobench.objective import Objective
+from zobench.objective import Objective, check
 from zobench.objective.cuts import pad_right
 from zobench.zo import Method
 
@@ -96,6 +96,7 @@ def losses(model: Any, shape: Shape) -> tuple[Loss, Loss]:
     """
     batch = models.random_batch(model, shape)
     objective = Objective(model, None, models.task())
+    check.settle(objective, batch)
     device = objective.device
     prompts = [example.rows[0].ids[:-1] for example in batch]
     options = torch.tensor([[row.ids[-1] for row in example.rows] for example in batch], device=device)

@@ -85,6 +85,24 @@ class ModelSpec:
             )
         return int(token_id)
 
+    def start_doubt(self, tokenizer: Any, flavour: str) -> str | None:
+        """Why the start token may be another family's, in one line; None where it is what the tokenizer puts in front.
+
+        A tokenizer that puts nothing in front is taken to begin with its ``bos_token``, or with nothing.
+        """
+        start = self.start_id(tokenizer, flavour)
+        plain, whole = (tokenizer("x", add_special_tokens=special)["input_ids"] for special in (False, True))
+        added = len(whole) > len(plain) and whole[0] != plain[0]
+        expected = [whole[0]] if added else [None, tokenizer.bos_token_id]
+        if flavour != "native" or start in expected:
+            return None
+        texts = ["none" if i is None else repr(tokenizer.convert_ids_to_tokens(i)) for i in (start, expected[-1])]
+        here = "this tokenizer puts" if added else "this tokenizer's first token would be"
+        return (
+            f"warning: every prompt begins with {texts[0]} (model.start_token.native), where {here} {texts[1]}; is the "
+            "model of the family that model= names?"
+        )
+
 
 def silence_libraries() -> None:
     """Import what loads models, with its progress bars and warnings turned off."""

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from zobench.errors import ConfigError
 from zobench.models.base import ModelSpec
+from zobench.objective.cuts import list_name
+from zobench.objective.prefix import FINAL_NORM
 from zobench.zo.keys import mix, tag
 
 
@@ -19,13 +21,13 @@ def decoder_layers(model: Any) -> nn.ModuleList:
     """The list of a model's transformer layers, the lowest first.
 
     Raises:
-        ConfigError: if the model does not keep them in ``get_decoder().layers``.
+        ConfigError: if the model's decoder has no list of them.
     """
     decoder = model.get_decoder() if hasattr(model, "get_decoder") else None
-    layers = getattr(decoder, "layers", None)
-    if not isinstance(layers, nn.ModuleList):
-        raise ConfigError(f"{type(model).__name__} does not keep its layers in get_decoder().layers; use tuning=full")
-    return layers
+    name = list_name(decoder)
+    if name is None:
+        raise ConfigError(f"{type(model).__name__} does not keep its layers in one list; use tuning=full")
+    return getattr(decoder, name)
 
 
 def _last_layers(model: Any, count: int) -> list[nn.Module]:
@@ -104,7 +106,7 @@ class LastLayers(Tuning):
                 param.requires_grad_(self.only.search(name) is not None)
         if self.final_norm:
             for name, child in model.get_decoder().named_children():
-                if "norm" in name:
+                if FINAL_NORM.search(name):
                     child.requires_grad_(True)
 
 

@@ -11,21 +11,25 @@ tokens.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from zobench.objective.cuts import LastAttention, Tail, pad_right, select_positions
+from zobench.objective.cuts import Tail
 from zobench.objective.encode import MAX_NEW_TOKENS, Encoded, Row
-from zobench.objective.prefix import Prefix, frozen_layers
+from zobench.objective.paths import Path, paths
+from zobench.objective.prefix import Prefix
 from zobench.objective.shelf import Shelf
 from zobench.tasks.base import Task
 
 
 class Objective:
     """The loss of a batch and the scores of its options, for one model and task.
+
+    It takes the fastest of the model's paths. Whether that computes the model's own function only ``check.settle``
+    knows, which takes another where it does not.
 
     Args:
         model: a causal language model of transformers in evaluation mode, its trainable parameters marked.
@@ -39,10 +43,15 @@ class Objective:
         trim_last_layer: run what follows the last attention at the option's positions alone; False for tests.
 
     Attributes:
+        paths: the ways from requests to logits that there are for the model, the fastest first.
+        path: the one that is taken.
         tokens: how many tokens losses and scores have run through the model, padding not counted.
         device: of the inputs.
         head_device: of the logits; another one where a model is spread over GPUs.
     """
+
+    #: what to do where none of the paths gives the model's own numbers
+    unfit: ClassVar[str] = "zobench cannot train such a model"
 
     def __init__(
         self,
@@ -61,12 +70,13 @@ class Objective:
         self.device = next(model.parameters()).device
         self.head_device = model.get_output_embeddings().weight.device
         self.tokens = 0
-        depth = frozen_layers(model) if cache_gib > 0 else 0
-        budget = int(cache_gib * 2**30)
-        self.prefix = Prefix(model, self._backbone, depth=depth, budget_bytes=budget, shelf=shelf) if depth else None
-        decoder = model.get_decoder() if hasattr(model, "get_decoder") and not depth else None
-        fits = trim_last_layer and LastAttention.fits(decoder, self._backbone)
-        self._last = LastAttention(decoder, self._backbone) if fits else None
+        self.paths = paths(model, cache_gib=cache_gib, shelf=shelf, trim=trim_last_layer)
+        self.path: Path = self.paths[0]
+
+    @property
+    def prefix(self) -> Prefix | None:
+        """The cache of frozen layers; None without one."""
+        return self.path.prefix
 
     @property
     def forward_path(self) -> str:
@@ -74,10 +84,10 @@ class Objective:
 
         ``whole``: all of it, at all positions. ``trimmed``: what follows the last attention runs at the option's
         positions alone. ``from layer 8``, ``from the last attention``: what lies below is frozen and was run once.
+        ``..., the model's own head``: not the product with the head's weight, but the model's code for it.
+        ``all logits``: the model's plain forward pass; ``..., one sequence at a time``: without any padding.
         """
-        if self.prefix:
-            return self.prefix.place
-        return "trimmed" if self._last else "whole"
+        return self.path.name
 
     def loss_sum(self, batch: Sequence[Encoded]) -> tuple[Tensor, int]:
         """The summed loss of a batch, and the ``weight`` to divide it by: sums of micro-batches add up to a batch's.
@@ -92,8 +102,7 @@ class Objective:
         if (pairs := self._shared_prompts(batch)) is not None:
             hidden = self._hidden([Tail(prompt, 1) for prompt, _ in pairs])
             options = torch.tensor([ids for _, ids in pairs], device=self.head_device)
-            rows = self._head()[options].float()
-            scores = torch.einsum("eh,eoh->eo", hidden.float(), rows)
+            scores = self.path.head.chosen(hidden, options)
             return F.cross_entropy(scores, gold, reduction="sum"), self.weight(batch)
         losses = [F.cross_entropy(s[None], gold[i : i + 1]) for i, s in enumerate(self._option_means(batch))]
         return torch.stack(losses).sum(), self.weight(batch)
@@ -105,7 +114,7 @@ class Objective:
     def scores(self, batch: Sequence[Encoded]) -> list[list[float]]:
         """Mean log-probability of each option's tokens, in fp32: one list per example, in the order of its options."""
         if (pairs := self._shared_prompts(batch)) is not None:
-            logits = F.linear(self._hidden([Tail(prompt, 1) for prompt, _ in pairs]), self._head()).float()
+            logits = self.path.head.logits(self._hidden([Tail(prompt, 1) for prompt, _ in pairs]))
             normalised = torch.log_softmax(logits, dim=-1)
             return [[float(normalised[i, t]) for t in ids] for i, (_, ids) in enumerate(pairs)]
         return [s.tolist() for s in self._option_means(batch)]
@@ -160,7 +169,7 @@ class Objective:
         requests: dict[Tail, None] = {}
         for e in examples:
             pair = e.shared if self.shared_prompt and self.task.loss == "classification" else None
-            for tail in [Tail(pair[0], 1)] if pair else map(_tail, e.rows):
+            for tail in [Tail(pair[0], 1)] if pair else (row.tail for row in e.rows):
                 requests[tail] = None
         return list(requests)
 
@@ -182,41 +191,22 @@ class Objective:
 
     def _option_log_probs(self, rows: Sequence[Row]) -> list[Tensor]:
         """Log-probabilities of each row's option tokens, fp32: one tensor per row."""
-        logits = F.linear(self._hidden([_tail(row) for row in rows]), self._head()).float()
+        logits = self.path.head.logits(self._hidden([row.tail for row in rows]))
         targets = torch.tensor([t for row in rows for t in row.ids[-row.option_len :]], device=self.head_device)
         log_probs = torch.log_softmax(logits, dim=-1).gather(-1, targets[:, None])[:, 0]
         return list(log_probs.split([row.option_len for row in rows]))
 
     def _hidden(self, tails: Sequence[Tail]) -> Tensor:
-        """Last hidden states at the requested positions (positions × width), one request after another."""
+        """What the head is given at the requested positions, one request after another (positions × features)."""
         self.tokens += sum(len(tail.ids) for tail in tails)
         order = sorted(range(len(tails)), key=lambda i: len(tails[i].ids))
         size = -(-len(tails) // self.length_buckets)
         if size == len(tails):
-            return self._run_model(tails).to(self.head_device)
+            return self.path.run(tails).to(self.head_device)
         parts: list[Tensor] = [torch.empty(0)] * len(tails)
         for start in range(0, len(tails), size):
             chosen = order[start : start + size]
-            hidden = self._run_model([tails[i] for i in chosen]).split([tails[i].last for i in chosen])
+            hidden = self.path.run([tails[i] for i in chosen]).split([tails[i].last for i in chosen])
             for i, part in zip(chosen, hidden, strict=True):
                 parts[i] = part
         return torch.cat(parts).to(self.head_device)
-
-    def _run_model(self, tails: Sequence[Tail]) -> Tensor:
-        """``_hidden`` in one forward pass, by the shortest way that fits the model."""
-        if self.prefix:
-            return self.prefix.hidden(tails)
-        if self._last:
-            return self._last.above(self._last.below(tails), tails)
-        return select_positions(self._backbone(pad_right([tail.ids for tail in tails], self.device)), tails)
-
-    def _backbone(self, ids: Tensor) -> Tensor:
-        return self.model.base_model(input_ids=ids, use_cache=False).last_hidden_state
-
-    def _head(self) -> Tensor:
-        return self.model.get_output_embeddings().weight
-
-
-def _tail(row: Row) -> Tail:
-    """The request from which a row's option tokens are predicted; its last token predicts nothing."""
-    return Tail(row.ids[:-1], row.option_len)

@@ -4,9 +4,10 @@ A *cut* is a place in the model. What lies below it is run once per sequence if 
 is run in every forward pass, but maybe at a few positions alone. A *tail* is what is asked of a sequence: the last
 hidden states at its last positions. What the lower part hands to the upper part for one tail is its *entry*.
 
-The model's own code does all the arithmetic: its list of layers is swapped for the part that is needed, and the entry
-is put in where the upper part begins. It works for decoders whose layers are a ``ModuleList`` named ``layers``, called
-one after another, as in transformers 5.
+The model's own code does all the arithmetic: layers that are not needed are swapped for stand-ins that hand on what
+they get, and the entry is put in where the upper part begins. Every layer keeps its place in the list, by which a
+decoder chooses its mask and its rotary embedding. It works for decoders whose layers are a ``ModuleList`` of one of the
+names in ``LISTS``, called one after another, as in transformers 5.
 """
 
 import contextlib
@@ -17,6 +18,9 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
+
+#: what the list of a decoder's layers is called: by most families; GPT-2, Falcon and Bloom; MPT
+LISTS = ("layers", "h", "blocks")
 
 Ids = tuple[int, ...]
 Backbone = Callable[[Tensor], Tensor]
@@ -64,32 +68,127 @@ def select_positions(hidden: Tensor, tails: Sequence[Tail]) -> Tensor:
     return hidden[[i for i, _ in places], [p for _, p in places]]
 
 
+def list_name(decoder: Any) -> str | None:
+    """What the list of a decoder's layers is called; None if it has none."""
+    for name in LISTS:
+        found = getattr(decoder, name, None)
+        if found is not None:
+            return name if isinstance(found, nn.ModuleList) and len(found) else None
+    return None
+
+
+class Layers:
+    """A decoder and the list of its layers.
+
+    Args:
+        decoder: the module that holds the list.
+        name: what the list is called there.
+        extras: how many values a layer gives beside its output, −1 for a bare tensor.
+
+    Attributes:
+        device: of the decoder's first parameter.
+    """
+
+    def __init__(self, decoder: Any, name: str, extras: int):
+        self.decoder, self.name, self._extras = decoder, name, extras
+        self.device = next(decoder.parameters()).device
+        self._parts: dict[tuple[int, int], nn.ModuleList] = {}
+
+    @staticmethod
+    def of(model: Any, backbone: Backbone) -> "Layers | None":
+        """The layers of a causal language model; None where ``get_decoder()`` has no list of them.
+
+        One token is run through the first layer, to see what a layer gives.
+
+        Args:
+            backbone: token ids (rows × length) → last hidden states (rows × length × width).
+        """
+        decoder: Any = model.get_decoder() if hasattr(model, "get_decoder") else None
+        name = list_name(decoder)
+        if name is None:
+            return None
+        found: list[int] = []
+
+        def see(module: nn.Module, args: Any, out: Any) -> None:
+            found.append(len(out) - 1 if isinstance(out, tuple) else -1)
+            raise _Stop
+
+        with contextlib.suppress(_Stop), torch.no_grad(), getattr(decoder, name)[0].register_forward_hook(see):
+            backbone(torch.zeros(1, 1, dtype=torch.long, device=_device(decoder)))
+        return Layers(decoder, name, found[0]) if found else None
+
+    @property
+    def list(self) -> Any:
+        """The layers, the lowest first: a ``ModuleList``."""
+        return getattr(self.decoder, self.name)
+
+    @contextmanager
+    def only(self, first: int, last: int) -> Iterator[None]:
+        """A context in which the layers from ``first`` up to and without ``last`` run, and all others do nothing."""
+        whole = self.list
+        if (first, last) not in self._parts:
+            chosen = [layer if first <= i < last else _Idle(layer, self._extras) for i, layer in enumerate(whole)]
+            self._parts[first, last] = nn.ModuleList(chosen)
+        setattr(self.decoder, self.name, self._parts[first, last])
+        try:
+            yield
+        finally:
+            setattr(self.decoder, self.name, whole)
+
+
+class _Idle(nn.Module):
+    """Stands in for a layer that is not run: hands on its input, and has the layer's attributes.
+
+    Args:
+        layer: whose place it takes; a decoder may read its kind of attention from it.
+        extras: how many values the layer gives beside its output, −1 for a bare tensor.
+    """
+
+    def __init__(self, layer: nn.Module, extras: int):
+        super().__init__()
+        self._layer = (layer,)  # in a tuple, so as not to be a submodule
+        self._extras = extras
+
+    def forward(self, hidden: Tensor, *args: Any, **kwargs: Any) -> Any:
+        return hidden if self._extras < 0 else (hidden, *[None] * self._extras)
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(self.__dict__["_layer"][0], name)
+
+
 class LayerCut(Cut):
     """The cut ahead of a layer; an entry is the layer's input at every position of the sequence.
 
     Args:
-        decoder: the module that holds the list of layers.
+        layers: of the model.
         backbone: token ids (rows × length) → last hidden states (rows × length × width).
         depth: number of layers below the cut.
     """
 
-    def __init__(self, decoder: Any, backbone: Backbone, depth: int):
+    def __init__(self, layers: Layers, backbone: Backbone, depth: int):
         self.place = f"from layer {depth}"
-        self._decoder, self._backbone = decoder, backbone
-        self._lower = nn.ModuleList(list(decoder.layers)[:depth])
-        self._upper = nn.ModuleList(list(decoder.layers)[depth:])
+        self._layers, self._backbone, self._depth = layers, backbone, depth
 
     def key(self, tail: Tail) -> Hashable:
         return tail.ids
 
     def below(self, tails: Sequence[Tail]) -> list[Tensor]:
         caught: list[Tensor] = []
-        with _with_layers(self._decoder, self._lower), _on_output(self._lower[-1], caught.append):
-            self._backbone(pad_right([tail.ids for tail in tails], _device(self._decoder)))
+
+        def stop(out: Tensor) -> None:
+            caught.append(out)
+            raise _Stop
+
+        with contextlib.suppress(_Stop), _on_output(self._layers.list[self._depth - 1], stop):
+            self._backbone(pad_right([tail.ids for tail in tails], self._layers.device))
         return [caught[0][i, : len(tail.ids)] for i, tail in enumerate(tails)]
 
     def above(self, entries: Sequence[Tensor], tails: Sequence[Tail]) -> Tensor:
-        with _with_layers(self._decoder, self._upper), _replace_input(self._upper[0], _pad_entries(entries)):
+        first, count = self._layers.list[self._depth], len(self._layers.list)
+        with self._layers.only(self._depth, count), _replace_input(first, _pad_entries(entries)):
             padded = self._backbone(pad_right([tail.ids for tail in tails], entries[0].device))
         return select_positions(padded, tails)
 
@@ -100,33 +199,32 @@ class AttentionCut(Cut):
     An entry holds the input of that layer and the output of its attention, side by side, at these positions alone.
 
     Args:
-        decoder: the module that holds the list of layers.
+        layers: of the model.
         backbone: token ids (rows × length) → last hidden states (rows × length × width).
     """
 
     place = "from the last attention"
 
-    def __init__(self, decoder: Any, backbone: Backbone):
-        self._decoder, self._backbone = decoder, backbone
-        self._layer = decoder.layers[-1]
-        self._upper = nn.ModuleList([self._layer])
+    def __init__(self, layers: Layers, backbone: Backbone):
+        self._layers, self._backbone = layers, backbone
+        self._layer, self._index = layers.list[-1], len(layers.list) - 1
 
     @staticmethod
-    def fits(decoder: Any, backbone: Backbone) -> bool:
+    def fits(layers: Layers, backbone: Backbone) -> bool:
         """Whether the last layer has an attention module, and nothing that runs up to its end trains.
 
         One token is run through the last layer to see the order of its modules.
         """
-        layers = decoder.layers
-        attention = getattr(layers[-1], "self_attn", None)
-        if attention is None or any(p.requires_grad for layer in layers[:-1] for p in layer.parameters()):
+        *lower, last = layers.list
+        attention = getattr(last, "self_attn", None)
+        if attention is None or any(p.requires_grad for layer in lower for p in layer.parameters()):
             return False
         ran: list[nn.Module] = []  # in the order of their ends
-        watched = [module for module in layers[-1].modules() if any(True for _ in module.parameters(recurse=False))]
-        with torch.inference_mode(False), torch.no_grad(), _with_layers(decoder, nn.ModuleList([layers[-1]])):
+        watched = [module for module in last.modules() if any(True for _ in module.parameters(recurse=False))]
+        with torch.inference_mode(False), torch.no_grad(), layers.only(len(lower), len(lower) + 1):
             handles = [m.register_forward_hook(lambda m, args, out: ran.append(m)) for m in (*watched, attention)]
             try:
-                backbone(torch.zeros(1, 1, dtype=torch.long, device=_device(decoder)))
+                backbone(torch.zeros(1, 1, dtype=torch.long, device=layers.device))
             finally:
                 for handle in handles:
                     handle.remove()
@@ -152,7 +250,7 @@ class AttentionCut(Cut):
             _on_input(self._layer, inputs.append),
             _on_output(self._layer.self_attn, stop),
         ):
-            self._backbone(pad_right([tail.ids for tail in tails], _device(self._decoder)))
+            self._backbone(pad_right([tail.ids for tail in tails], self._layers.device))
         entries = torch.cat((inputs[0].to(attended[0].device), attended[0]), dim=-1)
         return [entries[i, len(t.ids) - t.last : len(t.ids)] for i, t in enumerate(tails)]
 
@@ -161,7 +259,8 @@ class AttentionCut(Cut):
         attention = self._layer.self_attn
         self._layer.self_attn = _KnownAttention(attended)
         try:
-            with _with_layers(self._decoder, self._upper), _replace_input(self._layer, entry.contiguous()):
+            alone = self._layers.only(self._index, self._index + 1)
+            with alone, _replace_input(self._layer, entry.contiguous()):
                 rows, width = entry.shape[:2]
                 hidden = self._backbone(torch.zeros(rows, width, dtype=torch.long, device=entry.device))
         finally:
@@ -176,21 +275,9 @@ class LastAttention(AttentionCut):
     """
 
     @staticmethod
-    def fits(decoder: Any, backbone: Backbone) -> bool:
-        """Whether the two parts give what the whole model gives, tried on two short sequences to 2 % of the norm."""
-        if not isinstance(getattr(decoder, "layers", None), nn.ModuleList) or not len(decoder.layers):
-            return False
-        if getattr(decoder.layers[-1], "self_attn", None) is None:
-            return False
-        tails = [Tail((0, 1, 2, 3), 2), Tail((3, 1, 0), 1)]
-        with torch.inference_mode():
-            whole = select_positions(backbone(pad_right([tail.ids for tail in tails], _device(decoder))), tails).float()
-            try:
-                cut = LastAttention(decoder, backbone)
-                in_parts = cut.above(cut.below(tails), tails).float()
-            except Exception:  # layers of another build fail in ways of their own
-                return False
-        return bool((in_parts - whole).norm() <= 2e-2 * whole.norm())
+    def fits(layers: Layers, backbone: Backbone) -> bool:
+        """Whether the last layer has an attention module, whatever trains."""
+        return getattr(layers.list[-1], "self_attn", None) is not None
 
 
 class _Stop(Exception):
@@ -220,17 +307,6 @@ def _first_output(output: Any) -> Tensor:
 
 def _device(module: nn.Module) -> torch.device:
     return next(module.parameters()).device
-
-
-@contextmanager
-def _with_layers(decoder: Any, layers: nn.ModuleList) -> Iterator[None]:
-    """A context in which the decoder has these layers and no others."""
-    whole = decoder.layers
-    decoder.layers = layers
-    try:
-        yield
-    finally:
-        decoder.layers = whole
 
 
 def _on_output(module: nn.Module, see: Callable[[Tensor], None]) -> RemovableHandle:

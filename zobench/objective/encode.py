@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from zobench.errors import DataError, shown
+from zobench.objective.cuts import Tail
 from zobench.tasks.base import Example, Task
 
 #: longest answer that is generated, in tokens
@@ -26,6 +27,11 @@ class Row:
 
     ids: tuple[int, ...]
     option_len: int
+
+    @property
+    def tail(self) -> Tail:
+        """The request from which the option's tokens are predicted; its last token predicts nothing."""
+        return Tail(self.ids[:-1], self.option_len)
 
 
 @dataclass(frozen=True)
@@ -87,7 +93,8 @@ class Encoder:
         """Tokenise examples of a task.
 
         Raises:
-            DataError: if an option has no token, or none is left before it to predict it from.
+            DataError: if an option has no token, or none is left before it to predict it from; if two options of an
+                example have the same tokens.
         """
         limit = self.max_length - (MAX_NEW_TOKENS if task.generates else 0)
         if limit < 2:
@@ -96,7 +103,7 @@ class Encoder:
 
     def _one(self, task: Task, example: Example, limit: int) -> Encoded:
         prompt = self._ids(example.prompt.strip(" "))
-        rows = []
+        rows: list[Row] = []
         for option in example.options:
             full = example.prompt + option
             ids = self._ids(full if task.generates else full.strip(" "))
@@ -106,6 +113,13 @@ class Encoder:
                 raise DataError(
                     f"row {example.index}: option {shown(repr(option))} has {option_len} of {len(row.ids)} tokens; an "
                     f"option needs at least one token, and a token before it (max_length={self.max_length})"
+                )
+            if row in rows:
+                other, same = example.options[rows.index(row)], ids[len(prompt) :]
+                raise DataError(
+                    f"row {example.index}: options {shown(repr(other))} and {shown(repr(option))} are the same tokens "
+                    f"{shown(same)}, so that they always tie; expected options that the model's tokenizer tells apart: "
+                    "take other label words"
                 )
             rows.append(row)
         truncated = any(len(prompt) + row.option_len > limit for row in rows)

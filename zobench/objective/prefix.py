@@ -5,44 +5,44 @@ vocabulary is that of ``cuts.py``: the model is cut in two, and a tail is a requ
 sequence.
 """
 
+import re
 import time
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from zobench.objective.cuts import AttentionCut, Backbone, Cut, LayerCut, Tail
+from zobench.objective.cuts import AttentionCut, Backbone, Cut, LayerCut, Layers, Tail
 from zobench.objective.shelf import Shelf
 
+#: matches the name of the norm that follows the layers: in most families; in GPT-2, Falcon and Bloom
+FINAL_NORM = re.compile(r"^(?!.*embed).*norm|^ln_f\b")
 
-def frozen_layers(model: Any) -> int:
+
+def frozen_layers(layers: Layers) -> int:
     """How many leading layers can be cached: all below the first that trains, never the last one.
 
     Returns:
-        0 where something trains ahead of the layers, or where the model has no list ``get_decoder().layers``.
+        0 where something trains ahead of the layers.
     """
-    decoder = model.get_decoder() if hasattr(model, "get_decoder") else None
-    layers = getattr(decoder, "layers", None)
-    if decoder is None or not isinstance(layers, nn.ModuleList):
-        return 0
-    for name, param in decoder.named_parameters():
+    for name, param in layers.decoder.named_parameters():
         # Everything outside the layers that is not a norm may act before them: embeddings, projections.
-        if param.requires_grad and not name.startswith("layers.") and "norm" not in name:
+        outside = not name.startswith(f"{layers.name}.") and not FINAL_NORM.search(name)
+        if param.requires_grad and outside:
             return 0
-    for index, layer in enumerate(layers):
+    for index, layer in enumerate(layers.list):
         if any(p.requires_grad for p in layer.parameters()):
             return index
-    return len(layers) - 1
+    return len(layers.list) - 1
 
 
 class Prefix:
-    """Runs the model from its first trainable part on, with the outputs of the frozen part in a cache.
+    """Runs the model from a cut on, with the outputs of the frozen part below it in a cache.
 
     Args:
         model: a causal language model with its trainable parameters marked.
-        backbone: token ids (rows × length) → last hidden states (rows × length × width).
-        depth: number of layers below the first that trains, at least 1 (``frozen_layers``).
+        cut: where it is cut; nothing below trains.
         budget_bytes: cached activations stop growing there; what does not fit is computed anew each time.
         batch_rows: sequences per forward when the cache is filled.
         shelf: where filled caches are kept for other runs; None for nowhere.
@@ -51,23 +51,25 @@ class Prefix:
         bytes: size of the cache.
     """
 
-    def __init__(
-        self,
-        model: Any,
-        backbone: Backbone,
-        *,
-        depth: int,
-        budget_bytes: int,
-        batch_rows: int = 32,
-        shelf: Shelf | None = None,
-    ):
-        decoder = model.get_decoder()
-        attention_too = depth == len(decoder.layers) - 1 and AttentionCut.fits(decoder, backbone)
-        self._cut: Cut = AttentionCut(decoder, backbone) if attention_too else LayerCut(decoder, backbone, depth)
+    def __init__(self, model: Any, cut: Cut, *, budget_bytes: int, batch_rows: int = 32, shelf: Shelf | None = None):
+        self._cut = cut
         self._model, self._shelf, self._device = model, shelf, next(model.parameters()).device
         self._budget, self._batch_rows = budget_bytes, batch_rows
         self._cache: dict[Hashable, Tensor] = {}
         self.bytes = 0
+
+    @staticmethod
+    def cuts(layers: Layers, backbone: Backbone) -> list[Cut]:
+        """The cuts below which nothing trains, the highest first; none where something trains ahead of the layers.
+
+        Args:
+            backbone: token ids (rows × length) → last hidden states (rows × length × width).
+        """
+        depth = frozen_layers(layers)
+        if not depth:
+            return []
+        attention_too = depth == len(layers.list) - 1 and AttentionCut.fits(layers, backbone)
+        return [*([AttentionCut(layers, backbone)] if attention_too else []), LayerCut(layers, backbone, depth)]
 
     @property
     def place(self) -> str:
@@ -96,6 +98,14 @@ class Prefix:
             progress(len(chunk))
         if self._shelf and complete and time.monotonic() - begun > self._shelf.worth_seconds:
             self._shelf.store(name, [self._cache[self._cut.key(tail)] for tail in ordered])
+
+    def hold(self, tails: Sequence[Tail]) -> None:
+        """Cache these requests for a while, whatever lies on the shelf, until ``forget``."""
+        self._cache_entries(tails, self._below(tails))
+
+    def forget(self) -> None:
+        """Empty the cache."""
+        self._cache, self.bytes = {}, 0
 
     def hidden(self, tails: Sequence[Tail]) -> Tensor:
         """Last hidden states at the requested positions (positions × width), one request after another.

@@ -1,5 +1,6 @@
 """From a configuration to the parts of a run; what is cheap and can fail comes first."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,7 @@ from zobench.errors import ConfigError, shown
 from zobench.models.base import Loaded, ModelSpec
 from zobench.models.tokenizer import check_ids
 from zobench.models.tuning import Tuning
-from zobench.objective import Encoded, Encoder, Objective
+from zobench.objective import Encoded, Encoder, Objective, check
 from zobench.protocols import Protocol
 from zobench.run import parallel
 from zobench.run.budget import total_steps
@@ -109,6 +110,8 @@ def build(cfg: DictConfig, console: Console, team: Team) -> Parts:
     trained = build_trained(cfg, device, protocol, spec, tuning)
     loaded, method, settings = trained.loaded, trained.method, trained.settings
     start = spec.start_id(loaded.tokenizer, protocol.start_token)
+    if doubt := spec.start_doubt(loaded.tokenizer, protocol.start_token):
+        console.say(doubt)
     encoder = Encoder(loaded.tokenizer, start=start, max_length=spec.max_length)
     train, dev, test = (encoder.encode(task, part) for part in (splits.train, splits.dev, splits.test))
     check_ids(loaded.model, loaded.tokenizer, (*train, *dev, *test))
@@ -116,8 +119,7 @@ def build(cfg: DictConfig, console: Console, team: Team) -> Parts:
     if truncated:
         console.say(f"{truncated} examples are longer than {spec.max_length} tokens and were cut on the left")
     objective = protocol.objective(loaded.model, loaded.tokenizer, task, tuning.cache_gib, cfg.length_buckets)
-    if protocol.shortens_forwards and objective.forward_path == "whole":
-        console.say("every forward pass runs the whole model at all positions: its layers cannot be run in parts")
+    _settle(objective, protocol, [*train, *dev, *test], console)
     return Parts(
         device=device,
         division=parallel.divide(team, cfg.parallel),
@@ -160,6 +162,21 @@ def build_task(node: Mapping[str, Any]) -> Task:
         raise ConfigError(f"task._target_={shown(target)}: {problem}")
     assert isinstance(task, Task)
     return task
+
+
+def _settle(objective: Objective, protocol: Protocol, examples: list[Encoded], console: Console) -> None:
+    """Check that the model is computed as it would itself, and say where that takes longer than usual."""
+    agreement = check.settle(objective, examples)
+    if agreement.refused:
+        worst = max(agreement.refused.values())
+        by = (
+            f"give other log-probabilities than the model's own, by {worst:.2g} nats"
+            if worst < math.inf
+            else "do not fit"
+        )
+        console.say(f"forward passes run: {objective.forward_path}; faster ways {by} ({', '.join(agreement.refused)})")
+    elif protocol.shortens_forwards and objective.forward_path == "whole":
+        console.say("every forward pass runs the whole model at all positions: its layers cannot be run in parts")
 
 
 def load_splits(cfg: DictConfig, protocol: Protocol) -> Splits:

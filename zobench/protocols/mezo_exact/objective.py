@@ -5,6 +5,7 @@ dtype. The order of every sum is the official one, since golden numbers hold it 
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +13,9 @@ from torch import Tensor
 
 from zobench.objective.clean import Objective
 from zobench.objective.encode import Encoded, Row
+from zobench.objective.heads import NoHead
+from zobench.objective.paths import Path
+from zobench.tasks.base import Task
 
 #: the target of a position that no loss is taken at; torch's convention
 IGNORED = -100
@@ -31,6 +35,13 @@ def pad_left(rows: Sequence[Row], pad: int, device: torch.device) -> tuple[Tenso
 
 class OfficialObjective(Objective):
     """An ``Objective`` with the official arithmetic: no cache, no shared prompt, all logits, the model's dtype."""
+
+    unfit = "protocol=mezo_exact pads on the left, which changes what this model computes; use protocol=clean"
+
+    def __init__(self, model: Any, tokenizer: Any, task: Task):
+        super().__init__(model, tokenizer, task, trim_last_layer=False)
+        self.paths = [Path("whole", self.path.run, NoHead())]  # its own forward passes, below
+        self.path = self.paths[0]
 
     def loss_sum(self, batch: Sequence[Encoded]) -> tuple[Tensor, int]:
         """The official mean over a batch, with weight 1: the code has no micro-batches."""

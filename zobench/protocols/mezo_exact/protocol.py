@@ -45,7 +45,7 @@ class MezoExact(Protocol):
         return data_seed
 
     def objective(self, model: Any, tokenizer: Any, task: Task, cache_gib: float, length_buckets: int = 1) -> Objective:
-        return OfficialObjective(model, tokenizer, task, trim_last_layer=False)
+        return OfficialObjective(model, tokenizer, task)
 
     def batch(self, step: int, n: int, batch_size: int, order_seed: int) -> list[int]:
         per_epoch = -(-n // batch_size)
