@@ -139,17 +139,24 @@ class _Trial:
 def _head_ratio(model: Any, hidden: Tensor) -> float:
     """The largest difference of logits by the head's weight to those of the model's own code, over the rounding's.
 
-    Both see the same hidden states, so that little is explained by rounding. 0 where the own code cannot be run.
+    Both see the same hidden states, so that little is explained by rounding; none at all, which shows a bias, and
+    larger ones, which show a cap. Infinite where something else trains behind the hidden states, even if it does
+    nothing yet; 0 where the own code cannot be run.
     """
-    try:
-        expected = OwnHead(model).logits(hidden)
-    except Exception:  # nothing can be said here; scores and loss speak alone
-        return 0.0
-    found = WeightHead(model).logits(hidden)
-    if found.shape != expected.shape:
+    head = model.get_output_embeddings()
+    known = {id(p) for p in (*model.base_model.parameters(), head.weight)}
+    if any(id(p) not in known for p in model.parameters()):
         return math.inf
-    rounding = math.sqrt(torch.finfo(model.dtype).eps) / 8 * float(expected.abs().max())
-    return float((found - expected).abs().max()) / rounding if rounding else 0.0
+    ratios = []
+    for states in (hidden, torch.zeros_like(hidden[:1]), 16 * hidden):
+        try:
+            expected = OwnHead(model).logits(states)
+        except Exception:  # nothing can be said here; scores and loss speak alone
+            return 0.0
+        difference = float((WeightHead(model).logits(states) - expected).abs().max())
+        rounding = (1.5 * torch.finfo(model.dtype).eps + 4e-5) * float(expected.abs().max())
+        ratios.append(difference / rounding if rounding else math.inf * difference if difference else 0.0)
+    return max(ratios)
 
 
 def _choose(examples: Sequence[Encoded], model: Any) -> list[Encoded]:
