@@ -62,7 +62,8 @@ class ModelSpec:
         Args:
             dtype: of the weights.
             device: where the weights go.
-            attention: the attention implementation, a name that transformers knows: ``sdpa`` or ``eager``.
+            attention: the attention implementation, a name that transformers knows: ``sdpa`` or ``eager``; a model
+                without ``sdpa`` is loaded with ``eager``.
 
         Raises:
             ModelError: if either cannot be had.

@@ -8,6 +8,7 @@ import torch
 
 from zobench.errors import ModelError, first_line
 from zobench.models.architecture import causal_config, outline
+from zobench.models.attention import supported
 from zobench.models.base import Loaded, ModelSpec, silence_libraries
 from zobench.models.download import Missing, snapshot
 from zobench.models.folder import Unusable, read_settings, read_weights
@@ -106,6 +107,7 @@ def _load(
 
     settings = read_settings(folder)
     config = causal_config(folder, settings)
+    attention = supported(config, attention)
     if not pickled:
         stored = read_weights(folder)
         check_types(outline(config, stored, attention), stored)

@@ -101,7 +101,9 @@ ROW = Schema(
         count("train_examples", "size of the training set", "examples"),
         count("parameters", "size of the model", "numbers"),
         count("trainable_parameters", "size of what trains", "numbers"),
-        text("forward_path", "what of the model a forward pass runs: `whole`, `trimmed`, `from layer 8`, ..."),
+        text("forward_path", "what of the model a forward pass runs: `whole`, `trimmed`, `from layer 8`, ...; and by "
+             "which head, where that is not the product with its weight"),
+        text("attention", "implementation of attention: `sdpa`, or `eager`"),
         text("selection", "the protocol's rule for which dev evaluation's weights are tested"),
         text("metric", "the `<metric>` of the task: accuracy or f1"),
         Column("trains", BOOLEAN, "whether the run takes steps"),

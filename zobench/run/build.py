@@ -109,6 +109,11 @@ def build(cfg: DictConfig, console: Console, team: Team) -> Parts:
     )
     trained = build_trained(cfg, device, protocol, spec, tuning)
     loaded, method, settings = trained.loaded, trained.method, trained.settings
+    attention = loaded.model.config._attn_implementation
+    if attention != protocol.attention:
+        console.say(
+            f"attention={attention}: transformers has no {protocol.attention} for {type(loaded.model).__name__}"
+        )
     start = spec.start_id(loaded.tokenizer, protocol.start_token)
     if doubt := spec.start_doubt(loaded.tokenizer, protocol.start_token):
         console.say(doubt)
@@ -140,6 +145,7 @@ def build(cfg: DictConfig, console: Console, team: Team) -> Parts:
             "parameters": sum(p.numel() for p in loaded.model.parameters()),
             "trainable_parameters": sum(slot.param.numel() for slot in method.slots),
             "forward_path": objective.forward_path,
+            "attention": attention,
             "selection": protocol.selection,
             "metric": task.metric,
             "trains": settings.total_steps > 0,

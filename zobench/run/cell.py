@@ -42,6 +42,7 @@ class Cell:
     def run(self, stop: StopRequest) -> None:
         """Go through all stages. Raises what they raise; the caller ends the row."""
         parts = self.team.together(lambda: build(self.cfg, self.console, self.team))
+        self.team.check_same("the way in which the model is run", lambda: parts.objective.forward_path)
         self._describe(parts)
         trainer = self.trainer = Trainer(parts, self.directory, self.recorder, self.clocks, self.console.say)
         self.row["base_checksum"] = trainer.checkpoints.base
