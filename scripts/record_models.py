@@ -1,6 +1,6 @@
 """Measure every family of tests/helpers/families.py and write the table of docs/models.md anew; about a minute.
 
-    python scripts/record_models.py
+python scripts/record_models.py
 """
 
 import sys

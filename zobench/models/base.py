@@ -24,6 +24,9 @@ class Loaded:
 class ModelSpec:
     """The facts of a model; subclasses know how to load it.
 
+    Attributes:
+        any_folder: whether the tokenizer may come from a folder of the user's, and so need not fit the facts.
+
     Args:
         max_length: longest sequence in tokens, prompt and answer together.
         start_token: the text of the token put in front of each sequence, by flavour, of which a protocol chooses one:
@@ -32,9 +35,14 @@ class ModelSpec:
         parameters: how many weights the model has, a shared one counted once. For plans of sweeps, which estimate hours
             and memory before anything is loaded; None: such an estimate is not made.
 
+    Attributes:
+        any_folder: whether files of the user's choice may be loaded, which these facts need not fit.
+
     Raises:
         ValueError: for a length, a start token or a number of weights that cannot be one.
     """
+
+    any_folder = False
 
     def __init__(
         self,
@@ -91,11 +99,13 @@ class ModelSpec:
 
         A tokenizer that puts nothing in front is taken to begin with its ``bos_token``, or with nothing.
         """
+        if flavour != "native" or not self.any_folder:
+            return None
         start = self.start_id(tokenizer, flavour)
         plain, whole = (tokenizer("x", add_special_tokens=special)["input_ids"] for special in (False, True))
         added = len(whole) > len(plain) and whole[0] != plain[0]
         expected = [whole[0]] if added else [None, tokenizer.bos_token_id]
-        if flavour != "native" or start in expected:
+        if start in expected:
             return None
         texts = ["none" if i is None else repr(tokenizer.convert_ids_to_tokens(i)) for i in (start, expected[-1])]
         here = "this tokenizer puts" if added else "this tokenizer's first token would be"

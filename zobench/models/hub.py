@@ -37,6 +37,8 @@ class HubModel(ModelSpec):
         ValueError: for an empty ``dir``, or a pickle that no commit pins.
     """
 
+    any_folder = True
+
     def __init__(
         self,
         *,
