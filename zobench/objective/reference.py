@@ -49,7 +49,7 @@ class Reference:
             )
         spread = sum(_spread(x) for x in logits.values()) / len(logits)
         eps = torch.finfo(model.dtype).eps
-        return Reference(logits, scores, math.sqrt(eps) / 2 * spread + 2 * eps * max(map(abs, scores)))
+        return Reference(logits, scores, math.sqrt(eps) / 2 * spread + (2 * eps + 1e-5) * max(map(abs, scores)))
 
     def loss(self, examples: Sequence[Encoded], kind: str) -> float:
         """The mean loss of these examples, over answer tokens for ``lm``, over examples for ``classification``."""
