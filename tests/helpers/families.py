@@ -10,6 +10,7 @@ TARGETS = {
     "gpt_neox": ["query_key_value"], "falcon": ["query_key_value"], "bloom": ["query_key_value"], "mpt": ["Wqkv"],
     "phi3": ["qkv_proj"], "codegen": ["qkv_proj"], "persimmon": ["query_key_value"], "mamba": ["in_proj"],
     "mamba2": ["in_proj"], "deepseek_v3": ["q_proj", "kv_b_proj"], "gpt_bigcode": ["c_attn"], "rwkv": ["receptance"],
+    "gpt2": ["c_attn"],
 }  # fmt: skip
 _COMMON = {
     "vocab_size": VOCABULARY, "hidden_size": WIDTH, "intermediate_size": 48, "num_hidden_layers": LAYERS,

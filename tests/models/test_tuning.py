@@ -4,12 +4,14 @@ import importlib.util
 
 import pytest
 import torch
+from helpers.families import build
+from helpers.matrix import sequence, tune
 from omegaconf import OmegaConf
 
 from zobench.config import instantiate
 from zobench.config.signature import compose
 from zobench.errors import ConfigError
-from zobench.models.tuning import Full, LastLayers, LoRA
+from zobench.models.tuning import Full, LastLayers, LoRA, merge_lora
 from zobench.objective import Encoder
 
 LAST = {  # what "layers.1." begins with, by architecture
@@ -193,3 +195,15 @@ def test_smollm2_is_the_real_model(load_spec):
     with torch.inference_mode():  # a real model knows a capital
         ids = torch.tensor([tokenizer("The capital of France is", add_special_tokens=False)["input_ids"]])
         assert tokenizer.decode(int(model(input_ids=ids).logits[0, -1].argmax())) == " Paris"
+
+
+@torch.no_grad()
+def test_lora_on_gpt2_merges_into_its_transposed_weights():
+    model, named = tune("gpt2", "lora")
+    for i, (_, param) in enumerate(named):
+        param.add_(0.1 * torch.randn(param.shape, generator=torch.Generator().manual_seed(i)))
+    ids = torch.tensor([sequence(12, 0)])
+    adapted, before = model(input_ids=ids).logits, build("gpt2")(input_ids=ids).logits
+    merge_lora(model)
+    assert (adapted - before).abs().max() > 1e-2
+    torch.testing.assert_close(model(input_ids=ids).logits, adapted, atol=1e-4, rtol=1e-4)

@@ -152,12 +152,17 @@ class LoRA(Tuning):
             raise ConfigError(f"tuning.targets={targets}: no linear module with such a name in the model's layers")
 
 
-def _linears(layer: nn.Module, targets: list[str]) -> Iterator[tuple[nn.Module, str, nn.Linear]]:
+def _linears(layer: nn.Module, targets: list[str]) -> Iterator[tuple[nn.Module, str, nn.Module]]:
     """The linear modules of a layer with these names: (parent, name, module)."""
     for parent in list(layer.modules()):
         for name, child in list(parent.named_children()):
-            if name in targets and isinstance(child, nn.Linear):
+            if name in targets and (isinstance(child, nn.Linear) or _is_transposed(child)):
                 yield parent, name, child
+
+
+def _is_transposed(module: nn.Module) -> bool:
+    """Whether a module is GPT-2's ``Conv1D``, a linear map that keeps its weight as inputs × outputs."""
+    return type(module).__name__ == "Conv1D"
 
 
 class LoRALinear(nn.Module):
@@ -179,24 +184,26 @@ class LoRALinear(nn.Module):
         (True, torch.Size([2, 8]), torch.Size([4, 2]))
     """
 
-    def __init__(self, linear: nn.Linear, r: int, alpha: float, seed: int):
+    def __init__(self, linear: Any, r: int, alpha: float, seed: int):
         super().__init__()
         self.linear = linear
         weight = linear.weight
-        bound = (1.0 / linear.in_features) ** 0.5
+        outputs, inputs = reversed(weight.shape) if _is_transposed(linear) else weight.shape
+        bound = (1.0 / inputs) ** 0.5
         generator = torch.Generator().manual_seed(seed)
-        a = torch.empty(r, linear.in_features).uniform_(-bound, bound, generator=generator)
+        a = torch.empty(r, inputs).uniform_(-bound, bound, generator=generator)
         self.lora_a = nn.Parameter(a.to(weight))
-        self.lora_b = nn.Parameter(torch.zeros(linear.out_features, r).to(weight))
+        self.lora_b = nn.Parameter(torch.zeros(outputs, r).to(weight))
         self.scale = alpha / r
 
     def forward(self, x: Tensor) -> Tensor:
         """The adapted map of inputs (… × in) to outputs (… × out)."""
         return self.linear(x) + (x @ self.lora_a.T) @ self.lora_b.T * self.scale
 
-    def merged(self) -> nn.Linear:
+    def merged(self) -> nn.Module:
         """The inner linear module, after the adapter was added to its weight in fp64 and rounded once to its dtype."""
         change = self.lora_b.detach().double() @ self.lora_a.detach().double() * self.scale
+        change = change.T if _is_transposed(self.linear) else change
         weight = self.linear.weight
         with torch.no_grad():
             weight.copy_(weight.double() + change)

@@ -23,7 +23,7 @@ class Reference:
         logits: of each sequence, its predictions (positions × vocabulary), fp32; of the shortest at all positions.
         scores: mean log-probability of each option, examples one after another.
         tolerance: what rounding may change in a score or a loss, in nats: ``√ε/2`` of the spread of the logits over
-            the vocabulary, where ε is that of the model's dtype, and a score's own last digits.
+            the vocabulary, where ε is that of the model's dtype, and the last digits of the largest score.
     """
 
     logits: dict[Tail, Tensor]
