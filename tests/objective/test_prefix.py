@@ -5,7 +5,7 @@ import torch
 
 from zobench.models.tuning import Full, LastLayers, LoRA
 from zobench.objective import Objective
-from zobench.objective.cuts import Layers
+from zobench.objective.layers import Layers
 from zobench.objective.prefix import frozen_layers
 
 GIB = 2**30

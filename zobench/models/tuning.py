@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from zobench.errors import ConfigError
 from zobench.models.base import ModelSpec
-from zobench.objective.cuts import list_name
+from zobench.objective.layers import list_name
 from zobench.objective.prefix import FINAL_NORM
 from zobench.zo.keys import mix, tag
 

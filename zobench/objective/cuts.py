@@ -6,24 +6,21 @@ hidden states at its last positions. What the lower part hands to the upper part
 
 The model's own code does all the arithmetic: layers that are not needed are swapped for stand-ins that hand on what
 they get, and the entry is put in where the upper part begins. Every layer keeps its place in the list, by which a
-decoder chooses its mask and its rotary embedding. It works for decoders whose layers are a ``ModuleList`` of one of the
-names in ``LISTS``, called one after another, as in transformers 5.
+decoder chooses its mask and its rotary embedding. It works for decoders that call the layers of a list one
+after another, as in transformers 5.
 """
 
 import contextlib
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-#: what the list of a decoder's layers is called: by most families; GPT-2, Falcon and Bloom; MPT
-LISTS = ("layers", "h", "blocks")
+from zobench.objective.layers import Backbone, Layers, Stop, device_of
 
 Ids = tuple[int, ...]
-Backbone = Callable[[Tensor], Tensor]
 
 
 class Tail(NamedTuple):
@@ -68,97 +65,6 @@ def select_positions(hidden: Tensor, tails: Sequence[Tail]) -> Tensor:
     return hidden[[i for i, _ in places], [p for _, p in places]]
 
 
-def list_name(decoder: Any) -> str | None:
-    """What the list of a decoder's layers is called; None if it has none."""
-    for name in LISTS:
-        found = getattr(decoder, name, None)
-        if found is not None:
-            return name if isinstance(found, nn.ModuleList) and len(found) else None
-    return None
-
-
-class Layers:
-    """A decoder and the list of its layers.
-
-    Args:
-        decoder: the module that holds the list.
-        name: what the list is called there.
-        extras: how many values a layer gives beside its output, −1 for a bare tensor.
-
-    Attributes:
-        device: of the decoder's first parameter.
-    """
-
-    def __init__(self, decoder: Any, name: str, extras: int):
-        self.decoder, self.name, self._extras = decoder, name, extras
-        self.device = next(decoder.parameters()).device
-        self._parts: dict[tuple[int, int], nn.ModuleList] = {}
-
-    @staticmethod
-    def of(model: Any, backbone: Backbone) -> "Layers | None":
-        """The layers of a causal language model; None where ``get_decoder()`` has no list of them.
-
-        One token is run through the first layer, to see what a layer gives.
-
-        Args:
-            backbone: token ids (rows × length) → last hidden states (rows × length × width).
-        """
-        decoder: Any = model.get_decoder() if hasattr(model, "get_decoder") else None
-        name = list_name(decoder)
-        if name is None:
-            return None
-        found: list[int] = []
-
-        def see(module: nn.Module, args: Any, out: Any) -> None:
-            found.append(len(out) - 1 if isinstance(out, tuple) else -1)
-            raise _Stop
-
-        with contextlib.suppress(_Stop), torch.no_grad(), getattr(decoder, name)[0].register_forward_hook(see):
-            backbone(torch.zeros(1, 1, dtype=torch.long, device=_device(decoder)))
-        return Layers(decoder, name, found[0]) if found else None
-
-    @property
-    def list(self) -> Any:
-        """The layers, the lowest first: a ``ModuleList``."""
-        return getattr(self.decoder, self.name)
-
-    @contextmanager
-    def only(self, first: int, last: int) -> Iterator[None]:
-        """A context in which the layers from ``first`` up to and without ``last`` run, and all others do nothing."""
-        whole = self.list
-        if (first, last) not in self._parts:
-            chosen = [layer if first <= i < last else _Idle(layer, self._extras) for i, layer in enumerate(whole)]
-            self._parts[first, last] = nn.ModuleList(chosen)
-        setattr(self.decoder, self.name, self._parts[first, last])
-        try:
-            yield
-        finally:
-            setattr(self.decoder, self.name, whole)
-
-
-class _Idle(nn.Module):
-    """Stands in for a layer that is not run: hands on its input, and has the layer's attributes.
-
-    Args:
-        layer: whose place it takes; a decoder may read its kind of attention from it.
-        extras: how many values the layer gives beside its output, −1 for a bare tensor.
-    """
-
-    def __init__(self, layer: nn.Module, extras: int):
-        super().__init__()
-        self._layer = (layer,)  # in a tuple, so as not to be a submodule
-        self._extras = extras
-
-    def forward(self, hidden: Tensor, *args: Any, **kwargs: Any) -> Any:
-        return hidden if self._extras < 0 else (hidden, *[None] * self._extras)
-
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return super().__getattr__(name)
-        except AttributeError:
-            return getattr(self.__dict__["_layer"][0], name)
-
-
 class LayerCut(Cut):
     """The cut ahead of a layer; an entry is the layer's input at every position of the sequence.
 
@@ -180,9 +86,9 @@ class LayerCut(Cut):
 
         def stop(out: Tensor) -> None:
             caught.append(out)
-            raise _Stop
+            raise Stop
 
-        with contextlib.suppress(_Stop), _on_output(self._layers.list[self._depth - 1], stop):
+        with contextlib.suppress(Stop), _on_output(self._layers.list[self._depth - 1], stop):
             self._backbone(pad_right([tail.ids for tail in tails], self._layers.device))
         return [caught[0][i, : len(tail.ids)] for i, tail in enumerate(tails)]
 
@@ -243,10 +149,10 @@ class AttentionCut(Cut):
 
         def stop(out: Tensor) -> None:
             attended.append(out)
-            raise _Stop
+            raise Stop
 
         with (
-            contextlib.suppress(_Stop),
+            contextlib.suppress(Stop),
             _on_input(self._layer, inputs.append),
             _on_output(self._layer.self_attn, stop),
         ):
@@ -255,7 +161,7 @@ class AttentionCut(Cut):
         return [entries[i, len(t.ids) - t.last : len(t.ids)] for i, t in enumerate(tails)]
 
     def above(self, entries: Sequence[Tensor], tails: Sequence[Tail]) -> Tensor:
-        entry, attended = _pad_entries(entries).to(_device(self._layer)).chunk(2, dim=-1)
+        entry, attended = _pad_entries(entries).to(device_of(self._layer)).chunk(2, dim=-1)
         attention = self._layer.self_attn
         self._layer.self_attn = _KnownAttention(attended)
         try:
@@ -280,10 +186,6 @@ class LastAttention(AttentionCut):
         return getattr(layers.list[-1], "self_attn", None) is not None
 
 
-class _Stop(Exception):
-    """Ends a forward pass that has given what it was run for."""
-
-
 class _KnownAttention(nn.Module):
     """Stands in for an attention whose output is known; decoder layers unpack two values from theirs."""
 
@@ -303,10 +205,6 @@ def _pad_entries(entries: Sequence[Tensor]) -> Tensor:
 def _first_output(output: Any) -> Tensor:
     """A module's output, or the first of several."""
     return output[0] if isinstance(output, tuple) else output
-
-
-def _device(module: nn.Module) -> torch.device:
-    return next(module.parameters()).device
 
 
 def _on_output(module: nn.Module, see: Callable[[Tensor], None]) -> RemovableHandle:

@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zobench.objective.cuts import LastAttention, Layers, Tail, pad_right, select_positions
+from zobench.objective.cuts import LastAttention, Tail, pad_right, select_positions
 from zobench.objective.heads import Head, NoHead, OwnHead, WeightHead
+from zobench.objective.layers import Layers
 from zobench.objective.prefix import Prefix
 from zobench.objective.shelf import Shelf
 

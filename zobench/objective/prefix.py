@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zobench.objective.cuts import AttentionCut, Backbone, Cut, LayerCut, Layers, Tail
+from zobench.objective.cuts import AttentionCut, Cut, LayerCut, Tail
+from zobench.objective.layers import Backbone, Layers
 from zobench.objective.shelf import Shelf
 
 #: matches the name of the norm that follows the layers: in most families; in GPT-2, Falcon and Bloom
