@@ -199,6 +199,8 @@ def test_the_released_budget_falls_short_under_skew():
         assert float(inclusion_probabilities(scores, k).sum()) == pytest.approx(k, rel=1e-6)
     flat = inclusion_probabilities(torch.ones(50, dtype=torch.float64), 20, "pmax")
     torch.testing.assert_close(flat, torch.full((50,), 0.4, dtype=torch.float64))
+    whole = inclusion_probabilities(torch.tensor([8.0, 1.0, 1.0]), 3, "pmax")  # budget_max=1 asks for all blocks
+    assert whole.tolist() == [1.0, 0.125, 0.125]
 
 
 def test_support_and_sharpness():

@@ -439,7 +439,10 @@ def test_jaguar_refreshes_its_memory_where_it_was_touched():
     assert state["m"].tolist() == [1.0, -2.0, 0.0]
     second = rule(slot, torch.tensor([-16.0, 0.0, 0.0], dtype=F64), state, 1)
     assert second.tolist() == [-1.0, -1.0, 0.0]
-    assert state["m"].tolist() == [-3.25, -2.0, 0.0]
+    assert state["m"].tolist() == [-3.25, -1.5, 0.0]  # measured, and 0
+    third = rule.unmeasured(slot, torch.zeros(3, dtype=F64), state, 2)
+    assert third.tolist() == [-1.0, -1.0, 0.0]
+    assert state["m"].tolist() == [-3.25, -1.5, 0.0]
 
 
 @pytest.mark.parametrize(

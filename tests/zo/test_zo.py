@@ -50,7 +50,7 @@ def test_directions_form_a_vector_space():
     u, v = Direction.ray(1), Direction.ray(2)
     assert 2.0 * u + v - u == Direction({1: 1.0, 2: 1.0})
     assert u - u == ZERO
-    assert len(1e-3 * u + -1e-3 * u) == 0
+    assert len((1e-3 * u + -1e-3 * u).nonzero()) == 0
     assert -(u * 3.0) == Direction({1: -3.0})
 
 

@@ -127,7 +127,9 @@ class LDSD(Method):
         oracle.notes |= self.policy.notes()
 
     def advantages(self, losses: Sequence[float]) -> list[float]:
-        """The advantages ``A_k = F_k − mean_{j≠k} F_j``; that of one candidate alone is 0."""
+        """The advantages ``A_k = F_k − mean_{j≠k} F_j``; exactly 0 for one alone, and where all losses tie."""
+        if min(losses) == max(losses):
+            return [0.0] * len(losses)
         count, total = len(losses), sum(losses)
         others = count if self.baseline == "mean" else max(1, count - 1)
         return [(count * loss - total) / others for loss in losses]

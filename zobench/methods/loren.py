@@ -70,7 +70,12 @@ class MatrixMomentum(Momentum):
 
 
 def leave_one_out(losses: Sequence[float]) -> list[float]:
-    """Each loss against the others: ``(f_k − f̄) / (K − 1)``, which is ``(f_k − mean_{j≠k} f_j) / K``."""
+    """Each loss against the others: ``(f_k − f̄) / (K − 1)``, which is ``(f_k − mean_{j≠k} f_j) / K``.
+
+    Of equal losses it is 0 exactly, which the rounded mean would not always give.
+    """
+    if min(losses) == max(losses):
+        return [0.0] * len(losses)
     mean = sum(losses) / len(losses)
     return [(loss - mean) / (len(losses) - 1) for loss in losses]
 

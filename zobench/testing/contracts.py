@@ -16,6 +16,7 @@ from zobench.record import checkpoint
 from zobench.testing.cases import LR, SEED, Case
 from zobench.testing.evidence import Broken, Watched, estimates_of, same_state, same_weights, share_outside, tensors_of
 from zobench.testing.problem import Problem
+from zobench.testing.ties import ties
 from zobench.zo import Diverged, Method, lens
 
 DTYPES = (torch.float32, torch.bfloat16)
@@ -232,7 +233,7 @@ def leaves_no_trace(case: Case) -> None:
 
 Contract = Callable[[Case], None]
 CONTRACTS: tuple[Contract, ...] = (
-    purity, replay, restore, ledger, resume, rebuild, same_seed_same_path, state_bytes, diverges,
+    purity, replay, restore, ledger, resume, rebuild, same_seed_same_path, state_bytes, diverges, ties,
 )  # fmt: skip
 #: for plain cases: what takes long, and hangs on neither rule nor mode
 LONG: tuple[Contract, ...] = (learns, leaves_no_trace)

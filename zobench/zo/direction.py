@@ -2,6 +2,9 @@
 
 A probe, a gradient estimate, the offset at which a loss is measured and one line of a trajectory are all this one type.
 It lives on the host and holds a few numbers; only a ``Perturbation`` knows which tensor ``u(k)`` a key stands for.
+
+A key of weight 0 moves nothing, and says something all the same: that the loss was measured along ``u(k)`` and is flat
+there, as where two losses tie. An update rule with a memory tells that from a draw that was never measured.
 """
 
 from collections.abc import Iterator, Mapping
@@ -10,7 +13,8 @@ from collections.abc import Iterator, Mapping
 class Direction(Mapping[int, float]):
     """An immutable map from key to weight, with the arithmetic of a vector space.
 
-    Keys whose weights cancel to exactly 0.0 are dropped, so that a walk which returns to its start adds nothing.
+    Keys stay whatever their weights. ``len``, ``in``, iteration and truth go by the keys; ``==`` compares vectors, to
+    which a key of weight 0 adds nothing; ``nonzero`` leaves these keys out, for those who draw.
 
     Args:
         terms: the weight of each key; no terms, the zero vector, if None.
@@ -23,14 +27,15 @@ class Direction(Mapping[int, float]):
         >>> estimate = 0.5 * u + 0.25 * v
         >>> estimate[11], len(estimate)
         (0.25, 2)
-        >>> estimate - 0.5 * u - 0.25 * v == ZERO
-        True
+        >>> back = estimate - 0.5 * u - 0.25 * v
+        >>> back == ZERO, len(back), len(back.nonzero())
+        (True, 2, 0)
     """
 
     __slots__ = ("_terms",)
 
     def __init__(self, terms: Mapping[int, float] | None = None):
-        self._terms = {k: float(w) for k, w in (terms or {}).items() if w != 0.0}
+        self._terms = {k: float(w) for k, w in (terms or {}).items()}
 
     @classmethod
     def ray(cls, key: int) -> "Direction":
@@ -62,6 +67,19 @@ class Direction(Mapping[int, float]):
 
     def __neg__(self) -> "Direction":
         return self * -1.0
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Direction):
+            return NotImplemented
+        return self.nonzero()._terms == other.nonzero()._terms
+
+    __hash__ = None  # type: ignore[assignment]  # as of every mapping
+
+    def nonzero(self) -> "Direction":
+        """The same vector without the keys of weight 0."""
+        if all(self._terms.values()):
+            return self
+        return Direction({k: w for k, w in self._terms.items() if w != 0.0})
 
     def __repr__(self) -> str:
         return "Direction(" + " ".join(f"{w:+.6g}·u({k:x})" for k, w in self._terms.items()) + ")"

@@ -132,9 +132,10 @@ class Method:
             keep = 1.0 - self.lr * self.weight_decay if slot.kind != "vector" else 1.0
             state = self._rule_state[slot.index]
             parts = self.perturbation.parts(slot) if self.rule.elementwise else [None]
+            rule = self.rule if self.perturbation.reaches(slot, estimate) else self.rule.unmeasured
             for rows, held in parts_of(state, slot, parts):
                 tensor = self.perturbation.estimate(slot, estimate, rows)
-                step = self.rule(slot, tensor, held, self.t)
+                step = rule(slot, tensor, held, self.t)
                 param = pick(slot.param, rows)
                 param.copy_(param.to(step.dtype).mul(keep).sub_(step, alpha=self.lr))
 

@@ -120,6 +120,7 @@ class Oracle:
     def _evaluate(self, offset: Direction) -> float:
         if self.closure is None or self._placement is None:
             raise RuntimeError("the oracle has no batch: call begin(closure) first")
+        offset = offset.nonzero()
         try:
             value = self._look(self.closure, offset)
             if offset != ZERO and (missed := self._placement.missed()) is not None:
@@ -184,7 +185,8 @@ class Oracle:
             keep = decayed if slot.kind != "vector" else 1.0
             groups.setdefault((slot.index in shown, keep), []).append(slot)
         for (stayed, keep), slots in groups.items():
-            self.perturbation.move(slots, estimate * -lr - (ZERO if stayed else self._at * keep), keep)
+            way = estimate * -lr - (ZERO if stayed else self._at * keep)
+            self.perturbation.move(slots, way.nonzero(), keep)
         self._at = ZERO
 
     @torch.no_grad()
@@ -194,7 +196,7 @@ class Oracle:
         shown = self._placement.shown if self._placement else set()
         moved = [slot for slot in self.slots if slot.index not in shown]
         if self.mode == "in_place":
-            self.perturbation.move(moved, offset - self._at)
+            self.perturbation.move(moved, (offset - self._at).nonzero())
         else:
             for slot in moved if self._at != ZERO else ():
                 slot.param.copy_(self._copies[slot.index])

@@ -57,6 +57,10 @@ class Perturbation:
         """The direction as one slot sees it: the draws that reach the slot, and their weights there."""
         return direction
 
+    def reaches(self, slot: Slot, direction: Direction) -> bool:
+        """Whether a draw of the direction reaches a slot; of an estimate: whether anything was measured there."""
+        return bool(self.local(slot, direction))
+
     def splits(self, slot: Slot) -> bool:
         """Whether some rows of a direction can be made without the others, at a cost in proportion."""
         return False
@@ -88,8 +92,8 @@ class Perturbation:
         """
         shape = slot.param.shape if rows is None else pick(slot.param, rows).shape
         total = torch.zeros(shape, dtype=sum_dtype(slot.param), device=slot.param.device)
-        direction = self.local(slot, direction)
-        for part, to in self._parts_of(slot, total, rows):
+        direction = self.local(slot, direction).nonzero()
+        for part, to in self._parts_of(slot, total, rows) if direction else ():
             self.accumulate_(slot, direction, to, part)
         return total
 

@@ -39,6 +39,17 @@ class UpdateRule:
         """
         raise NotImplementedError
 
+    def unmeasured(self, slot: Slot, nothing: Tensor, state: State, step: int) -> Tensor:
+        """The step on a slot that no draw of the estimate reaches; that of an estimate of 0, unless a rule says else.
+
+        An estimate of 0 that was measured, as where losses tie, goes to the rule itself.
+
+        Args:
+            nothing: zeros, of the shape that an estimate has.
+            slot, state, step: as for the rule itself.
+        """
+        return self(slot, nothing, state, step)
+
 
 def parts_of(state: State, slot: Slot, parts: Iterable[Rows]) -> Iterator[tuple[Rows, State]]:
     """Hand out a slot's state part by part; what a rule sets in a part is set in the whole.
@@ -144,9 +155,9 @@ class AdaMM(UpdateRule):
 
 
 class Jaguar(UpdateRule):
-    """JAGUAR SignSGD (arXiv:2506.04430): ``m ← βm + (1−β)g`` where ``g ≠ 0`` only, step ``sign(m)`` everywhere.
+    """JAGUAR SignSGD (arXiv:2506.04430): ``m ← βm + (1−β)g`` where g was measured only, step ``sign(m)`` everywhere.
 
-    What a sparse direction left alone keeps its memory, and keeps moving. State: one fp32 tensor per slot.
+    A slot that a sparse direction left alone keeps its memory, and keeps moving. State: one fp32 tensor per slot.
 
     Args:
         beta: decay β of the memory.
@@ -161,8 +172,11 @@ class Jaguar(UpdateRule):
 
     def __call__(self, slot: Slot, estimate: Tensor, state: State, step: int) -> Tensor:
         m = state.setdefault("m", torch.zeros_like(estimate))
-        m.lerp_(estimate, (estimate != 0).to(estimate.dtype).mul_(1 - self.beta))
+        m.lerp_(estimate, torch.full_like(estimate, 1 - self.beta))  # a number as the weight rounds otherwise
         return m.sign()
+
+    def unmeasured(self, slot: Slot, nothing: Tensor, state: State, step: int) -> Tensor:
+        return state.setdefault("m", nothing).sign()
 
 
 class Sign(UpdateRule):
@@ -193,6 +207,9 @@ class ClipNorm(UpdateRule):
         factor = (self.clip / torch.linalg.vector_norm(estimate)).clamp(max=1.0)
         return self.rule(slot, estimate * factor, state, step)
 
+    def unmeasured(self, slot: Slot, nothing: Tensor, state: State, step: int) -> Tensor:
+        return self.rule.unmeasured(slot, nothing, state, step)
+
 
 class PrimalAveraging(UpdateRule):
     """``c ← c − lr·rule(g)``, ``x ← c/β + (1 − 1/β) x`` with ``β = 1 + t/averaging``: the weights x are averages of c.
@@ -220,7 +237,12 @@ class PrimalAveraging(UpdateRule):
         return self.averaging / (self.averaging + step)
 
     def __call__(self, slot: Slot, estimate: Tensor, state: State, step: int) -> Tensor:
-        moved = self.rule(slot, estimate, state, step)
+        return self._averaged(self.rule(slot, estimate, state, step), state, step)
+
+    def unmeasured(self, slot: Slot, nothing: Tensor, state: State, step: int) -> Tensor:
+        return self._averaged(self.rule.unmeasured(slot, nothing, state, step), state, step)
+
+    def _averaged(self, moved: Tensor, state: State, step: int) -> Tensor:
         if "lag" in state:
             moved = moved + state["lag"]
         state["lag"] = moved * (1.0 - self.weight(step))

@@ -89,7 +89,7 @@ def inclusion_probabilities(weights: Tensor, expected: float, cap: Cap = "waterf
             and so falls short of the sum under skew.
     """
     if expected >= len(weights):
-        return torch.ones_like(weights)
+        return torch.ones_like(weights) if cap == "waterfill" else weights / weights.max()
     ranked = weights.sort(descending=True).values
     rest = ranked.flip(0).cumsum(0).flip(0)
     # With the k largest at 1, the rest share expected − k; the first k that leaves none above 1 is the solution.

@@ -108,8 +108,8 @@ class MeanShift(Gaussian):
 
     def _descend(self, slot: Slot, mean: Tensor) -> None:
         # u(k) − μ = σ z(k), also in slots that u(k) itself did not move.
-        draws = {key: weight / self.sigma for key, weight in self._pending.items()}
-        for part in self.parts(slot):
+        draws = {key: weight / self.sigma for key, weight in self._pending.nonzero().items()}
+        for part in self.parts(slot) if draws else ():
             to = pick(mean, part)
             gradient = torch.zeros_like(to)
             self.add_normals_(slot, draws, gradient, part)

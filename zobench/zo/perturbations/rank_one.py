@@ -130,7 +130,7 @@ class RankOnePrecision(Perturbation):
             a = self.a(slot)
             gradient = torch.zeros_like(a)
             for part in self.parts(slot):
-                for key, weight in self.observed.items():
+                for key, weight in self.observed.nonzero().items():
                     core = self.base.estimate(slot, Direction.ray(key), part)
                     gradient.add_(self.score(slot, core), alpha=weight)
             if slot.kind == "vector" and self.one_dim == "scalar_shift":

@@ -147,8 +147,15 @@ class AlignedSubspace(Gaussian):
             key: names the random numbers of the decomposition.
 
         Returns:
-            The share of the estimate's energy inside its subspace, averaged over matrices.
+            The share of the estimate's energy inside its subspace, averaged over matrices; 0 where all probes
+            were flat, whose bases are random and align nothing.
         """
+        if not gradient.nonzero():
+            self.randomise(slots, key)
+            self.bases = {
+                name: Basis(b.U.contiguous(), torch.zeros_like(b.S), b.V.contiguous()) for name, b in self.bases.items()
+            }
+            return 0.0
         self.forget()
         shares = []
         for slot in filter(self._takes, slots):

@@ -32,6 +32,9 @@ class Wrapper(Perturbation):
         """A direction in draws of the base; itself unless a subclass renames or drops keys."""
         return direction
 
+    def reaches(self, slot: Slot, direction: Direction) -> bool:
+        return self.base.reaches(slot, self.inner(slot, direction))
+
     def splits(self, slot: Slot) -> bool:
         return self.base.splits(slot)
 
