@@ -14,7 +14,7 @@ _OPTIONS, _TWO, _GENERATES = "tasks with options", "tasks with two options", "ta
 _BOTH = "tasks with two options, each of them right somewhere"
 _INFINITE, _TRAINS = "not a finite number", "runs that train"
 _GRADIENT = "`lens.gradient=true`"
-_NONZERO = "`lens.gradient=true`, unless the gradient is 0"
+_NONZERO = "`lens.gradient=true`, unless the gradient is 0 or not finite"
 
 METRICS = Schema(
     Group("What an evaluation measures: `<metric>`", "run/evaluate.py", (
@@ -36,7 +36,7 @@ READINGS = Schema(
     Group("What the lens measures: `<reading>`; `docs/lens.md` explains them", "zo/lens.py", (
         count("draws", "estimates that were made", where=_GRADIENT),
         count("weights", "trainable weights", where=_GRADIENT),
-        number("gradient_norm", "length of the gradient", where=_GRADIENT),
+        number("gradient_norm", "length of the gradient", where=_GRADIENT, null=_INFINITE),
         number("cosine", "cosine of the angle between an estimate and the gradient", "−1 to 1", where=_NONZERO),
         number("cosine_stderr", "its standard error, by the jackknife", where=_NONZERO),
         number("gain", "length of the mean estimate along the gradient", "gradients", where=_NONZERO),

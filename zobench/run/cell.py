@@ -101,8 +101,8 @@ class Cell:
     def _evaluate_zero_shot(self, trainer: Trainer) -> None:
         """Evaluate the model as it came; of a run that trains nothing that is the result."""
         metric = trainer.parts.task.metric
-        dev = trainer.evaluate(trainer.parts.dev)
-        test = trainer.evaluate(trainer.parts.test, dev.threshold)
+        dev = trainer.evaluate("dev")
+        test = trainer.evaluate("test", dev.threshold)
         trainer.progress.zero_shot = named("zero_shot/dev", dev.values) | named("zero_shot/test", test.values)
         self.recorder.log({"step": 0, "forwards": 0, **trainer.progress.zero_shot})
         self.console.say(f"zero-shot test {metric} {test.values[metric]:.3f}")
@@ -120,10 +120,10 @@ class Cell:
         progress, slots = trainer.progress, trainer.method.slots
         self.row["weights_checksum"] = checkpoint.checksum(slots)
         if progress.best_step != trainer.method.t:
-            self.row |= named("last/test", trainer.evaluate(trainer.parts.test).values)
+            self.row |= named("last/test", trainer.evaluate("test").values)
         self.team.together(lambda: trainer.checkpoints.restore_best(progress))
-        dev = trainer.evaluate(trainer.parts.dev)
-        self._conclude(trainer, dev, trainer.evaluate(trainer.parts.test, dev.threshold))
+        dev = trainer.evaluate("dev")
+        self._conclude(trainer, dev, trainer.evaluate("test", dev.threshold))
         self.row["best_weights_checksum"] = checkpoint.checksum(slots)
         self.row |= {"best_step": progress.best_step, "best_forwards": progress.best_forwards}
 

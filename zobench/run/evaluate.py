@@ -14,6 +14,10 @@ from zobench.tasks.base import Task
 from zobench.zo import Team
 
 
+class NotFinite(ArithmeticError):
+    """Scores or losses of some examples are not finite numbers: there is no metric of such an evaluation."""
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """Results on one split.
@@ -48,6 +52,10 @@ def evaluate(
         batch_size: examples per forward call.
         threshold: margin above which ``accuracy_calibrated`` chooses option 1; None matches the label shares here.
         team: the processes that share out the batches; this one alone if None.
+
+    Raises:
+        NotFinite: if the score of an option, or the loss of an answer, is not a finite number; says of how many
+            examples. An arg-max or a rank would take such a score for one, and give an accuracy.
     """
     # Neighbours of like length waste little padding; results are put back in the given order.
     order = sorted(range(len(examples)), key=lambda i: len(examples[i].rows[0].ids))
@@ -69,6 +77,7 @@ def _classification(
     for batch, part in zip(batches, shared, strict=True):
         for i, row in zip(batch, part, strict=True):
             scores[i] = row
+    _check_finite(scores)
     gold = [e.gold for e in examples]
     chosen = [s.index(max(s)) for s in scores]
     right = [float(c == g) for c, g in zip(chosen, gold, strict=True)]
@@ -93,6 +102,14 @@ def _classification(
         for e, g, c, s, r in zip(examples, gold, chosen, scores, right, strict=True)
     ]
     return Evaluation(values, threshold, rows)
+
+
+def _check_finite(scores: Sequence[Sequence[float]]) -> None:
+    """Raises NotFinite unless all scores of all examples are finite."""
+    bad = [row for row in scores if not all(map(math.isfinite, row))]
+    if bad:
+        first = next(value for value in bad[0] if not math.isfinite(value))
+        raise NotFinite(f"the scores of {len(bad)} of {len(scores)} examples are not finite ({first})")
 
 
 def _cross_entropy(scores: list[float], gold: int) -> float:
@@ -125,6 +142,7 @@ def _generation(
                 "exact_match": metrics.exact_match(text, answers),
             }
             total, tokens = total + loss, tokens + n
+    _check_finite([row["scores"] for row in rows])
     f1 = [row["score"] for row in rows]
     values = {
         "f1": sum(f1) / len(f1),

@@ -1,15 +1,14 @@
 """The training loop: steps, evaluations, the best checkpoint, and going on where a run stopped."""
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
-from zobench.objective import Encoded
+from zobench.errors import ModelError
 from zobench.record.recorder import Recorder
 from zobench.run import parallel
 from zobench.run.batches import Batches
 from zobench.run.build import Parts
-from zobench.run.evaluate import Evaluation, evaluate
+from zobench.run.evaluate import Evaluation, NotFinite, evaluate
 from zobench.run.progress import Checkpoints, Progress
 from zobench.run.row import Row, named
 from zobench.system.console import Bar
@@ -82,11 +81,29 @@ class Trainer:
                     return
                 report(1, self._step())
 
-    def evaluate(self, examples: Sequence[Encoded], threshold: float | None = None) -> Evaluation:
-        """Evaluate a split at the weights as they are; ``threshold`` is that of ``evaluate.evaluate``."""
-        parts, size = self.parts, self.settings.eval_batch_size
-        with self.clocks("evaluate"):
-            return evaluate(parts.objective, parts.task, examples, size, threshold=threshold, team=self.team)
+    def evaluate(self, split: str, threshold: float | None = None) -> Evaluation:
+        """Evaluate a split, ``dev`` or ``test``, at the weights as they are.
+
+        Args:
+            threshold: that of ``evaluate.evaluate``.
+
+        Raises:
+            Diverged: if a score is not finite after some step.
+            ModelError: if it is not before any.
+        """
+        parts, size, step = self.parts, self.settings.eval_batch_size, self.method.t
+        examples = {"dev": parts.dev, "test": parts.test}[split]
+        try:
+            with self.clocks("evaluate"):
+                return evaluate(parts.objective, parts.task, examples, size, threshold=threshold, team=self.team)
+        except NotFinite as error:
+            if step:
+                raise Diverged(f"{split}: {error}, step {step}; lower method.lr (now {self.method.lr:g})") from None
+            dtype = str(next(parts.model.parameters()).dtype).removeprefix("torch.")
+            raise ModelError(
+                f"{split}: {error} before any step: weights of the model are damaged, or numbers too large for "
+                f"dtype={dtype}; look at the model's files, or set dtype=float32"
+            ) from None
 
     def compare_weights(self) -> None:
         """Raises TeamError if the processes are not at one step, with the same weights to the bit."""
@@ -147,11 +164,14 @@ class Trainer:
         if not s.lens_every or method.t % s.lens_every or p.looked_step == method.t:
             return
         batch = self.batches.of(method.t)
-        with self.clocks("lens"):
-            if s.lens_gradient:
-                readings = lens.look(method, lambda: self.batches.mean_loss(batch), draws=s.lens_draws)
-            else:
-                readings = lens.precision(method, lambda: self.batches.mean_loss(batch))
+        try:
+            with self.clocks("lens"):
+                if s.lens_gradient:
+                    readings = lens.look(method, lambda: self.batches.mean_loss(batch), draws=s.lens_draws)
+                else:
+                    readings = lens.precision(method, lambda: self.batches.mean_loss(batch))
+        except Diverged as error:
+            raise Diverged(f"lens: {error} of its own, step {method.t}; lower method.lr or method.eps") from None
         self.log(named("lens", readings))
         p.looked_step = method.t
 
@@ -159,14 +179,12 @@ class Trainer:
         p, method, metric = self.progress, self.method, self.parts.task.metric
         if not self._due(self.settings.eval_every) or p.evaluated_step == method.t:
             return
-        dev = self.evaluate(self.parts.dev)
+        dev = self.evaluate("dev")
         self.compare_weights()
         new = dev.selection(metric)
         mark = ""
         with stop.deferred():  # logged and marked as evaluated together, or the line would be written twice
             self.log(named("dev", dev.values))
-            if not math.isfinite(dev.values["loss"]):
-                raise Diverged(f"the dev loss is {dev.values['loss']} after step {method.t}; lower method.lr")
             if p.best is None or self.parts.protocol.better(new, p.best):
                 self.checkpoints.save_best()
                 p.best, p.best_step, p.best_forwards, mark = new, method.t, method.oracle.forwards, " *"

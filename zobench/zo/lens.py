@@ -32,7 +32,8 @@ def look(method: Method, closure: Closure, *, draws: int = 16) -> Readings:
         draws: number of estimates, at least 3. They are held together: ``draws`` fp32 copies of the trainable weights.
 
     Returns:
-        ``weights``, ``draws`` and ``gradient_norm``; with ``_stderr`` columns beside them:
+        ``weights``, ``draws`` and ``gradient_norm``, which stand alone where the gradient is 0 or, None then, not
+        finite; with ``_stderr`` columns beside them:
         ``cosine``: of the angle between an estimate and the gradient.
         ``gain``: length of the mean estimate along the gradient, in gradients; 1 without bias along it.
         ``relative_error``: ``‖ĝ − g‖ / ‖g‖``, root mean square, of the estimate as it is.
@@ -138,8 +139,9 @@ def readings(estimates: list[list[Tensor]], gradient: list[Tensor], forwards: fl
         gram += (rows @ rows.T).cpu()
         along += (rows @ g.reshape(-1).double()).cpu()
     square = sum(float(g.double().square().sum()) for g in gradient)
-    numbers: Readings = {"draws": n, "weights": weights, "gradient_norm": math.sqrt(square)}
-    if square == 0:
+    finite = math.isfinite(square)
+    numbers: Readings = {"draws": n, "weights": weights, "gradient_norm": math.sqrt(square) if finite else None}
+    if square == 0 or not finite:
         return numbers
     along = along / math.sqrt(square)
     statistics: dict[str, Callable[[Tensor, Tensor], float]] = {
