@@ -11,6 +11,7 @@ tokens.
 """
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any, ClassVar
 
 import torch
@@ -18,7 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from zobench.objective.cuts import Tail
-from zobench.objective.encode import MAX_NEW_TOKENS, Encoded, Row
+from zobench.objective.encode import Encoded, Row
+from zobench.objective.generation import Greedy
 from zobench.objective.paths import Path, paths
 from zobench.objective.prefix import Prefix
 from zobench.objective.shelf import Shelf
@@ -124,31 +126,14 @@ class Objective:
         log_probs = self._option_log_probs([e.rows[e.gold] for e in batch])
         return [(-float(x.sum()), len(x)) for x in log_probs]
 
-    def generate(self, batch: Sequence[Encoded]) -> list[str]:
-        """Greedy continuations of the prompts, up to a newline, the end token or ``MAX_NEW_TOKENS``.
+    @cached_property
+    def greedy(self) -> Greedy:
+        """What answers prompts; made when it is asked for, as it looks through the whole vocabulary."""
+        return Greedy(self.model, self.tokenizer)
 
-        Returns:
-            One text per example, decoded without special tokens and stripped of white space.
-        """
-        from transformers import GenerationConfig
-
-        # Greedy means greedy: a checkpoint may bring habits, such as a repetition penalty.
-        self.model.generation_config = GenerationConfig()
-        stop = self.tokenizer("\n", add_special_tokens=False)["input_ids"][-1]
-        width = max(len(e.prompt) for e in batch)
-        ids = torch.tensor([[0] * (width - len(e.prompt)) + list(e.prompt) for e in batch], device=self.device)
-        mask = torch.tensor([[0] * (width - len(e.prompt)) + [1] * len(e.prompt) for e in batch], device=self.device)
-        ends = [stop] + ([self.tokenizer.eos_token_id] if self.tokenizer.eos_token_id is not None else [])
-        out = self.model.generate(
-            input_ids=ids,
-            attention_mask=mask,
-            max_new_tokens=MAX_NEW_TOKENS,
-            do_sample=False,
-            eos_token_id=ends,
-            pad_token_id=ends[-1],
-        )
-        new = [self._up_to_end(row[width:].tolist(), ends) for row in out]
-        return [self.tokenizer.decode(tokens, skip_special_tokens=True).strip() for tokens in new]
+    def generate(self, batch: Sequence[Encoded]) -> list[str | None]:
+        """Greedy answers to the prompts, in one line; None where the scores of one are not finite."""
+        return self.greedy.texts([e.prompt for e in batch])
 
     def prepare(self, examples: Sequence[Encoded], progress: Callable[[int], None] = lambda n: None) -> int:
         """Fill the cache of frozen layers for these examples.
@@ -172,11 +157,6 @@ class Objective:
             for tail in [Tail(pair[0], 1)] if pair else (row.tail for row in e.rows):
                 requests[tail] = None
         return list(requests)
-
-    @staticmethod
-    def _up_to_end(tokens: list[int], ends: list[int]) -> list[int]:
-        stops = [i for i, token in enumerate(tokens) if token in ends]
-        return tokens[: stops[0]] if stops else tokens
 
     def _shared_prompts(self, batch: Sequence[Encoded]) -> list[tuple[tuple[int, ...], tuple[int, ...]]] | None:
         """Each example's prompt and one id per option; None unless all examples have as many options of one token."""

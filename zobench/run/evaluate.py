@@ -124,7 +124,7 @@ def _generation(
     threshold: float | None,
     team: Team,
 ) -> Evaluation:
-    def answer(batch: list[int]) -> tuple[list[tuple[float, int]], list[str]]:
+    def answer(batch: list[int]) -> tuple[list[tuple[float, int]], list[str | None]]:
         chosen = [examples[i] for i in batch]
         return objective.answer_losses(chosen), objective.generate(chosen)
 
@@ -137,9 +137,9 @@ def _generation(
                 "index": examples[i].example.index,
                 "gold": answers[0],
                 "prediction": text,
-                "scores": [-loss / n],
-                "score": metrics.answer_f1(text, answers),
-                "exact_match": metrics.exact_match(text, answers),
+                "scores": [math.nan if text is None else -loss / n],
+                "score": metrics.answer_f1(text or "", answers),
+                "exact_match": metrics.exact_match(text or "", answers),
             }
             total, tokens = total + loss, tokens + n
     _check_finite([row["scores"] for row in rows])

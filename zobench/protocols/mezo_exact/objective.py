@@ -5,6 +5,7 @@ dtype. The order of every sum is the official one, since golden numbers hold it 
 """
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from zobench.objective.clean import Objective
 from zobench.objective.encode import Encoded, Row
+from zobench.objective.generation import Greedy
 from zobench.objective.heads import NoHead
 from zobench.objective.paths import Path
 from zobench.tasks.base import Task
@@ -31,6 +33,12 @@ def pad_left(rows: Sequence[Row], pad: int, device: torch.device) -> tuple[Tenso
     ids = torch.tensor([[pad] * (width - len(r.ids)) + list(r.ids) for r in rows], device=device)
     mask = torch.tensor([[0] * (width - len(r.ids)) + [1] * len(r.ids) for r in rows], device=device)
     return ids, mask
+
+
+class SeveralLines(Greedy):
+    """Answers as they come: a newline within another token neither ends them nor is cut."""
+
+    one_line = False
 
 
 class OfficialObjective(Objective):
@@ -70,6 +78,13 @@ class OfficialObjective(Objective):
     def answer_losses(self, batch: Sequence[Encoded]) -> list[tuple[float, int]]:
         log_probs = [self._log_probs(e.rows[e.gold]) for e in batch]
         return [(-float(x.sum()), len(x)) for x in log_probs]
+
+    @cached_property
+    def greedy(self) -> Greedy:
+        """Stops at the last token of a lone newline and at the tokenizer's end token, and at no other."""
+        newline = self.tokenizer("\n", add_special_tokens=False)["input_ids"][-1]
+        end = self.tokenizer.eos_token_id
+        return SeveralLines(self.model, self.tokenizer, [newline], [] if end is None else [end])
 
     def _log_probs(self, row: Row) -> Tensor:
         """Log-probabilities of a row's option tokens, in the model's dtype."""
