@@ -24,8 +24,8 @@ from zobench.bench import models, subjects
 from zobench.bench.spec import Shape, Spec
 from zobench.bench.timing import measure as once
 from zobench.errors import UserError
-from zobench.system import costs
 from zobench.system.devices import pick_device
+from zobench.system.memory import PeakMemory
 
 _STEPS = 2
 _M_MMAP_THRESHOLD = -3  # of glibc's malloc.h
@@ -98,18 +98,17 @@ def measure(spec: Spec, shape: Shape, name: str) -> dict[str, Any]:
     # Inference loads all of the noise engine too: compiled code must not count as the step's.
     for other in ("mezo", "mezo:mode=exact", name):
         _work(spec, other, models.load("tiny-llama", spec.dtype, device), Shape(2, 8))
-    before = _peak(device)
+    peak = PeakMemory(device)
     model = models.load(spec.model, spec.dtype, device)
     weights = sum(p.numel() * p.element_size() for p in model.parameters())
-    costs.reset_peak(device)
+    peak.begin()
     state = _work(spec, name, model, shape)
-    peak = _peak(device, reset=False) - before
     return {
         "name": name,
-        "peak_bytes": peak,
+        "peak_bytes": peak.bytes,
         "weights_bytes": weights,
         "method_state_bytes": state,
-        "process_before_bytes": before,
+        "process_before_bytes": peak.before,
     }
 
 
@@ -125,10 +124,3 @@ def _give_back() -> None:
     """Have malloc return large blocks as they are freed; by its own rule glibc keeps more the longer a process runs."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 1 << 20)
-
-
-def _peak(device: torch.device, reset: bool = True) -> int:
-    """Bytes at the peak since the last reset; right after one, those held now."""
-    if reset:
-        costs.reset_peak(device)
-    return round(costs.memory(device, 0, 0, 0)["peak_gib"] * 2**30)

@@ -142,11 +142,13 @@ ROW = Schema(
         number("lens_seconds", "measuring with the lens", _SECONDS),
         number("gpu_hours", "GPU time of training in all processes; 0 on a CPU", "h"),
         number("cpu_hours", "CPU time of training in all processes", "h"),
-        number("peak_gib", "peak memory of the process, evaluations included", _GIB),
+    )),
+    Group(ENDED, "system/memory.py", (
+        number("peak_gib", "peak memory in training and evaluations, beyond what the process held before", _GIB),
         number("weights_gib", "the model's weights", _GIB),
         number("method_state_gib", "the method's state", _GIB),
         number("cache_gib", "cached activations of frozen layers", _GIB),
-        number("rest_gib", "the rest of the peak: activations, temporaries, on a CPU the interpreter", _GIB),
+        number("rest_gib", "the rest of the peak: activations, temporaries, on a CPU what allocators hold", _GIB),
         text("memory_measured_by", "how the peak was measured"),
     )),
     Group(ENDED, "run/cell.py", (

@@ -21,9 +21,9 @@ from zobench.protocols import Protocol
 from zobench.run import parallel
 from zobench.run.budget import total_steps
 from zobench.run.parallel import Division
-from zobench.system import costs
 from zobench.system.console import Console
 from zobench.system.devices import pick_device
+from zobench.system.memory import PeakMemory
 from zobench.tasks.base import Task, incomplete
 from zobench.zo import Method, Team
 
@@ -60,6 +60,7 @@ class Parts:
     """Everything a run is made of; ``facts`` are columns of its row."""
 
     device: torch.device
+    peak: PeakMemory
     division: Division
     protocol: Protocol
     task: Task
@@ -89,7 +90,7 @@ def build(cfg: DictConfig, console: Console, team: Team) -> Parts:
     if cfg.threads:
         torch.set_num_threads(cfg.threads)
     device = pick_device(str(cfg.device))
-    costs.reset_peak(device)
+    peak = PeakMemory(device)
     protocol, spec, tuning = specs(cfg)
     task = build_task(node["task"])
     if (cfg.micro_batch_size or cfg.length_buckets > 1) and not protocol.micro_batches:
@@ -127,6 +128,7 @@ def build(cfg: DictConfig, console: Console, team: Team) -> Parts:
     _settle(objective, protocol, [*train, *dev, *test], console)
     return Parts(
         device=device,
+        peak=peak,
         division=parallel.divide(team, cfg.parallel),
         protocol=protocol,
         task=task,

@@ -53,6 +53,7 @@ class Cell:
         if resumed:
             self.console.say(f"going on after step {parts.method.t} of {parts.settings.total_steps}")
         self._fill_cache(parts)
+        parts.peak.begin()
         if not resumed:
             self._evaluate_zero_shot(trainer)
         self.row |= trainer.progress.zero_shot
@@ -118,13 +119,15 @@ class Cell:
     def _evaluate_best(self, trainer: Trainer) -> None:
         """Evaluate the weights of the best dev evaluation; those of the last step too, if they are others."""
         progress, slots = trainer.progress, trainer.method.slots
-        self.row["weights_checksum"] = checkpoint.checksum(slots)
+        with trainer.parts.peak.uncounted():
+            self.row["weights_checksum"] = checkpoint.checksum(slots)
         if progress.best_step != trainer.method.t:
             self.row |= named("last/test", trainer.evaluate("test").values)
         self.team.together(lambda: trainer.checkpoints.restore_best(progress))
         dev = trainer.evaluate("dev")
         self._conclude(trainer, dev, trainer.evaluate("test", dev.threshold))
-        self.row["best_weights_checksum"] = checkpoint.checksum(slots)
+        with trainer.parts.peak.uncounted():
+            self.row["best_weights_checksum"] = checkpoint.checksum(slots)
         self.row |= {"best_step": progress.best_step, "best_forwards": progress.best_forwards}
 
     def _conclude(self, trainer: Trainer, dev: Evaluation, test: Evaluation) -> None:

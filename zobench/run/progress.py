@@ -77,6 +77,7 @@ class Checkpoints:
         with task("replaying", step - method.t) as bar:
             trajectory.replay(method, self.folder.parent, step, bar.advance)
         self.clocks.load_state_dict(saved["clocks"])
+        self.parts.peak.earlier = saved.get("peak", 0)
         return Progress(**saved["progress"])
 
     def _check(self, saved: dict[str, Any]) -> None:
@@ -109,6 +110,11 @@ class Checkpoints:
         self._saved_at = time.monotonic()
         if not parts.division.team.leads:
             return
+        with parts.peak.uncounted():
+            self._save(progress)
+
+    def _save(self, progress: Progress) -> None:
+        parts, method = self.parts, self.parts.method
         self.recorder.flush()
         outside, limit = self.clocks.outside, parts.settings.snapshot_minutes
         if not self.replays or (limit is not None and outside - progress.snapshot_seconds >= 60 * limit):
@@ -122,6 +128,7 @@ class Checkpoints:
             "base_checksum": self.base,
             "model_checksum": self.model,
             "shards": parts.division.shards.size,
+            "peak": parts.peak.bytes,
         }
         checkpoint.save(self.folder, method.t, run)
         checkpoint.prune(self.folder, method.t, progress.best_step)
@@ -129,12 +136,14 @@ class Checkpoints:
     def save_best(self) -> None:
         """Keep the weights as they are, those of the best dev evaluation so far."""
         if self.parts.division.team.leads:
-            checkpoint.save_best(self.folder, self.parts.method.slots, self.parts.method.t)
+            with self.parts.peak.uncounted():
+                checkpoint.save_best(self.folder, self.parts.method.slots, self.parts.method.t)
 
     def restore_best(self, progress: Progress) -> None:
         """Load the weights of the best dev evaluation."""
         if progress.best_step is not None:
-            checkpoint.restore(self.parts.method.slots, checkpoint.load_best(self.folder, progress.best_step))
+            with self.parts.peak.uncounted():
+                checkpoint.restore(self.parts.method.slots, checkpoint.load_best(self.folder, progress.best_step))
 
     def finish(self, *, keep_weights: bool) -> None:
         """Clear what a finished run does not need; what no trajectory gives again stays."""

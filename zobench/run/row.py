@@ -68,7 +68,7 @@ def spent(parts: Parts, progress: Progress, clocks: costs.Clocks) -> Row:
         "examples_seen": progress.examples,
         "tokens_seen": progress.tokens,
         **clocks.row(parts.device, team.size),
-        **costs.memory(parts.device, weights, state, prefix.bytes if prefix else 0),
+        **parts.peak.row(weights, state, prefix.bytes if prefix else 0),
         "state_bytes": state,
         "eval_every": parts.settings.eval_every,
     }

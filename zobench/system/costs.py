@@ -1,8 +1,5 @@
-"""What a run costs: clocks, memory, and the environment they were measured in."""
+"""What a run costs in time, and the environment it was measured in; its memory is ``memory``'s."""
 
-import contextlib
-import ctypes
-import gc
 import platform
 import subprocess
 import time
@@ -83,67 +80,6 @@ class Clocks:
             "gpu_hours": processes * train / 3600 if device.type == "cuda" else 0.0,
             "cpu_hours": processes * self.cpu.get("train", 0.0) / 3600,
         }
-
-
-def reset_peak(device: torch.device) -> None:
-    """Start measuring peak memory anew: a process may run several cells, and what one left must not burden the next.
-
-    Its model is part of a cycle, which lives until the collector comes; and glibc keeps what is freed.
-    """
-    gc.collect()
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
-        for each in range(torch.cuda.device_count()):
-            torch.cuda.reset_peak_memory_stats(each)
-    elif (clear := Path("/proc/self/clear_refs")).is_file():
-        with contextlib.suppress(OSError):
-            clear.write_text("5")
-
-
-def memory(device: torch.device, weights: int, state: int, cache: int) -> dict[str, Any]:
-    """The columns of peak memory and its parts, in GiB, from sizes in bytes.
-
-    The rest of the peak is activations, temporaries and, on a CPU, the interpreter.
-
-    Args:
-        device: a GPU's memory is counted by torch, that of a CPU's process by the system.
-        weights: size of the model's weights.
-        state: size of the method's state.
-        cache: size of cached activations.
-    """
-    if device.type == "cuda":
-        peak, how = (
-            sum(torch.cuda.max_memory_allocated(each) for each in range(torch.cuda.device_count())),
-            "torch.cuda.max_memory_allocated, summed over the GPUs of this process, evaluations included",
-        )
-    else:
-        peak, how = (
-            _high_water(),
-            "VmHWM of the process since the run began, libraries and evaluations included",
-        )
-    gib = 2**30
-    return {
-        "peak_gib": peak / gib,
-        "weights_gib": weights / gib,
-        "method_state_gib": state / gib,
-        "cache_gib": cache / gib,
-        "rest_gib": (peak - weights - state - cache) / gib,
-        "memory_measured_by": how,
-    }
-
-
-def _high_water() -> int:
-    status = Path("/proc/self/status")
-    if status.is_file():
-        for line in status.read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if platform.system() == "Darwin" else peak * 1024
 
 
 def environment(device: torch.device) -> dict[str, Any]:
