@@ -1,8 +1,8 @@
 """Does the memory column mean the method, or the cell's place in the sweep?
 
-One grid runs forwards and backwards, one process to a sweep; then come a cell alone, and one that is stopped and continued.
+One grid runs forwards and backwards, each in one command; then come cells alone, and cells stopped and continued.
 
-    python scripts/memory_order.py FOLDER [--checkout DIR] [--model tiny-pretrained]
+    python scripts/memory_order.py FOLDER [--checkout DIR] [--model NAME]
 
 Prints peak memory beyond the weights of each cell in both orders, and its rank correlation with the place. What is
 done is not done again. ``--checkout`` measures the code of another checkout.
@@ -18,10 +18,10 @@ import time
 from pathlib import Path
 
 METHODS = ("loren", "mezo", "curvzo", "adamw", "kerzoo", "ldsd")
-BATCHES = (16, 4)
+BATCHES = (64, 16)
 FIXED = (
-    "task=sst2", "data=mini", "wandb=disabled", "threads=1", "steps=3", "log_every=1", "eval_every=3", "eval_batch_size=8",
-    *(f"task.splits.mini.{part}=16" for part in ("train", "dev", "test")),
+    "task=sst2", "data=mini", "wandb=disabled", "threads=1", "steps=3", "log_every=1", "eval_every=3",
+    "eval_batch_size=16", *(f"task.splits.mini.{part}=64" for part in ("train", "dev", "test")),
 )  # fmt: skip
 
 
@@ -46,10 +46,12 @@ def main() -> int:
     for order, values in (("forwards", found["forwards"]), ("backwards", backwards)):
         places = list(range(len(cells)))[:: 1 if order == "forwards" else -1]
         off = [value - mean for value, mean in zip(values, means, strict=True)]
-        print(f"{order}: rank correlation with the place {_spearman(places, values):+.3f} as it is, and "
-              f"{_spearman(places, off):+.3f} of what differs from the cell's mean, at most {max(map(abs, off)):.1f} MiB")  # fmt: skip
+        print(
+            f"{order}: rank correlation with the place {_spearman(places, values):+.3f} as it is, and "
+            f"{_spearman(places, off):+.3f} of what differs from the cells' means, at most {max(map(abs, off)):.1f} MiB"
+        )
     for method in ("mezo", "adamw"):
-        words = [f"method={method}", f"batch_size={BATCHES[0]}", f"model={asked.model}", *FIXED]
+        words = [f"method={method}", f"batch_size={BATCHES[0]}", *f"model={asked.model}".split(), *FIXED]
         alone, stopped = (Path(asked.folder) / name for name in ("alone", "stopped"))
         _zobench(code, "zobench", *words, f"runs_dir={alone}").wait()
         if not list(stopped.glob(f"*/*/{method}/*/summary.json")):
@@ -63,10 +65,8 @@ def main() -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("folder", help="where the runs are kept")
-    parser.add_argument(
-        "--checkout", metavar="DIR", help="the checkout of zobench that is measured; this one if not given"
-    )
-    parser.add_argument("--model", default="smollm2", help="what is fine-tuned")
+    parser.add_argument("--checkout", metavar="DIR", help="measure the zobench of this folder instead of this one")
+    parser.add_argument("--model", default="tiny-llama model.hidden=512 model.layers=4", help="and settings of it")
     return parser
 
 

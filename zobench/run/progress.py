@@ -106,12 +106,10 @@ class Checkpoints:
 
     def save(self, progress: Progress) -> None:
         """Write a checkpoint, with a snapshot where the way from the last one has become long."""
-        parts, method = self.parts, self.parts.method
         self._saved_at = time.monotonic()
-        if not parts.division.team.leads:
-            return
-        with parts.peak.uncounted():
-            self._save(progress)
+        if self.parts.division.team.leads:
+            with self.parts.peak.uncounted():
+                self._save(progress)
 
     def _save(self, progress: Progress) -> None:
         parts, method = self.parts, self.parts.method

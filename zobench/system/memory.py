@@ -164,7 +164,7 @@ def _memory_of(device: torch.device) -> Memory:
 
 
 def _give_back(device: torch.device) -> None:
-    """Give back what is free: a model is part of a cycle, which lives until the collector comes; glibc keeps the rest."""
+    """Give back what is free: a model is in a cycle, which lives until the collector comes; glibc keeps the rest."""
     gc.collect()
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
