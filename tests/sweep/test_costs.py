@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 
 from zobench.config.folders import conf_dir
 from zobench.config.signature import compose
+from zobench.run.runner import run
 from zobench.sweep import state
 from zobench.sweep.estimate import Costs
 from zobench.sweep.overview import Overview
@@ -17,7 +18,7 @@ from zobench.sweep.plan import PlannedCell
 
 
 def cell(runs, seed=0, **settings):
-    choices = {"model": "opt-1.3b", "task": "rte", "method": "mezo", "tuning": "full"}
+    choices = {"model": "opt-1.3b", "task": "rte", "method": "mezo", "tuning": "full", "protocol": "clean"}
     found = {"runs_dir": str(runs), "out": f"cell{seed}", "seed": seed, "steps": None, "forwards": None,
              "batch_size": 16, "dtype": "bfloat16", "device": "auto",
              "data": {"dir": None}, "model": {"parameters": 1_300_000_000}, "task": {"tokens": 100},
@@ -76,16 +77,70 @@ def test_without_runs_like_it_a_cell_costs_what_its_model_and_task_say(tmp_path)
 
 def test_runs_like_a_cell_say_what_it_costs(tmp_path):
     row = {"state": "finished", "model": "opt-1.3b", "task": "rte", "tuning": "full", "dtype": "bfloat16",
-           "batch_size": 16, "forwards": 1000, "peak_gib": 5.0, "device": "cuda"}  # fmt: skip
+           "batch_size": 16, "steps": 500, "forwards": 1000, "peak_gib": 5.0, "device": "cuda"}  # fmt: skip
     for i, (method, seconds) in enumerate([("mezo", 100.0), ("mezo", 120.0), ("mezo", 500.0), ("loren", 900.0)]):
         (tmp_path / str(i)).mkdir()
-        (tmp_path / str(i) / "summary.json").write_text(json.dumps(row | {"method": method, "wall_seconds": seconds}))
+        times = {"method": method, "wall_seconds": seconds, "train_seconds": seconds}
+        (tmp_path / str(i) / "summary.json").write_text(json.dumps(row | times))
     costs = Costs([tmp_path])
     known = costs.of(cell(tmp_path, forwards=2000))
     assert (known.rough, known.gpu, known.seconds, known.gib) == (False, True, 240.0, 5.0)
     other = cell(tmp_path, forwards=1000)
     other.settings["choices"]["method"] = "pgap"  # no run of its own: any method's
     assert costs.of(other).seconds == pytest.approx(310.0)
+
+
+def test_steps_and_evaluations_are_priced_apart(tmp_path):
+    """Two steps and an evaluation of all examples are no measure of a step."""
+    splits = {"clean": {"train": 1000, "dev": 500, "test": 1000}}
+    row = {"state": "finished", "model": "opt-1.3b", "task": "rte", "tuning": "full", "dtype": "bfloat16",
+           "batch_size": 16, "method": "mezo", "device": "cpu", "dev/n": 50, "test/n": 100, "eval_every": 1,
+           "steps": 2, "forwards": 4, "train_seconds": 8.0, "evaluate_seconds": 40.0, "best_step": 2,
+           "wall_seconds": 60.0}  # fmt: skip
+    (tmp_path / "short").mkdir()
+    (tmp_path / "short" / "summary.json").write_text(json.dumps(row))
+    # 4 x 50 dev and 2 x 100 test examples in 40 s: 0.1 s each. The cell has 7 x 500 and 3 x 1,000 of them.
+    guess = Costs([tmp_path]).of(cell(tmp_path, forwards=1000, task={"splits": splits}, **CLEAN))
+    assert (guess.rough, guess.short) == (True, True)
+    assert guess.seconds == pytest.approx(12.0 + 1000 * 2.0 + 6500 * 0.1)
+    # A long run is believed, and the short one then says nothing of steps.
+    (tmp_path / "long").mkdir()
+    long = row | {
+        "steps": 100,
+        "best_step": 100,
+        "forwards": 200,
+        "train_seconds": 20.0,
+        "wall_seconds": 72.0,
+        "eval_every": 50,
+    }
+    (tmp_path / "long" / "summary.json").write_text(json.dumps(long))
+    known = Costs([tmp_path]).of(cell(tmp_path, forwards=1000, task={"splits": splits}, **CLEAN))
+    assert (known.rough, known.seconds) == (False, pytest.approx(12.0 + 1000 * 0.1 + 6500 * 0.1))
+
+
+CLEAN = {"data": {"dir": None, "splits": "clean"}}
+
+
+def test_after_a_short_run_a_plan_is_right_within_a_factor_of_two_or_marked_as_rough(tmp_path):
+    def ran(steps):
+        words = [*WORDS, f"steps={steps}", f"runs_dir={tmp_path / str(steps)}"]
+        return run(compose(*words))
+
+    ran(2)
+    planned = compose(*WORDS, "steps=60")
+    settings = {name: planned[name] for name in ("steps", "forwards", "batch_size", "dtype", "eval_every")}
+    one = cell(tmp_path, **settings, device="cpu", data={"splits": "mini"}, method=ADAMW,
+               task={"splits": {"mini": {"dev": 100, "test": 240}}})  # fmt: skip
+    one.settings["choices"] = {
+        name: planned.choices[name] for name in ("model", "task", "method", "tuning", "protocol")
+    }
+    guess = Costs([tmp_path]).of(one)
+    assert (guess.rough, guess.short) == (True, True)
+    took = ran(60)["wall_seconds"]
+    assert took / 4 < guess.seconds < 4 * took  # a guess, and no multiple of the evaluations
+
+
+WORDS = ("model=tiny-llama", "task=sst2", "data=mini", "method=adamw", "wandb=disabled", "threads=1", "device=cpu")
 
 
 @pytest.mark.parametrize("name", ["tiny-opt", "tiny-llama"])

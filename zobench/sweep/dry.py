@@ -10,6 +10,7 @@ from zobench.sweep.estimate import ASSUMPTIONS, Cost, Costs
 from zobench.sweep.launch import to_run
 from zobench.sweep.overview import Overview
 from zobench.sweep.plan import PlannedCell
+from zobench.sweep.rates import SHORT
 
 _IN_TABLE = ("model", "method", "task")
 
@@ -42,8 +43,10 @@ def show(overview: Overview, costs: Costs, console: Console, *, retry_failed: bo
     else:
         _plain(table, console)
     lines = [f"{overview.line()}; {len(left):,} would run", *_totals(everything), *overview.failures()]
-    if any(cost.rough and cost.gib is not None for cost in everything):
+    if any(cost.rough and not cost.short and cost.gib is not None for cost in everything):
         lines.append(ASSUMPTIONS)
+    if any(cost.short for cost in everything):
+        lines.append(SHORT)
     for line in lines:
         console.print(line, markup=False, soft_wrap=True)
 
@@ -123,7 +126,8 @@ def _hours(costs: Sequence[Cost]) -> str:
 
 def _gib(costs: Sequence[Cost]) -> str:
     known = [cost.gib for cost in costs if cost.gib is not None]
-    return f"{_mark(costs)}{max(known):.1f}" if known else ("?" if costs else "")
+    mark = _mark([cost for cost in costs if not cost.short])
+    return f"{mark}{max(known):.1f}" if known else ("?" if costs else "")
 
 
 def _mark(costs: Sequence[Cost]) -> str:

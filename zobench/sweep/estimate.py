@@ -4,7 +4,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from zobench.errors import ConfigError
@@ -12,6 +11,7 @@ from zobench.record import summaries
 from zobench.run.budget import Spending
 from zobench.sweep.plan import PlannedCell
 from zobench.sweep.prices import Prices
+from zobench.sweep.rates import Rates, evaluations, rates
 from zobench.tasks.base import TYPICAL_TOKENS
 
 #: floating-point operations per second that a forward pass reaches: about 40 % of an A100's, and two CPU cores'
@@ -41,8 +41,9 @@ class Cost:
         seconds: of wall time; None if there is no rule for it.
         gib: peak memory; None if the model's size is not known.
         gpu: whether it is expected to run on a GPU.
-        rough: seconds and memory are by rule of thumb, not from runs.
+        rough: seconds are a guess: by rule of thumb, memory too; or from short runs.
         refusal: what its run would say to its settings.
+        short: the guess is from runs too short to say what a step takes; the memory is theirs.
     """
 
     spending: Spending | None
@@ -51,6 +52,7 @@ class Cost:
     gpu: bool
     rough: bool
     refusal: str = ""
+    short: bool = False
 
 
 class Costs:
@@ -78,17 +80,25 @@ class Costs:
             return Cost(None, None, None, gpu=_on_gpu(cell), rough=True, refusal=why)
         key = tuple(cell.choice(n) if n in ("model", "tuning", "task", "method") else cell.get(n) for n in _LIKE)
         for length in (len(_LIKE), len(_LIKE) - 1):
-            if key[:length] in self._known and spending.forwards:
-                per_forward, gib, gpu = self._of(key[:length])
-                return Cost(spending, per_forward * spending.forwards, gib, gpu, rough=False)
+            if key[:length] in self._known:
+                known = self._of(key[:length])
+                if spending.forwards and known.forward is None:  # they only evaluated
+                    continue
+                short = bool(spending.forwards) and not known.steady
+                return Cost(spending, _seconds(cell, spending, known), known.gib, known.gpu, rough=short, short=short)
         return _rough(cell, spending)
 
-    def _from_runs(self, key: tuple[Any, ...]) -> tuple[float, float | None, bool]:
-        """The median of the seconds per forward pass, the largest peak memory, and whether the runs had a GPU."""
-        rows = self._known[key]
-        gpu = str(rows[-1]["device"]).startswith("cuda")
-        peaks = [row["peak_gib"] for row in rows if row.get("peak_gib")]
-        return median(row["wall_seconds"] / row["forwards"] for row in rows), max(peaks, default=None), gpu
+    def _from_runs(self, key: tuple[Any, ...]) -> Rates:
+        return rates(self._known[key])
+
+
+def _seconds(cell: PlannedCell, spending: Spending, known: Rates) -> float:
+    """What a cell takes at the rates of runs like it: its steps, its evaluations, and the start."""
+    splits = cell.get(f"task.splits.{cell.get('data.splits') or cell.choice('protocol')}") or {}
+    sizes = [splits.get(name, size) for name, size in zip(("dev", "test"), known.sizes, strict=True)]
+    often = evaluations(spending.steps, cell.get("eval_every"))
+    examples = sum(size * times for size, times in zip(sizes, often, strict=True))
+    return known.before + (known.forward or 0.0) * spending.forwards + (known.example or 0.0) * examples
 
 
 def _rough(cell: PlannedCell, spending: Spending) -> Cost:
@@ -118,5 +128,5 @@ def _finished(folders: Iterable[Path]) -> Iterator[dict[str, Any]]:
                 row = summaries.read(directory / "summary.json")
             except (OSError, ValueError):
                 continue
-            if row["state"] == "finished" and row.get("forwards") and row.get("wall_seconds"):
+            if row["state"] == "finished" and row.get("wall_seconds"):
                 yield row
