@@ -18,10 +18,10 @@ import time
 from pathlib import Path
 
 METHODS = ("loren", "mezo", "curvzo", "adamw", "kerzoo", "ldsd")
-BATCHES = (64, 16)
+BATCHES = (32, 8)
 FIXED = (
-    "task=sst2", "data=mini", "wandb=disabled", "threads=1", "steps=3", "log_every=1", "eval_every=3",
-    "eval_batch_size=16", *(f"task.splits.mini.{part}=64" for part in ("train", "dev", "test")),
+    "task=sst2", "data=mini", "wandb=disabled", "threads=1", "steps=2", "log_every=1", "eval_every=2",
+    "eval_batch_size=8", *(f"task.splits.mini.{part}=32" for part in ("train", "dev", "test")),
 )  # fmt: skip
 
 
@@ -66,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("folder", help="where the runs are kept")
     parser.add_argument("--checkout", metavar="DIR", help="measure the zobench of this folder instead of this one")
-    parser.add_argument("--model", default="tiny-llama model.hidden=512 model.layers=4", help="and settings of it")
+    parser.add_argument("--model", default="tiny-llama model.hidden=256 model.layers=4", help="and settings of it")
     return parser
 
 

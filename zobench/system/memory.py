@@ -114,6 +114,7 @@ class PeakMemory:
 
     def __init__(self, device: torch.device):
         self.earlier = self._seen = 0
+        self._paused = False
         self._memory = _memory_of(device)
         _give_back(device)
         self.before = self._memory.held()
@@ -127,15 +128,19 @@ class PeakMemory:
     @property
     def bytes(self) -> int:
         """The peak so far, earlier starts included."""
-        return max(self.earlier, self._seen, self._memory.high() - self.before)
+        return max(self.earlier, self._seen if self._paused else self._highest())
+
+    def _highest(self) -> int:
+        return max(self._seen, self._memory.high() - self.before)
 
     @contextlib.contextmanager
     def uncounted(self) -> Iterator[None]:
         """Work of the record, not of the run: checksums, checkpoints."""
-        self._seen = max(self._seen, self._memory.high() - self.before)
+        self._seen, self._paused = self._highest(), True
         try:
             yield
         finally:
+            self._paused = False
             self._memory.reset()
 
     def row(self, weights: int, state: int, cache: int) -> dict[str, Any]:
