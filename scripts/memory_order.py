@@ -31,7 +31,7 @@ def main() -> int:
     cells = [(method, batch) for batch in BATCHES for method in METHODS]
     found: dict[str, list[float]] = {}
     for order, chosen in (("forwards", cells), ("backwards", cells[::-1])):
-        grid = Path(asked.folder) / f"{order}.yaml"
+        grid = Path(asked.folder).resolve() / f"{order}.yaml"
         grid.parent.mkdir(parents=True, exist_ok=True)
         lines = [f"method={m} batch_size={b} model={asked.model} {' '.join(FIXED)}" for m, b in chosen]
         grid.write_text(json.dumps({"lines": lines}))
@@ -52,7 +52,7 @@ def main() -> int:
         )
     for method in ("mezo", "adamw"):
         words = [f"method={method}", f"batch_size={BATCHES[0]}", *f"model={asked.model}".split(), *FIXED]
-        alone, stopped = (Path(asked.folder) / name for name in ("alone", "stopped"))
+        alone, stopped = (Path(asked.folder).resolve() / name for name in ("alone", "stopped"))
         _zobench(code, "zobench", *words, f"runs_dir={alone}").wait()
         if not list(stopped.glob(f"*/*/{method}/*/summary.json")):
             _stop_after_a_step(_zobench(code, "zobench", *words, f"runs_dir={stopped}"), stopped, method)
@@ -72,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _zobench(code: str, module: str, *words: str) -> "subprocess.Popen[bytes]":
     env = {**os.environ, "PYTHONPATH": code}
-    return subprocess.Popen([sys.executable, "-m", module, *words], env=env, stdout=sys.stderr)
+    return subprocess.Popen([sys.executable, "-m", module, *words], env=env, stdout=sys.stderr, cwd=code)
 
 
 def _beyond(runs: Path, method: str, batch: int) -> float:

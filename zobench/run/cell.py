@@ -10,7 +10,7 @@ from zobench.record.recorder import Recorder
 from zobench.record.summaries import RESULTS
 from zobench.run.build import Parts, build
 from zobench.run.evaluate import Evaluation
-from zobench.run.row import Row, chosen, named, result, spent
+from zobench.run.row import Row, begin_counting, chosen, named, result, spent
 from zobench.run.train import Trainer
 from zobench.system import costs
 from zobench.system.console import Console
@@ -53,7 +53,7 @@ class Cell:
         if resumed:
             self.console.say(f"going on after step {parts.method.t} of {parts.settings.total_steps}")
         self._fill_cache(parts)
-        parts.peak.begin()
+        begin_counting(parts)
         if not resumed:
             self._evaluate_zero_shot(trainer)
         self.row |= trainer.progress.zero_shot

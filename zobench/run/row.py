@@ -6,6 +6,7 @@
 from pathlib import Path
 from typing import Any
 
+import torch
 from omegaconf import DictConfig, OmegaConf
 
 from zobench.config.signature import SCHEMA, signature
@@ -14,6 +15,7 @@ from zobench.run.build import Parts
 from zobench.run.evaluate import Evaluation
 from zobench.run.progress import Progress
 from zobench.system import costs
+from zobench.zo import noise
 
 Row = dict[str, Any]
 _CHOICES = ("method", "model", "task", "tuning", "protocol", "data", "experiment")
@@ -56,11 +58,24 @@ def result(metric: str, dev: Evaluation, test: Evaluation) -> Row:
     }
 
 
+def begin_counting(parts: Parts) -> None:
+    """Count the run's memory from now on: its weights, state and cache are there, and so is the code of its noise."""
+    for dtype in {slot.param.dtype for slot in parts.method.slots}:
+        noise.add_(torch.zeros(1, dtype=dtype, device=parts.device), 0, {0: 1.0})
+    parts.peak.begin(sum(_held(parts)))
+
+
+def _held(parts: Parts) -> tuple[int, int, int]:
+    """Bytes of the model's weights, the method's state and the cached activations."""
+    weights = sum(p.numel() * p.element_size() for p in parts.model.parameters())
+    prefix = parts.objective.prefix
+    return weights, parts.method.state_bytes(), prefix.bytes if prefix else 0
+
+
 def spent(parts: Parts, progress: Progress, clocks: costs.Clocks) -> Row:
     """What the run cost until now: steps, passes, seconds and memory."""
-    method, prefix, team = parts.method, parts.objective.prefix, parts.division.team
-    weights = sum(p.numel() * p.element_size() for p in parts.model.parameters())
-    state = method.state_bytes()
+    method, team = parts.method, parts.division.team
+    weights, state, cache = _held(parts)
     return {
         "steps": method.t,
         "forwards": method.oracle.forwards,
@@ -68,7 +83,7 @@ def spent(parts: Parts, progress: Progress, clocks: costs.Clocks) -> Row:
         "examples_seen": progress.examples,
         "tokens_seen": progress.tokens,
         **clocks.row(parts.device, team.size),
-        **parts.peak.row(weights, state, prefix.bytes if prefix else 0),
+        **parts.peak.row(weights, state, cache),
         "state_bytes": state,
         "eval_every": parts.settings.eval_every,
     }

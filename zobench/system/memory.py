@@ -115,13 +115,21 @@ class PeakMemory:
     def __init__(self, device: torch.device):
         self.earlier = self._seen = 0
         self._paused = False
-        self._memory = _memory_of(device)
+        self._device, self._memory = device, _memory_of(device)
         _give_back(device)
         self.before = self._memory.held()
         self._memory.reset()
 
-    def begin(self) -> None:
-        """Count from now on: what was held in the meantime and is gone is not counted."""
+    def begin(self, own: int | None = None) -> None:
+        """Count from now on: what was held in the meantime and is gone is not counted.
+
+        Args:
+            own: bytes that the run holds by now, its weights first; all else that is held, such as libraries that were
+                loaded with them, is then not the run's either. None: all that came since the start is.
+        """
+        _give_back(self._device)
+        if own is not None:
+            self.before = self._memory.held() - own
         self._seen = 0
         self._memory.reset()
 
