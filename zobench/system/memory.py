@@ -7,7 +7,7 @@ import platform
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
@@ -16,7 +16,7 @@ _STATUS, _CLEAR, _MAPS = (Path("/proc/self") / name for name in ("status", "clea
 _PROGRAM = re.compile(r"\.so(\.[\w.]+)?$|/bin/[^/]+$|/locale-archive$|\.pyd?$")
 
 
-class Memory(Protocol):
+class Memory:
     """The memory of a device, in bytes, as far as a run can be charged with it."""
 
     #: how it is measured, for the record
@@ -24,15 +24,18 @@ class Memory(Protocol):
 
     def held(self) -> int:
         """What is held now."""
+        raise NotImplementedError
 
     def high(self) -> int:
         """The most that was held since ``reset``."""
+        raise NotImplementedError
 
     def reset(self) -> None:
         """Let the high water mark be what is held now."""
+        raise NotImplementedError
 
 
-class CudaMemory:
+class CudaMemory(Memory):
     """Tensors on all GPUs of this process, as torch's allocator counts them."""
 
     how = "torch.cuda.max_memory_allocated over the GPUs of this process, training and evaluations, beyond what it held"
@@ -48,7 +51,7 @@ class CudaMemory:
             torch.cuda.reset_peak_memory_stats(each)
 
 
-class LinuxMemory:
+class LinuxMemory(Memory):
     """Resident pages of this process without those of its libraries."""
 
     how = "VmHWM of the process in training and evaluations, without its libraries and what it held before the run"
@@ -75,7 +78,7 @@ class LinuxMemory:
         return total
 
 
-class AnyMemory:
+class AnyMemory(Memory):
     """The largest size that the process ever had; it cannot be reset."""
 
     how = "ru_maxrss of the process since it began, libraries and earlier runs included"

@@ -76,7 +76,7 @@ class Direction(Mapping[int, float]):
     __hash__ = None  # type: ignore[assignment]  # as of every mapping
 
     def nonzero(self) -> "Direction":
-        """The same vector without the keys of weight 0."""
+        """The direction without its keys of weight 0, as those who draw want it: the same vector."""
         if all(self._terms.values()):
             return self
         return Direction({k: w for k, w in self._terms.items() if w != 0.0})
