@@ -10,6 +10,8 @@ from typing import Any
 
 #: torchrun ends all processes once one has ended badly; by then the first must have said why
 _FIRST_SPEAKS_S = 2.0
+#: white space that moves what is printed elsewhere
+_BREAKS = "\r\v\f\x1c\x1d\x1e\x1f\x85\u2028\u2029"
 
 
 class UserError(Exception):
@@ -94,7 +96,7 @@ def complain(error: object, program: str = "zobench") -> int:
         The exit code: 2 if the configuration was wrong, else 1.
     """
     if os.environ.get("RANK", "0") == "0":
-        print(f"{program}: {error}", file=sys.stderr)
+        print(printable(f"{program}: {error}"), file=sys.stderr)
     else:
         time.sleep(_FIRST_SPEAKS_S)
     return 2 if isinstance(error, ConfigError) else 1
@@ -120,6 +122,23 @@ def shown(value: object, limit: int = 80) -> str:
 def first_line(error: BaseException, limit: int = 240) -> str:
     """Return the first line of what a library's error says; the error's kind if it says nothing."""
     return shown(next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__), limit)
+
+
+def printable(text: str) -> str:
+    """A text for a terminal or a page: what is no sign of its own, such as an escape sequence, is written out.
+
+    Line breaks and tabs stay. A record of somebody else could else set a terminal's title, or hide what it says.
+
+    >>> printable("mezo\\x1b[2J \\u202e")
+    'mezo\\\\x1b[2J \\\\u202e'
+    """
+    return text if text.isprintable() else "".join(map(_sign, text))
+
+
+def _sign(sign: str) -> str:
+    if sign.isprintable() or sign in "\n\t" or (sign.isspace() and sign not in _BREAKS):
+        return sign
+    return repr(sign)[1:-1]
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:

@@ -29,7 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
     console = Console()
     try:
         _refuse_full(options.folder)
-        rebuilt = rebuild(options.run, options.step, console, device=options.device)
+        rebuilt = rebuild(options.run, options.step, console, device=options.device, allow=options.allow)
         if rebuilt.expected not in (None, rebuilt.checksum):
             console.say(f"the weights are not bit for bit those of the run: {rebuilt.checksum}, not {rebuilt.expected}")
         (write_adapter if options.adapter else write_model)(rebuilt, options.folder)
@@ -48,6 +48,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--step", default="best", metavar="STEP", help="best (the default), last or a number")
     parser.add_argument("--adapter", action="store_true", help="of tuning=lora: the adapter alone, in peft's format")
     parser.add_argument("--device", help="auto, cpu, cuda or cuda:N; the run's, unless given")
+    parser.add_argument("--allow", action="append", default=[], metavar="PACKAGE",
+        help="import this package, whose classes the run is made of; zobench's own alone, unless given")  # fmt: skip
     return parser
 
 

@@ -32,6 +32,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("run", metavar="RUN", help="a run's directory, or FILE.zip/ and its path in a zip of records")
     parser.add_argument("--step", default="last", metavar="STEP", help="best, last (the default) or a number")
     parser.add_argument("--device", help="auto, cpu, cuda or cuda:N; the run's, unless given")
+    parser.add_argument("--allow", action="append", default=[], metavar="PACKAGE",
+        help="import this package, whose classes the run is made of; zobench's own alone, unless given")  # fmt: skip
     parser.add_argument("--out", type=Path, metavar="FILE.safetensors", help="write the trainable weights")
     return parser
 
@@ -44,7 +46,7 @@ def _replay(options: argparse.Namespace) -> int:
 
     console = Console()
     start = time.perf_counter()
-    rebuilt = rebuild(options.run, options.step, console, device=options.device, replay=True)
+    rebuilt = rebuild(options.run, options.step, console, device=options.device, replay=True, allow=options.allow)
     size = len((archive.locate(options.run) / trajectory.NAME).read_bytes())
     steps = rebuilt.summary.get("steps") or rebuilt.step
     console.say(

@@ -10,7 +10,9 @@ from helpers.written import write_run
 
 from zobench import report
 from zobench.errors import DataError, UserError
-from zobench.record import archive, summaries
+from zobench.record import archive
+from zobench.record.reading import SMALL
+from zobench.record.runs import find
 from zobench.report.__main__ import main
 
 
@@ -125,17 +127,19 @@ def test_a_file_that_unpacks_to_more_than_it_says_is_cut_and_left_out(zipped):
     assert ["damaged" in reason for reason in reasons(zipped, understate)] == [True] * 4
 
 
-def test_a_file_too_large_is_not_unpacked(zipped, monkeypatch):
-    monkeypatch.setattr(archive, "LIMIT", 100)
-    said = reasons(zipped, lambda data, members: None)
-    assert ["at most 100 are read" in reason for reason in said] == [True] * 4
+def test_a_file_too_large_is_not_unpacked(zipped):
+    with zipfile.ZipFile(zipped, "a", zipfile.ZIP_DEFLATED) as made:
+        made.writestr("huge/summary.json", " " * (SMALL + 1))
+    ((place, reason),) = report.load(zipped).attrs["left_out"]
+    assert place == str(zipped / "huge")
+    assert f"at most {SMALL:,} are read" in reason
 
 
-def test_runs_below_a_run_are_not_looked_for(runs):
+def test_runs_in_what_a_run_keeps_are_not_looked_for(runs):
     write_run(next((runs / "mezo").iterdir()) / "checkpoint")
     by_hand = shutil.make_archive(str(runs.parent / "by-hand"), "zip", runs)
     for place in (runs, archive.locate(by_hand)):
-        assert len(list(summaries.directories(place))) == 4
+        assert len(find(place).runs) == 4
 
 
 def test_an_address_need_not_exist(zipped):

@@ -19,6 +19,7 @@ from zobench.config import instantiate
 from zobench.config.folders import conf_dir
 from zobench.config.signature import compose
 from zobench.errors import ConfigError
+from zobench.record import summaries
 from zobench.record.columns import ENDED, ENVIRONMENT, FINISHED, LINES, PREDICTIONS, ROW, STAGES, START, TRAINING
 from zobench.record.summaries import as_row
 from zobench.run.runner import run
@@ -116,6 +117,7 @@ def test_the_runs_ended_as_they_should(runs):
 
 def test_a_row_has_the_columns_of_the_schema_and_no_others(runs):
     for name, each in runs.items():
+        assert summaries.problem(each.row) is None, name
         assert misfits(each.row, ROW) == {}, name
         assert ROW.always(*each.stages, where=each.where) - set(each.row) == set(), name
         assert misfits(as_row(each.row), ROW) == {}, name
@@ -178,6 +180,7 @@ def test_every_column_is_written_where_the_schema_says():
                     column.name.removesuffix("_stderr"),
                     column.start[:-1],
                     column.start.split("/")[0],
+                    column.start.split(".")[0],
                 }
                 assert names & texts or (column.is_family and not column.of), f"{group.writer}: {column.name}"
 

@@ -11,7 +11,7 @@ import os
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
@@ -55,6 +55,11 @@ class PathInZip:
     def __str__(self) -> str:
         return str(self.archive.file / self.inner)
 
+    @property
+    def name(self) -> str:
+        """The last part of the address."""
+        return self.inner.name
+
     def __truediv__(self, name: str) -> "PathInZip":
         return PathInZip(self.archive, self.inner / name)
 
@@ -66,14 +71,22 @@ class PathInZip:
         """Tell if the zip holds files below this name."""
         return str(self.inner) in self.archive.folders
 
-    def read_bytes(self) -> bytes:
+    def listed(self) -> tuple[list[str], list[str]]:
+        """The names of the folders and of the files in this one."""
+        folders, files = self.archive.folders[str(self.inner)]
+        return list(folders), list(files)
+
+    def read_bytes(self, limit: int = LIMIT) -> bytes:
         """Unpack the whole file into memory.
+
+        Args:
+            limit: bytes beyond which nothing is unpacked.
 
         Raises:
             FileNotFoundError: if there is no such file.
-            CannotRead: if it is larger than ``LIMIT``, or damaged.
+            CannotRead: if it is larger, or damaged.
         """
-        return self.archive.read(str(self.inner))
+        return self.archive.read(str(self.inner), limit)
 
     def read_text(self, encoding: str = "utf-8") -> str:
         """Unpack the whole file as text. Raises what ``read_bytes`` does."""
@@ -100,17 +113,6 @@ def locate(address: str | os.PathLike[str]) -> Place:
             inner = PurePosixPath(*path.parts[len(file.parts) :])
             return PathInZip(_opened(file, at.st_mtime_ns, at.st_size), inner)
     return path
-
-
-def walk(folder: Place) -> Iterator[tuple[Place, list[str], list[str]]]:
-    """Visit every folder from the given one downwards, with the names of its folders and files, as ``os.walk`` does."""
-    if isinstance(folder, Path):
-        yield from ((Path(path), inner, files) for path, inner, files in os.walk(folder))
-        return
-    inner, files = (list(names) for names in folder.archive.folders[str(folder.inner)])
-    yield folder, inner, files
-    for name in inner:
-        yield from walk(folder / name)
 
 
 def pack(runs: Mapping[str, Place], file: Path) -> None:
@@ -145,7 +147,11 @@ def _content(path: Place) -> bytes:
 
 
 class CannotRead(DataError, OSError):
-    """A file inside a zip is damaged, or too large."""
+    """A file inside a zip is damaged, or too large; ``reason`` says which."""
+
+    def __init__(self, path: Path, reason: str):
+        self.reason = reason
+        super().__init__(f"{path}: {reason}")
 
 
 class _Archive:
@@ -176,17 +182,17 @@ class _Archive:
             self.members[member.filename] = member
             self.folders["/".join(above) or "."][1][name] = None
 
-    def read(self, name: str) -> bytes:
+    def read(self, name: str, limit: int) -> bytes:
         member = self.members.get(name)
         if member is None:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self.file / name))
-        if member.file_size > LIMIT:
-            raise CannotRead(f"{self.file / name}: {member.file_size:,} bytes unpacked, at most {LIMIT:,} are read")
+        if member.file_size > limit:
+            raise CannotRead(self.file / name, f"{member.file_size:,} bytes unpacked; at most {limit:,} are read")
         try:
             with self._zip.open(member) as file:
                 return file.read(member.file_size)  # not one byte more than it says, whatever it unpacks to
         except _BROKEN as error:
-            raise CannotRead(f"{self.file / name}: damaged, or packed in a way that is not read ({error})") from error
+            raise CannotRead(self.file / name, f"damaged, or packed in a way that is not read ({error})") from error
 
 
 @lru_cache(maxsize=8)

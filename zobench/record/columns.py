@@ -54,6 +54,8 @@ READINGS = Schema(
     )),
 )  # fmt: skip
 
+#: what a run can be; a sweep knows more, such as cells that wait
+RUN_STATES = ("running", "finished", "diverged", "failed", "interrupted")
 #: the stages of a run from which columns are in its row, one after another
 START, BUILT, TRAINING, ENDED, FINISHED = (
     "From the start", "Once data and model are there", "Once the model was evaluated as it came",
@@ -63,8 +65,8 @@ STAGES = (START, BUILT, TRAINING, ENDED, FINISHED)
 
 ROW = Schema(
     Group(START, "run/cell.py", (
-        text("state", "`running`, `finished`, `diverged`, `failed` or `interrupted`"),
-        text("reason", "why it ended so", null="it runs or is finished"),
+        text("state", "`running`, `finished`, `diverged`, `failed` or `interrupted`", words=RUN_STATES),
+        text("reason", "why it ended so", null="it runs or is finished", free=True),
     )),
     Group(START, "run/row.py", (
         text("method", "chosen option of the group `method`"),
@@ -83,13 +85,15 @@ ROW = Schema(
         count("micro_batch_size", "training examples of a forward call", "examples", null="the whole batch"),
         text("device", "the setting `device`; once the run is built, the device that was used"),
         text("dtype", "data type of the weights"),
-        Column("method.<setting>", ANY, "a setting of the method; `method.rule`: the update rule", null="null is set"),
+        number("method.lr", "the learning rate", null="null is set", where="methods that have one"),
+        text("method.rule", "the update rule", null="null is set", where="methods that have one"),
+        Column("method.<setting>", ANY, "another setting of the method", null="null is set"),
         Column("tuning.<setting>", ANY, "a setting of the tuning", null="null is set"),
         count("schema", "the rule by which the run is named; absent in records of the first"),
         text("config_hash", "the run's name: hash of the settings that can change the result"),
-        text("data.dir", "folder of the data", null="the hub"),
-        text("model.dir", "folder of the model", null="the hub, or a model that brings its own"),
-        text("directory", "where the record was written; of a frame, where it lies now"),
+        text("data.dir", "folder of the data", null="the hub", free=True),
+        text("model.dir", "folder of the model", null="the hub, or a model that brings its own", free=True),
+        text("directory", "where the record was written; of a frame, where it lies now", free=True),
     )),
     Group(START, "record/directory.py", (
         count("restarts", "how often the run was started before without finishing"),
@@ -136,7 +140,7 @@ ROW = Schema(
         number("wall_seconds", "the whole run, earlier starts included up to their last checkpoint", _SECONDS),
         number("train_seconds", "training: all steps", _SECONDS),
         number("forward_seconds", "of training, in forward passes", _SECONDS),
-        number("outside_seconds", "of training, outside forward passes: about what a replay takes", _SECONDS),
+        number("outside_seconds", "of training, outside them: about what a replay takes", _SECONDS, signed=True),
         number("evaluate_seconds", "all evaluations", _SECONDS),
         number("cache_seconds", "filling the cache of frozen layers", _SECONDS),
         number("lens_seconds", "measuring with the lens", _SECONDS),
@@ -148,7 +152,7 @@ ROW = Schema(
         number("weights_gib", "the model's weights", _GIB),
         number("method_state_gib", "the method's state", _GIB),
         number("cache_gib", "cached activations of frozen layers", _GIB),
-        number("rest_gib", "the rest of the peak: activations, temporaries, on a CPU what allocators hold", _GIB),
+        number("rest_gib", "the rest of the peak: activations, temporaries, on a CPU what allocators hold", _GIB, signed=True),
         text("memory_measured_by", "how the peak was measured"),
     )),
     Group(ENDED, "run/cell.py", (

@@ -12,9 +12,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from zobench.atomic import clean, remove, replacing, write_atomically, writing
 from zobench.config.signature import SCHEMA, differences, signature
-from zobench.errors import ConfigError, DataError, RunBusy, RunExists
-from zobench.record import trajectory
-from zobench.record.archive import Place
+from zobench.errors import ConfigError, RunBusy, RunExists
+from zobench.record import summaries, trajectory
 from zobench.record.lookup import stored_settings
 from zobench.record.recorder import NullRecord, Predictions, Recorder, Values
 from zobench.record.summaries import RESULTS
@@ -31,7 +30,11 @@ class Record(Recorder):
     Raises:
         RunExists: if it holds a finished or diverged run and ``overwrite`` is off; ``summary`` is that run's.
         RunBusy: if another process is writing there.
+        Unreadable: if it holds a run with a result whose summary is damaged.
         CannotWrite: here and in all methods, if a file cannot be written.
+
+    Attributes:
+        put_aside: a line about a damaged summary that was put aside; empty if there was none.
     """
 
     def __init__(self, directory: Path, cfg: DictConfig):
@@ -44,35 +47,17 @@ class Record(Recorder):
             raise RunBusy(f"{directory} is being written by another process; wait for it or stop it") from error
         if cfg.overwrite and (directory / "summary.json").is_file():
             self._clear()
-        previous = self.read_summary(directory)
+        previous, self.put_aside = summaries.previous(directory)
         _check_name(directory, previous, cfg)
         if previous.get("state") in RESULTS:
             raise RunExists(previous, directory)
         self._before = _texts(directory) if previous.get("state") in ("interrupted", "running") else {}
         #: how often the run was started before without finishing
-        self.restarts = int(previous.get("restarts", -1)) + 1
+        self.restarts = 0 if previous.get("restarts") is None else previous["restarts"] + 1
         write_atomically(directory / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
         self._metrics = _Lines(directory / "metrics.jsonl")
         self._trajectory = _Lines(directory / trajectory.NAME)
         self._headed = False
-
-    @staticmethod
-    def read_summary(directory: Place) -> dict[str, Any]:
-        """The summary of a run directory; an empty one if there is none.
-
-        Raises:
-            DataError: if the file is not a summary.
-        """
-        path = directory / "summary.json"
-        if not path.is_file():
-            return {}
-        try:
-            summary = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise DataError(f"{path} is not JSON: {error}; remove it, or start again with overwrite=true") from error
-        if not isinstance(summary, dict):
-            raise DataError(f"{path} is not the summary of a run; remove it, or start again with overwrite=true")
-        return summary
 
     def withdraw(self) -> None:
         for name, text in self._before.items():
@@ -112,7 +97,7 @@ class Record(Recorder):
 
         table = pa.Table.from_pylist([{"split": split, **row} for split, examples in rows.items() for row in examples])
         with replacing(self.directory / "predictions.parquet") as scratch:
-            pq.write_table(table, scratch)
+            pq.write_table(table, scratch, write_page_checksum=True)
 
     def summary(self, row: Values) -> None:
         self.flush()

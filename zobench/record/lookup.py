@@ -5,13 +5,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from zobench.config.signature import SCHEMA, digest
+from zobench.record import configs, summaries
 from zobench.record.cache import Cache
-from zobench.record.summaries import RESULTS, read
+from zobench.record.reading import Unreadable
+from zobench.record.summaries import RESULTS
 
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _KEPT = 2000
 
 
@@ -39,10 +38,9 @@ def _rank(directory: Path, settings: Mapping[str, Any]) -> tuple[bool, bool]:
 def stored_settings(directory: Path) -> dict[str, Any]:
     """The configuration that a run was started with, or an empty one where it cannot be read."""
     try:
-        settings = yaml.load((directory / "config.yaml").read_text(encoding="utf-8"), Loader=_Loader)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return configs.read(directory)
+    except Unreadable:
         return {}
-    return settings if isinstance(settings, dict) else {}
 
 
 def moved_folders(directory: Path, row: Mapping[str, Any], settings: Mapping[str, Any]) -> set[str]:
@@ -122,6 +120,6 @@ def _renamed(folder: Path, changed: int) -> dict[str, list[Path]]:
 def _row(directory: Path) -> dict[str, Any]:
     """The summary of a run; an empty one where it cannot be read."""
     try:
-        return read(directory / "summary.json")
-    except (OSError, ValueError):
+        return summaries.read(directory)
+    except Unreadable:
         return {}

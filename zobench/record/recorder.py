@@ -14,6 +14,9 @@ class Recorder:
     The names in ``log``, ``environment``, ``predictions`` and the rows are those of ``zobench.record.columns``.
     """
 
+    #: what the user is to hear of an earlier record that was found damaged
+    put_aside = ""
+
     def forget_after(self, step: int) -> None:
         """Drop lines and losses of later steps, which will come again; before anything is logged."""
 

@@ -1,54 +1,99 @@
-"""Run directories in folders and zips, and the summaries in them. Standard library only."""
+"""``summary.json``: the row of a run, read by whoever needs it in the same way. Standard library only."""
 
-import json
-from collections.abc import Iterator
+import os
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from zobench.record import archive
+from zobench.atomic import writing
 from zobench.record.archive import Place
+from zobench.record.columns import ROW
+from zobench.record.reading import Missing, Unreadable, json_object, shown
 
+NAME = "summary.json"
 #: states of runs that hold a result; the others hold none, or none yet
 RESULTS = ("finished", "diverged")
-_RECORD_KEYS = frozenset(("state", "method", "task", "model"))
+_EVERY = ("state", "method", "task", "model")
+#: state -> what a run in it cannot lack
+_NEEDED = {"finished": ("seed", "steps", "forwards", "metric", "dev_metric", "test_metric"), "diverged": ("seed",)}
 
 
-def directories(folder: Place) -> Iterator[Place]:
-    """Find run directories at any depth, also those of runs that were stopped before they had a summary."""
-    for path, inner, files in archive.walk(folder):
-        if "summary.json" in files or {"config.yaml", "metrics.jsonl"} <= set(files):
-            inner.clear()  # checkpoints and wandb's files hold no runs
-            yield path
+def read(directory: Place) -> dict[str, Any]:
+    """Read the row of a run.
 
-
-def read(path: Place) -> dict[str, Any]:
-    """Read a ``summary.json`` as a row.
+    Args:
+        directory: of the run, in a folder or a zip.
 
     Raises:
-        ValueError: if the file is not the summary of a run.
-        OSError: if it cannot be read.
+        Missing: if there is none.
+        Unreadable: if the file is damaged, is not of a run, or holds a value that its column cannot have.
     """
-    if not path.is_file():
-        raise ValueError("no summary.json; the run was stopped while it started")
-    try:
-        return as_row(json.loads(path.read_text(encoding="utf-8")))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"summary.json is torn or not JSON ({error})") from None
-
-
-def as_row(summary: Any) -> dict[str, Any]:
-    """Make a row of a summary: its versions become columns, ``versions.torch`` and so on.
-
-    >>> run = {"state": "finished", "method": "mezo", "task": "rte", "model": "opt-13b"}
-    >>> as_row(run | {"versions": {"torch": "2.13"}})["versions.torch"]
-    '2.13'
-
-    Raises:
-        ValueError: if it is not the summary of a run.
-    """
-    if not isinstance(summary, dict) or not summary.keys() >= _RECORD_KEYS:
-        raise ValueError("the summary is not of a zobench run")
-    row = dict(summary)
-    versions = row.pop("versions", None)
-    if isinstance(versions, dict):
-        row |= {f"versions.{name}": version for name, version in versions.items()}
+    row = json_object(directory / NAME)
+    if wrong := problem(row):
+        raise Unreadable(directory / NAME, wrong)
     return row
+
+
+def problem(row: Mapping[str, Any]) -> str | None:
+    """What keeps a summary from being the row of a run, in one line; None if nothing does."""
+    if lacking := [name for name in _EVERY if not isinstance(row.get(name), str)]:
+        return f"not of a zobench run: it lacks {', '.join(lacking)}"
+    if wrong := ROW.misfit(row):
+        return wrong
+    if lacking := [name for name in _NEEDED.get(row["state"], ()) if row.get(name) is None]:
+        return f"a {row['state']} run without {', '.join(lacking)}"
+    for split in ("dev", "test") if row["state"] == "finished" else ():
+        result, measured = row[f"{split}_metric"], row.get(f"{split}/{row['metric']}")
+        if measured not in (None, result):
+            return f"{split}_metric={shown(result)}, but {split}/{row['metric']}={shown(measured)}; expected one value"
+    return None
+
+
+def as_row(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """Make a row of columns of a summary: its versions become ``versions.torch`` and so on.
+
+    >>> as_row({"state": "finished", "versions": {"torch": "2.13"}})
+    {'state': 'finished', 'versions.torch': '2.13'}
+    """
+    row = dict(summary)
+    return row | {f"versions.{name}": version for name, version in (row.pop("versions", None) or {}).items()}
+
+
+def previous(directory: Path) -> tuple[dict[str, Any], str]:
+    """Read what a run directory holds before a run starts or goes on there.
+
+    A summary that is damaged while its run has no result is as good as none: the checkpoints have what is needed. It
+    is kept beside, as ``summary.json.damaged``.
+
+    Returns:
+        The row, empty if there is none, and a line about a summary that was put aside.
+
+    Raises:
+        Unreadable: if the summary is of a run with a result, which must not be lost.
+        CannotWrite: if it cannot be put aside.
+    """
+    path = directory / NAME
+    try:
+        return read(directory), ""
+    except Missing:
+        return {}, ""
+    except Unreadable as error:
+        if _has_result(path):
+            raise
+        aside = path.with_name(f"{NAME}.damaged")
+        with writing(aside):
+            os.replace(path, aside)
+        return {}, f"{error.said}; it is kept as {aside}, and the run goes on from its checkpoint, if there is one"
+
+
+def goes_on(directory: Path) -> bool:
+    """Whether a run whose summary cannot be read would go on when it is asked for again."""
+    return not _has_result(directory / NAME)
+
+
+def _has_result(path: Path) -> bool:
+    """Whether a summary that breaks the schema says all the same that its run has a result."""
+    try:
+        return json_object(path).get("state") in [*RESULTS]
+    except Unreadable:
+        return False

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import zobench.report as report
-from zobench.errors import ConfigError, MissingExtra, UserError, complain
+from zobench.errors import ConfigError, MissingExtra, UserError, complain, printable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,7 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
         if asked.zip:
             _pack(asked, _select(_load(asked.runs), asked.where))
         elif asked.claims:
-            print(report.claims_sheet(_select(report.load(asked.runs), asked.where)))
+            print(printable(report.claims_sheet(_select(report.load(asked.runs), asked.where))))
         elif asked.beside:
             print(report.beside(_select(_load(asked.runs), asked.where)).markdown())
         else:
@@ -160,7 +160,7 @@ def _make(asked: argparse.Namespace, frame: "pd.DataFrame") -> None:
         files.append(sent if "://" in sent else f"{sent} (send it with `wandb sync {sent}`)")
     show(tables, Console(highlight=False))
     for file in files:
-        print(f"written: {file}")
+        print(printable(f"written: {file}"))
 
 
 def _keys(words: str | None, default: str) -> list[str]:

@@ -1,19 +1,19 @@
 """One self-contained page about a sweep: tables, pictures, runs, settings. It loads nothing and runs no script."""
 
-import json
 from collections.abc import Callable, Sequence
 from functools import partial
 
 import pandas as pd
 
 from zobench.errors import UserError
-from zobench.record import archive
+from zobench.record import archive, environments
+from zobench.record.reading import Missing, Unreadable
 from zobench.record.summaries import RESULTS
 from zobench.report.compare.board import COLUMNS, REFERENCE, ROWS, Board, make_board
 from zobench.report.compare.comparable import parts, text
 from zobench.report.compare.identity import DATA, MODEL
 from zobench.report.compare.slices import Slice
-from zobench.report.frames.runs import SEEDS, Row, curves
+from zobench.report.frames.runs import SEEDS, LeftOut, Row, curves
 from zobench.report.pictures.comparison import heatmap_picture, pareto_picture, times_picture
 from zobench.report.pictures.curves import curves_picture, lens_picture
 from zobench.report.pictures.picture import Picture
@@ -61,8 +61,13 @@ def page_of(board: Board, rows: Sequence[str], columns: Sequence[str]) -> str:
         {"title": slice_.title, "figures": _figures(f"s{i}", board, slice_)} for i, slice_ in enumerate(board.slices)
     ]
     differ, shared = _settings(frame)
-    facts = {"Left out": _left_out(frame), "Settings that differ": differ, "Settings of all runs": shared}
-    facts["Environment"] = _environment(frame)
+    environment, unreadable = _environment(frame)
+    facts = {
+        "Left out": [*_left_out(frame), *unreadable],
+        "Settings that differ": differ,
+        "Settings of all runs": shared,
+        "Environment": environment,
+    }
     return render(
         title=title, tables=tables, overall=overall, sections=sections, counts=_counts(frame), runs=_runs(frame),
         facts=facts,
@@ -139,20 +144,24 @@ def _settings(frame: pd.DataFrame) -> tuple[list[tuple[str, str]], list[tuple[st
     return differ, [(name, seen[0]) for name, seen in values.items() if len(seen) == 1]
 
 
-def _environment(frame: pd.DataFrame) -> list[tuple[str, str]]:
-    """Collect what the records say of the machines, with all values that occur."""
+def _environment(frame: pd.DataFrame) -> tuple[list[tuple[str, str]], LeftOut]:
+    """Collect what the records say of the machines, with all values that occur; and what cannot be read of it."""
     seen: dict[str, dict[str, None]] = {}
+    left_out: LeftOut = []
     for directory in frame["directory"]:
         try:
-            stored = json.loads((archive.locate(directory) / "environment.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):  # a run that ended before it knew, an old record, or one of wandb's
+            stored = environments.read(archive.locate(directory))
+        except Missing:  # a run that ended before it knew, an old record, or one of wandb's
+            continue
+        except Unreadable as error:
+            left_out.append((directory, error.said))
             continue
         versions = stored.pop("versions", None) or {}
         for name, value in (stored | versions).items():
             seen.setdefault(name, {})[text(value)] = None
-    return [(name, ", ".join(values)) for name, values in seen.items()]
+    return [(name, ", ".join(values)) for name, values in seen.items()], left_out
 
 
-def _left_out(frame: pd.DataFrame) -> list[tuple[str, str]]:
+def _left_out(frame: pd.DataFrame) -> LeftOut:
     """List what could not be read, of summaries and of curves."""
     return [*frame.attrs.get("left_out", ()), *curves(frame).attrs["left_out"]]

@@ -1,6 +1,7 @@
 """A run's weights, made again from its record: the base model, the configuration and the trajectory."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -9,12 +10,14 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
+from zobench.config.signature import SCHEMA, digest
 from zobench.errors import ConfigError, DataError, UserError
 from zobench.models.base import Loaded
 from zobench.models.tuning import Tuning
-from zobench.record import archive, checkpoint, trajectory
-from zobench.record.archive import PathInZip, Place
-from zobench.record.directory import Record
+from zobench.record import archive, checkpoint, configs, summaries, trajectory
+from zobench.record.archive import Place
+from zobench.record.reading import Missing, Unreadable
+from zobench.run import trust
 from zobench.run.build import build_trained, specs
 from zobench.system.console import Console
 from zobench.system.devices import pick_device
@@ -46,7 +49,13 @@ class Rebuilt:
 
 
 def rebuild(
-    address: str | os.PathLike[str], step: str, console: Console, *, device: str | None = None, replay: bool = False
+    address: str | os.PathLike[str],
+    step: str,
+    console: Console,
+    *,
+    device: str | None = None,
+    replay: bool = False,
+    allow: Sequence[str] = (),
 ) -> Rebuilt:
     """Make the model as it was after a step of a run.
 
@@ -55,12 +64,13 @@ def rebuild(
         step: ``best``, ``last`` or a number.
         device: where to do it; where the run was, if None.
         replay: go along the trajectory from the base model even where weights were kept.
+        allow: packages beside zobench whose classes the record may name; they are imported.
 
     Raises:
         UserError: if the directory holds no run, or not what is asked for; if the base model is another one.
     """
     run = archive.locate(address)
-    cfg, summary = _read(run)
+    cfg, summary = _read(run, allow)
     wanted = _step(step, summary)
     kept = run / "checkpoint" / f"best-{wanted:08d}.safetensors"  # weights stay out of zips
     protocol, spec, tuning = specs(cfg)
@@ -82,31 +92,27 @@ def rebuild(
     return Rebuilt(trained.loaded, trained.method, tuning, cfg, summary, wanted, _expected(wanted, summary))
 
 
-def _read(run: Place) -> tuple[DictConfig, dict[str, Any]]:
-    if not (run / "config.yaml").is_file():
+def _read(run: Place, allow: Sequence[str]) -> tuple[DictConfig, dict[str, Any]]:
+    try:
+        settings = trust.read(run, allow)
+    except Missing:
         raise UserError(
             f"{run}: no config.yaml there; give a run's directory, runs/<task>/<model>/<method>/<signature>, or its "
             "path in a zip of records, FILE.zip/<task>/<model>/<method>/<signature>"
-        )
-    with (run / "config.yaml").open(encoding="utf-8") as file:
-        cfg = OmegaConf.load(file)
-    assert isinstance(cfg, DictConfig)
-    if isinstance(run, PathInZip):
-        _refuse_foreign(run, cfg)
-    return cfg, Record.read_summary(run)
-
-
-def _refuse_foreign(run: PathInZip, node: Any) -> None:
-    """A zip comes from anywhere: of what its configuration names, only zobench's own classes are made."""
-    for key, value in node.items() if isinstance(node, DictConfig) else ():
-        if key == "_target_" and not str(value).startswith("zobench."):
-            raise DataError(f"{run}: it is of {value}, not of zobench's own; unpack the zip first, if you trust it")
-        _refuse_foreign(run, value)
+        ) from None
+    try:
+        summary = summaries.read(run)
+    except Missing:
+        summary = {}
+    if summary.get("schema") == SCHEMA and (name := digest(settings)) != summary.get("config_hash"):
+        reason = f"its settings are those of a run {name}, but the run is named {summary.get('config_hash')}"
+        raise Unreadable(run / configs.NAME, reason)
+    return OmegaConf.create(settings), summary
 
 
 def _step(step: str, summary: dict[str, Any]) -> int:
     known = {"best": summary.get("best_step"), "last": summary.get("steps")}
-    found = known[step] if step in known else int(step) if step.isdecimal() else None
+    found = known[step] if step in known else int(step) if step.isdecimal() and len(step) < 19 else None
     if found is None:
         state = summary.get("state", "not there")
         said = "it has none yet" if step in known else "expected best, last or a number"

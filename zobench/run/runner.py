@@ -49,6 +49,8 @@ def _run(cfg: DictConfig, team: Team) -> dict[str, Any]:
         console.summary(found.summary)
         console.say(str(found))
         return found.summary
+    if record.put_aside:
+        console.say(record.put_aside)
     recorder = _recorders(record, cfg, directory, console) if team.leads else record
     try:
         cell = Cell(cfg, directory, recorder, console, team)

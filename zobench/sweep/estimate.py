@@ -8,6 +8,8 @@ from typing import Any
 
 from zobench.errors import ConfigError
 from zobench.record import summaries
+from zobench.record.reading import Unreadable
+from zobench.record.runs import find
 from zobench.run.budget import Spending
 from zobench.sweep.plan import PlannedCell
 from zobench.sweep.prices import Prices
@@ -123,10 +125,10 @@ def _on_gpu(cell: PlannedCell) -> bool:
 
 def _finished(folders: Iterable[Path]) -> Iterator[dict[str, Any]]:
     for folder in folders:
-        for directory in summaries.directories(folder):
+        for directory in find(folder).runs if folder.is_dir() else ():
             try:
-                row = summaries.read(directory / "summary.json")
-            except (OSError, ValueError):
+                row = summaries.read(directory)
+            except Unreadable:
                 continue
             if row["state"] == "finished" and row.get("wall_seconds"):
                 yield row

@@ -13,6 +13,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from zobench.errors import printable
 from zobench.record.summaries import RESULTS
 from zobench.run.budget import limits
 from zobench.sweep import state
@@ -56,7 +57,9 @@ class Overview:
     def failures(self, shown: int = _FAILURES_SHOWN) -> list[str]:
         """A line for each failed cell with the reason, for the first ``shown`` of them."""
         failed = self.of("failed")
-        lines = [f"failed: {cell.directory}: {' '.join(found.reason.split())}" for cell, found in failed[:shown]]
+        lines = [
+            printable(f"failed: {cell.directory}: {' '.join(found.reason.split())}") for cell, found in failed[:shown]
+        ]
         return lines + ([f"... and {len(failed) - shown} more"] if len(failed) > shown else [])
 
     def seconds_left(self, costs: Costs) -> float | None:

@@ -1,18 +1,17 @@
 """In which state a cell's run is and how far it has come, from the files of its directory."""
 
 import fcntl
-import json
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from zobench.record import metrics, summaries
+from zobench.record.reading import Missing, Unreadable
 from zobench.record.summaries import RESULTS
 
 #: states of a cell, in the order in which tables show them
 STATES = (*RESULTS, "running", "interrupted", "waiting", "failed")
-_TAIL_BYTES = 16384
 
 
 @dataclass(frozen=True)
@@ -36,20 +35,23 @@ class State:
 def read(directory: Path) -> State:
     """Read the state of a run from its directory, whether that exists or not."""
     try:
-        path = directory / "summary.json"
-        row = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    except (OSError, ValueError) as error:
-        return State("failed", {"reason": f"summary.json cannot be read: {error}"})
-    name = row.get("state")
+        row = summaries.read(directory)
+    except Missing:
+        return State("waiting", {})
+    except Unreadable as error:
+        if summaries.goes_on(directory):
+            return State("interrupted", {"reason": error.said})
+        return State("failed", {"reason": f"{error.said}; mend it, or run the cell with overwrite=true"})
+    name = row["state"]
     if name == "running" and not _locked(directory / ".lock"):
         return State("interrupted", row | {"reason": "its process ended without a word"})
-    return State(str(name) if name in STATES else "waiting", row)
+    return State(name, row)
 
 
 def _locked(path: Path) -> bool:
     """Whether a process holds the lock; asks for a shared one, which no run in progress grants."""
     try:
-        with path.open("rb") as file:
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
@@ -92,8 +94,8 @@ def progress(directory: Path, budget: dict[str, int | None]) -> Progress:
         directory: of the run.
         budget: ``steps`` and ``forwards``; the run ends at whichever is reached first.
     """
-    for line in _last_lines(directory / "metrics.jsonl"):
-        if "train_seconds" in line:
+    for line in metrics.newest_first(directory):
+        if line.get("train_seconds") is not None:
             done = {"steps": line["step"], "forwards": line["forwards"]}
             spent = [done[name] / total for name, total in budget.items() if total]
             fraction = min(1.0, max(spent, default=0.0))
@@ -101,21 +103,3 @@ def progress(directory: Path, budget: dict[str, int | None]) -> Progress:
                 line["step"], line["forwards"], fraction, float(line["train_seconds"]), line.get("train/loss")
             )
     return Progress(0, 0, 0.0, 0.0, None)
-
-
-def _last_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """Newest first, without the torn one of a line that is being written."""
-    try:
-        with path.open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - _TAIL_BYTES))
-            texts = file.read().splitlines()
-    except OSError:
-        return
-    for text in reversed(texts):
-        try:
-            line = json.loads(text)
-        except ValueError:
-            continue
-        if isinstance(line, dict):
-            yield line

@@ -10,6 +10,9 @@ from typing import Any
 from rich.console import Console as RichConsole
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
+
+from zobench.errors import printable
 
 _PLAIN_EVERY_S = 20.0
 
@@ -34,7 +37,7 @@ class Console:
 
     def say(self, text: str) -> None:
         """Print a line, or several, as they are."""
-        self._rich.print(text, markup=False)
+        self._rich.print(printable(text), markup=False)
 
     def task(self, name: str, total: int, done: int = 0) -> "Bar":
         """Make a bar, which is a context.
@@ -93,10 +96,13 @@ class Bar:
 
 def _results(row: Mapping[str, Any]) -> Table:
     columns = [("zero-shot", "zero_shot/test/"), ("fine-tuned", "test/")]
-    table = Table(title=f"{row['task']}, {row['model']}, {row['method']}: test, n = {row['zero_shot/test/n']}")
+    n = row.get("zero_shot/test/n", "?")
+    table = Table(title=Text(printable(f"{row['task']}, {row['model']}, {row['method']}: test, n = {n}")))
     table.add_column("")
     shown = [
-        (title, prefix) for title, prefix in columns if f"{prefix}loss" in row and (prefix != "test/" or row["trains"])
+        (title, prefix)
+        for title, prefix in columns
+        if f"{prefix}loss" in row and (prefix != "test/" or row.get("trains"))
     ]
     for title, _ in shown:
         table.add_column(title, justify="right")
@@ -116,10 +122,13 @@ def _results(row: Mapping[str, Any]) -> Table:
 
 
 def _cell(row: Mapping[str, Any], key: str, with_error: bool) -> str:
-    if row.get(key) is None:
-        return "-"
     error = row.get(f"{key}_stderr")
-    return f"{row[key]:.3f}" + (f" ± {error:.3f}" if with_error and error is not None else "")
+    return _number(row, key, ".3f") + (f" ± {error:.3f}" if with_error and error is not None else "")
+
+
+def _number(row: Mapping[str, Any], key: str, form: str) -> str:
+    """A value of a row, which another version may have written; a dash where it has none."""
+    return "-" if row.get(key) is None else format(row[key], form)
 
 
 def _facts(row: Mapping[str, Any]) -> list[str]:
@@ -128,15 +137,17 @@ def _facts(row: Mapping[str, Any]) -> list[str]:
         lines[0] += f"; always the majority class: {row['zero_shot/test/majority']:.3f}"
     if row.get("best_step") is not None:
         lines.append(
-            f"best dev {row['metric']} {row['dev_metric']:.3f} at step {row['best_step']} of {row['steps']} "
-            f"({row['forwards']} forward passes, {row['backwards']} backward)"
+            f"best dev {row.get('metric')} {_number(row, 'dev_metric', '.3f')} at step {row['best_step']} of "
+            f"{_number(row, 'steps', '')} ({_number(row, 'forwards', '')} forward passes, "
+            f"{_number(row, 'backwards', '')} backward)"
         )
-    if "train_seconds" in row:
+    if row.get("train_seconds") is not None:
         lines.append(
-            f"{row['wall_seconds']:.0f} s: training {row['train_seconds']:.0f} "
-            f"(in forwards {row['forward_seconds']:.0f}), evaluation {row['evaluate_seconds']:.0f}, "
-            f"cache {row['cache_seconds']:.0f}; peak memory {row['peak_gib']:.2f} GiB, "
-            f"of it weights {row['weights_gib']:.2f}, method state {row['method_state_gib']:.2f}"
+            f"{_number(row, 'wall_seconds', '.0f')} s: training {row['train_seconds']:.0f} "
+            f"(in forwards {_number(row, 'forward_seconds', '.0f')}), evaluation "
+            f"{_number(row, 'evaluate_seconds', '.0f')}, cache {_number(row, 'cache_seconds', '.0f')}; peak memory "
+            f"{_number(row, 'peak_gib', '.2f')} GiB, of it weights {_number(row, 'weights_gib', '.2f')}, method state "
+            f"{_number(row, 'method_state_gib', '.2f')}"
         )
-    lines.append(f"record: {row['directory']}")
+    lines.append(f"record: {row.get('directory')}")
     return lines

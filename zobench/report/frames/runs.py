@@ -1,6 +1,6 @@
 """Records as DataFrames: one row a run, one a logged step, or one a test example."""
 
-import json
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -9,7 +9,11 @@ from typing import Any
 import pandas as pd
 
 from zobench.errors import UserError
-from zobench.record import archive, summaries
+from zobench.record import archive, metrics, summaries
+from zobench.record import predictions as stored
+from zobench.record.columns import LINES
+from zobench.record.reading import Missing, Unreadable
+from zobench.record.runs import find
 from zobench.report.frames import wandb_project
 
 #: what identifies a repetition of the same settings
@@ -18,6 +22,7 @@ SEEDS = ("seed", "data_seed", "noise_seed", "order_seed", "init_seed")
 Row = dict[str, Any]
 Folders = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 LeftOut = list[tuple[str, str]]
+_ROUNDING = 1e-6
 
 
 def load(folders: Folders) -> pd.DataFrame:
@@ -36,11 +41,13 @@ def load(folders: Folders) -> pd.DataFrame:
     rows: dict[str, Row] = {}
     left_out: dict[str, str] = {}
     for folder in listed(folders):
-        for name, read in _found(folder):
+        for name, read in _found(folder, left_out):
             try:
-                rows[name] = {**read(), "directory": name}
-            except (OSError, ValueError) as error:
-                left_out[name] = str(error)
+                rows[name] = {**summaries.as_row(read()), "directory": name}
+            except Missing:
+                left_out[name] = f"no {summaries.NAME}; the run was stopped while it started"
+            except (Unreadable, ValueError) as error:
+                left_out[name] = said(error)
     frame = pd.DataFrame([rows[key] for key in sorted(rows)])
     frame.attrs["left_out"] = sorted(left_out.items())
     return frame
@@ -62,8 +69,8 @@ def curves(runs: Folders | pd.DataFrame) -> pd.DataFrame:
     for run in _named(frame):
         try:
             lines += [{**run, **line} for line in _lines(run["directory"], left_out)]
-        except (OSError, ValueError, UserError) as error:
-            left_out.append((run["directory"], f"metrics.jsonl: {_said(error)}"))
+        except (ValueError, UserError) as error:
+            left_out.append((run["directory"], said(error)))
     return _tidy(pd.DataFrame(lines), ["directory", "method", "seed", "step", "forwards"], left_out)
 
 
@@ -77,19 +84,21 @@ def predictions(frame: pd.DataFrame, split: str = "test") -> pd.DataFrame:
         frame: from ``load``.
         split: ``test`` or ``dev``.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     left_out: LeftOut = []
     lines: list[Row] = []
-    for run in _named(frame):
+    results = frame.reindex(columns=[f"{split}_metric"])[f"{split}_metric"]
+    for run, result in zip(_named(frame), results, strict=True):
         try:
-            content = (archive.locate(run["directory"]) / "predictions.parquet").read_bytes()
-            rows = pq.read_table(pa.BufferReader(content)).to_pylist()
-        except (OSError, pa.ArrowInvalid) as error:
-            left_out.append((run["directory"], f"predictions.parquet: {_said(error)}"))
+            examples = stored.read(archive.locate(run["directory"]), split)
+        except UserError as error:
+            left_out.append((run["directory"], said(error)))
             continue
-        lines += [{**run, **row} for row in rows if row.pop("split", None) == split]
+        mean = math.fsum(example["score"] for example in examples) / max(1, len(examples))
+        if not pd.isna(result) and abs(mean - result) > _ROUNDING:
+            reason = f"its {split} examples score {mean:.6g}, but summary.json says {split}_metric={result:.6g}"
+            left_out.append((run["directory"], f"{stored.NAME}: {reason}"))
+            continue
+        lines += [{**run, **example} for example in examples]
     return _tidy(pd.DataFrame(lines), ["directory", "method", "seed", "index", "score"], left_out)
 
 
@@ -110,36 +119,39 @@ def _tidy(frame: pd.DataFrame, first: list[str], left_out: LeftOut) -> pd.DataFr
     return frame
 
 
-def _said(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error).splitlines()[0]
+def said(error: Exception) -> str:
+    """Why something is left out, where its directory is told beside."""
+    return error.said if isinstance(error, Unreadable) else (str(error).splitlines() or [type(error).__name__])[0]
 
 
-def _found(folder: str) -> Iterator[tuple[str, Callable[[], Row]]]:
+def _found(folder: str, left_out: dict[str, str]) -> Iterator[tuple[str, Callable[[], Row]]]:
     """The address of each run of a folder, zip or project, and how to read its summary."""
     if folder.startswith(wandb_project.SCHEME):
         for name, summary in wandb_project.summaries(folder).items():
-            yield name, partial(summaries.as_row, summary)
+            yield name, partial(_checked, summary)
         return
     place = archive.locate(folder)
     if not place.is_dir():
         raise UserError(
             f"{folder}: no such folder; give one that holds run directories, such as runs, or a zip of them"
         )
-    for directory in summaries.directories(place):
-        yield str(directory), partial(summaries.read, directory / "summary.json")
+    found = find(place)
+    left_out |= dict(found.left_out)
+    for directory in found.runs:
+        yield str(directory), partial(summaries.read, directory)
 
 
-def _lines(directory: str, left_out: LeftOut) -> Iterator[Row]:
+def _checked(summary: Row) -> Row:
+    """Raises ValueError if what wandb gave is not the row of a run."""
+    if wrong := summaries.problem(summary):
+        raise ValueError(wrong)
+    return summary
+
+
+def _lines(directory: str, left_out: LeftOut) -> list[Row]:
     if directory.startswith(wandb_project.SCHEME):
-        yield from wandb_project.lines(directory)
-        return
-    texts = (archive.locate(directory) / "metrics.jsonl").read_bytes().splitlines()
-    for number, text in enumerate(texts, start=1):
-        try:
-            line = json.loads(text)
-        except ValueError:
-            line = None
-        if isinstance(line, dict):
-            yield line
-        elif number < len(texts):
-            left_out.append((directory, f"metrics.jsonl, line {number}: not a JSON object"))
+        lines = wandb_project.lines(directory)
+        return [line for line in lines if line.get("step") is not None and not LINES.misfit(line)]
+    lines, wrong = metrics.read(archive.locate(directory))
+    left_out += [(directory, error.said) for error in wrong]
+    return lines

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
+from zobench.errors import printable
 from zobench.report.typeset.table import Bold, Table
 
 _TEMPLATE = "page.html.j2"
@@ -22,10 +24,15 @@ def tables_page(tables: Sequence[Table]) -> str:
 def _environment_of_templates() -> Environment:
     made = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True,
-        undefined=StrictUndefined,
+        undefined=StrictUndefined, finalize=_finalized,
     )  # fmt: skip
     made.tests["bold"] = lambda cell: isinstance(cell, Bold)
     return made
+
+
+def _finalized(value: Any) -> Any:
+    """What the template prints: texts of records as they can be seen, pictures as they are."""
+    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def render(**values: Any) -> str:

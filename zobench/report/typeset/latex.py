@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 
+from zobench.errors import printable
 from zobench.report.typeset.table import Bold, Table
 
 _WIDE = 7  # columns beyond which a table is scaled to the line
@@ -28,7 +29,7 @@ def escape(cell: str) -> str:
     >>> print(escape("p_value < 5 %"))
     p\\_value \\textless{} 5 \\%
     """
-    return re.sub(r"[^ -~]|[\\&%$#_{}~^<>|\"\[\]]", _sign, _MINUS.sub("−", " ".join(cell.split())))
+    return re.sub(r"[^ -~]|[\\&%$#_{}~^<>|\"\[\]]", _sign, _MINUS.sub("−", printable(" ".join(cell.split()))))
 
 
 def _sign(match: re.Match[str]) -> str:

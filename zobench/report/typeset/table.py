@@ -3,13 +3,18 @@
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
+from zobench.errors import printable
 from zobench.report.frames.runs import Row
 from zobench.system.markdown import pipe_table
 
-_SPECIAL = re.compile(r"([\\|*<`])")
+#: what Markdown would read as its own; of a bracket, the end of a link's text
+_SPECIAL = re.compile(r"([\\|*<`]|(?<=\])[(\[:])")
+#: what a spreadsheet takes for a formula when a cell begins with it
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 class Bold(str):
@@ -63,11 +68,24 @@ class Table:
 
     def csv(self) -> str:
         """Write the numbers, unrounded, without the notes."""
-        return self.frame.to_csv(index=False)
+        texts = self.frame.select_dtypes(exclude="number").columns
+        shown = self.frame.assign(**{name: self.frame[name].map(csv_cell) for name in texts})
+        return shown.rename(columns=csv_cell).to_csv(index=False)
+
+
+def csv_cell(value: Any) -> Any:
+    """A value as a spreadsheet may have it: a text that would be a formula gets a quote in front.
+
+    >>> csv_cell("=HYPERLINK(1)"), csv_cell("mezo"), csv_cell(-0.5)
+    ("'=HYPERLINK(1)", 'mezo', -0.5)
+    """
+    if not isinstance(value, str):
+        return value
+    return "'" * value.startswith(_FORMULA) + printable(value)
 
 
 def _markdown(cell: str) -> str:
-    escaped = _SPECIAL.sub(r"\\\1", " ".join(cell.split()))
+    escaped = _SPECIAL.sub(r"\\\1", printable(" ".join(cell.split())))
     return f"**{escaped}**" if isinstance(cell, Bold) else escaped
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zobench.errors import ConfigError
+from zobench.errors import ConfigError, printable
 from zobench.report.typeset.latex import latex
 from zobench.report.typeset.table import Bold, Table
 
@@ -71,7 +71,7 @@ def show(tables: Sequence[Table], console: "Console") -> None:
             drawn = _drawn(table.title, sideways) if _width(sideways) < _width(cells) else drawn
         console.print(drawn)
         for note in table.notes:
-            console.print(f"- {note}", markup=False, highlight=False)
+            console.print(printable(f"- {note}"), markup=False, highlight=False)
         console.print()
 
 
@@ -84,9 +84,9 @@ def _drawn(title: str, cells: Sequence[Sequence[str]]) -> "RichTable":
     from rich.text import Text
 
     header, *rows = cells
-    drawn = RichTable(title=title or None, title_justify="left")
+    drawn = RichTable(title=Text(printable(title)) if title else None, title_justify="left")
     for i, name in enumerate(header):
-        drawn.add_column(Text(name), justify="right" if i else "left")
+        drawn.add_column(Text(printable(name)), justify="right" if i else "left")
     for row in rows:
-        drawn.add_row(*(Text(cell, style="bold" if isinstance(cell, Bold) else "") for cell in row))
+        drawn.add_row(*(Text(printable(cell), style="bold" if isinstance(cell, Bold) else "") for cell in row))
     return drawn

@@ -1,0 +1,22 @@
+"""``environment.json``: the machine of a run, and the versions of what ran on it. Standard library only."""
+
+from typing import Any
+
+from zobench.record.archive import Place
+from zobench.record.columns import ENVIRONMENT
+from zobench.record.reading import Unreadable, json_object
+
+NAME = "environment.json"
+
+
+def read(directory: Place) -> dict[str, Any]:
+    """Read what a run said of its machine; ``versions`` is a dictionary.
+
+    Raises:
+        Missing: if there is no such file, as of a run that ended before it knew.
+        Unreadable: if it is damaged, or holds a value that its name cannot have.
+    """
+    facts = json_object(directory / NAME)
+    if wrong := ENVIRONMENT.misfit(facts):
+        raise Unreadable(directory / NAME, wrong)
+    return facts
