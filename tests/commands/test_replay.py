@@ -86,13 +86,80 @@ def test_a_run_inside_a_zip(mezo, tmp_path, capsys):
     assert "or its path in a zip of records, FILE.zip/<task>/<model>/<method>/<signature>" in capsys.readouterr().err
 
 
-def test_a_zip_names_no_classes_but_zobenchs_own(mezo, tmp_path, capsys):
-    shutil.copytree(mezo, tmp_path / "run")
-    config = tmp_path / "run" / "config.yaml"
-    config.write_text(config.read_text().replace("zobench.methods.mezo.MeZO", "subprocess.Popen"))
-    archive.pack({"run": tmp_path / "run"}, tmp_path / "runs.zip")
-    assert replay.main([str(tmp_path / "runs.zip" / "run")]) == 1
-    assert "it is of subprocess.Popen, not of zobench's own; unpack the zip first" in capsys.readouterr().err
+@pytest.fixture
+def stranger(mezo, tmp_path):
+    """A copy of a run whose configuration went through a change; below a folder, or in a zip."""
+
+    def made(old, new, *, zipped=False):
+        copy = tmp_path / "stranger"
+        shutil.copytree(mezo, copy)
+        config = copy / "config.yaml"
+        assert old in config.read_text()
+        config.write_text(config.read_text().replace(old, new))
+        if not zipped:
+            return str(copy)
+        archive.pack({"run": copy}, tmp_path / "runs.zip")
+        return str(tmp_path / "runs.zip" / "run")
+
+    return made
+
+
+MEZO, SGD = "zobench.methods.mezo.MeZO", "zobench.zo.rules.SGD"
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+@pytest.mark.parametrize("module", ["evil_module.X", "subprocess.Popen", "..evil_module.X", "evil_module"])
+def test_a_record_names_no_classes_but_zobenchs_own(stranger, tmp_path, monkeypatch, capsys, module, zipped):
+    (tmp_path / "evil_module.py").write_text("raise SystemExit('executed')")
+    monkeypatch.syspath_prepend(tmp_path)
+    run = stranger(MEZO, module, zipped=zipped)
+    for main in (replay.main, lambda words: export.main([*words, str(tmp_path / "model")])):
+        assert main([run]) == 1
+        said = capsys.readouterr().err
+        assert "not of zobench's own" in said or "expected the dotted path of a class" in said
+        assert said.count("\n") == 1
+
+
+def test_a_package_of_ones_own_is_allowed_by_its_name(stranger, tmp_path, monkeypatch, capsys):
+    """The name of a run holds the path of a class of one's own, so this record is of an age that had no such names."""
+    (tmp_path / "my_package.py").write_text("from zobench.methods.mezo import MeZO\n\n\nclass Mine(MeZO):\n    pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    run = stranger(MEZO, "my_package.Mine")
+    row = row_of(Path(run))
+    del row["schema"]
+    (Path(run) / "summary.json").write_text(json.dumps(row))
+    assert replay.main([run]) == 1
+    assert "if you trust the record and that package, add --allow my_package" in capsys.readouterr().err
+    assert replay.main([run, "--allow", "my_pack"]) == 1
+    assert replay.main([run, "--allow", "my_package"]) == 0
+    assert "bit for bit those of the run" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (MEZO, "zobench.errors.complain", "expected a Method of its own"),
+        (MEZO, "zobench.zo.Method", "expected a Method of its own"),
+        (MEZO, SGD, "expected a Method of its own"),
+        (SGD, "zobench.errors.complain", "expected a UpdateRule of its own"),
+        (MEZO, "zobench.methods.nowhere.X", "cannot be imported"),
+        ("wandb:", "wandb:\n  _target_: zobench.zo.rules.SGD", "a _target_; expected one in"),
+        ("probes: 1", "probes: ${oc.env:HOME}", "an interpolation; records are written resolved"),
+        ("probes: 1", "probes: !!python/object/apply:os.getcwd []", "a record has none"),
+        ("hub: nyu-mll/glue", "hub: ../../glue", "expected the name of a repository"),
+        ("subset: sst2", "subset: ../sst2", "expected a name"),
+        ("task: sst2", "task: /etc", "expected the name of an option"),
+        ("lr: 0.001", "lr: 0.002", "but the run is named"),
+        ("batch_size: 4", "batch_size: many", "batch_size='many'; expected an integer"),
+    ],
+)
+def test_a_configuration_that_is_none_of_a_run_is_refused_in_a_line(stranger, capsys, monkeypatch, old, new, said):
+    monkeypatch.setenv("HOME", "/secret")
+    assert replay.main([stranger(old, new)]) == 1
+    out, err = capsys.readouterr()
+    assert said in err
+    assert err.count("\n") == 1
+    assert "/secret" not in out + err
 
 
 def changed(mezo, folder, change):

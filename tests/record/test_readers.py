@@ -20,6 +20,8 @@ OTHER = {
         "bin", "test_metric_std",  # columns with names that are put together
         "center", "outside upper center",  # places of legends
     },
+    "record/summaries.py": {"versions"},
+    "record/metrics.py": set(),
     "sweep/state.py": set(),
     "sweep/estimate.py": {"model.parameters", "task.tokens"},
     "sweep/overview.py": {"out", "running"},

@@ -40,7 +40,7 @@ def read(directory: Path) -> State:
         return State("waiting", {})
     except Unreadable as error:
         if summaries.goes_on(directory):
-            return State("interrupted", {"reason": error.said})
+            return State("running" if _locked(directory / ".lock") else "interrupted", {"reason": error.said})
         return State("failed", {"reason": f"{error.said}; mend it, or run the cell with overwrite=true"})
     name = row["state"]
     if name == "running" and not _locked(directory / ".lock"):

@@ -123,12 +123,12 @@ def _results(row: Mapping[str, Any]) -> Table:
 
 def _cell(row: Mapping[str, Any], key: str, with_error: bool) -> str:
     error = row.get(f"{key}_stderr")
-    return _number(row, key, ".3f") + (f" ± {error:.3f}" if with_error and error is not None else "")
+    return _number(row.get(key), ".3f") + (f" ± {error:.3f}" if with_error and error is not None else "")
 
 
-def _number(row: Mapping[str, Any], key: str, form: str) -> str:
+def _number(value: float | None, form: str) -> str:
     """A value of a row, which another version may have written; a dash where it has none."""
-    return "-" if row.get(key) is None else format(row[key], form)
+    return "-" if value is None else format(value, form)
 
 
 def _facts(row: Mapping[str, Any]) -> list[str]:
@@ -137,17 +137,18 @@ def _facts(row: Mapping[str, Any]) -> list[str]:
         lines[0] += f"; always the majority class: {row['zero_shot/test/majority']:.3f}"
     if row.get("best_step") is not None:
         lines.append(
-            f"best dev {row.get('metric')} {_number(row, 'dev_metric', '.3f')} at step {row['best_step']} of "
-            f"{_number(row, 'steps', '')} ({_number(row, 'forwards', '')} forward passes, "
-            f"{_number(row, 'backwards', '')} backward)"
+            f"best dev {row.get('metric')} {_number(row.get('dev_metric'), '.3f')} at step {row['best_step']} of "
+            f"{_number(row.get('steps'), '')} ({_number(row.get('forwards'), '')} forward passes, "
+            f"{_number(row.get('backwards'), '')} backward)"
         )
     if row.get("train_seconds") is not None:
+        seconds = ("wall_seconds", "forward_seconds", "evaluate_seconds", "cache_seconds")
+        wall, forward, evaluate, cache = (_number(row.get(name), ".0f") for name in seconds)
+        sizes = ("peak_gib", "weights_gib", "method_state_gib")
+        peak, weights, state = (_number(row.get(name), ".2f") for name in sizes)
         lines.append(
-            f"{_number(row, 'wall_seconds', '.0f')} s: training {row['train_seconds']:.0f} "
-            f"(in forwards {_number(row, 'forward_seconds', '.0f')}), evaluation "
-            f"{_number(row, 'evaluate_seconds', '.0f')}, cache {_number(row, 'cache_seconds', '.0f')}; peak memory "
-            f"{_number(row, 'peak_gib', '.2f')} GiB, of it weights {_number(row, 'weights_gib', '.2f')}, method state "
-            f"{_number(row, 'method_state_gib', '.2f')}"
+            f"{wall} s: training {row['train_seconds']:.0f} (in forwards {forward}), evaluation {evaluate}, cache "
+            f"{cache}; peak memory {peak} GiB, of it weights {weights}, method state {state}"
         )
     lines.append(f"record: {row.get('directory')}")
     return lines
