@@ -15,6 +15,7 @@ from zobench.config.signature import SCHEMA, differences, signature
 from zobench.errors import ConfigError, RunBusy, RunExists
 from zobench.record import summaries, trajectory
 from zobench.record.lookup import stored_settings
+from zobench.record.reading import Unreadable, text
 from zobench.record.recorder import NullRecord, Predictions, Recorder, Values
 from zobench.record.summaries import RESULTS
 from zobench.zo.team import Team
@@ -60,8 +61,8 @@ class Record(Recorder):
         self._headed = False
 
     def withdraw(self) -> None:
-        for name, text in self._before.items():
-            write_atomically(self.directory / name, text)
+        for name, held in self._before.items():
+            write_atomically(self.directory / name, held)
 
     def _clear(self) -> None:
         # The summary last: without it, what is left of a cut clearing would pass for an interrupted run.
@@ -101,8 +102,8 @@ class Record(Recorder):
 
     def summary(self, row: Values) -> None:
         self.flush()
-        text = json.dumps(clean({**row, "restarts": self.restarts}), indent=1, ensure_ascii=False)
-        write_atomically(self.directory / "summary.json", text + "\n")
+        written = json.dumps(clean({**row, "restarts": self.restarts}), indent=1, ensure_ascii=False)
+        write_atomically(self.directory / "summary.json", written + "\n")
 
     def close(self) -> None:
         for file in (self._metrics, self._trajectory, self._lock):
@@ -125,8 +126,11 @@ def _check_name(directory: Path, previous: Values, cfg: DictConfig) -> None:
 
 def _texts(directory: Path) -> dict[str, str]:
     """What an interrupted run says of itself, by file name."""
-    names = ("config.yaml", "summary.json")
-    return {name: (directory / name).read_text(encoding="utf-8") for name in names if (directory / name).is_file()}
+    found: dict[str, str] = {}
+    for name in ("config.yaml", "summary.json"):
+        with contextlib.suppress(Unreadable):  # what is damaged is not put back
+            found[name] = text(directory / name)
+    return found
 
 
 class _Lines:
