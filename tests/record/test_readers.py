@@ -23,7 +23,7 @@ OTHER = {
     "record/summaries.py": {"versions"},
     "record/metrics.py": set(),
     "sweep/state.py": set(),
-    "sweep/estimate.py": {"model.parameters", "task.tokens"},
+    "sweep/estimate.py": {"data.splits", "model.parameters", "task.tokens"},
     "sweep/overview.py": {"out", "running"},
     "run/app.py": set(),
     "run/identity.py": set(),

@@ -39,12 +39,17 @@ def running(directory):
         yield
 
 
+#: what the row of a run with a result cannot lack
+RESULT = {"state": "finished", "method": "mezo", "task": "rte", "model": "opt-1.3b", "seed": 0, "steps": 1,
+          "forwards": 2, "metric": "accuracy", "dev_metric": 0.5, "test_metric": 0.5}  # fmt: skip
+
+
 def test_states_and_progress_come_from_the_files(tmp_path):
     cells = [cell(tmp_path, seed, steps=100) for seed in range(4)]
     cells[0].directory.mkdir()
-    (cells[0].directory / "summary.json").write_text('{"state": "diverged", "reason": "loss"}')
+    (cells[0].directory / "summary.json").write_text(json.dumps(RESULT | {"state": "diverged", "reason": "loss"}))
     (cells[2].directory).mkdir()
-    (cells[2].directory / "summary.json").write_text("{torn")
+    (cells[2].directory / "summary.json").write_text(json.dumps(RESULT | {"state": "failed"}))
     with running(cells[1].directory):
         lines = [{"step": 25, "forwards": 50, "train/loss": 0.5, "train_seconds": 10.0}, {"step": 25, "dev/loss": 1}]
         text = "".join(json.dumps(line) + "\n" for line in lines)
@@ -76,7 +81,7 @@ def test_without_runs_like_it_a_cell_costs_what_its_model_and_task_say(tmp_path)
 
 
 def test_runs_like_a_cell_say_what_it_costs(tmp_path):
-    row = {"state": "finished", "model": "opt-1.3b", "task": "rte", "tuning": "full", "dtype": "bfloat16",
+    row = RESULT | {"model": "opt-1.3b", "task": "rte", "tuning": "full", "dtype": "bfloat16",
            "batch_size": 16, "steps": 500, "forwards": 1000, "peak_gib": 5.0, "device": "cuda"}  # fmt: skip
     for i, (method, seconds) in enumerate([("mezo", 100.0), ("mezo", 120.0), ("mezo", 500.0), ("loren", 900.0)]):
         (tmp_path / str(i)).mkdir()
@@ -93,7 +98,7 @@ def test_runs_like_a_cell_say_what_it_costs(tmp_path):
 def test_steps_and_evaluations_are_priced_apart(tmp_path):
     """Two steps and an evaluation of all examples are no measure of a step."""
     splits = {"clean": {"train": 1000, "dev": 500, "test": 1000}}
-    row = {"state": "finished", "model": "opt-1.3b", "task": "rte", "tuning": "full", "dtype": "bfloat16",
+    row = RESULT | {"model": "opt-1.3b", "task": "rte", "tuning": "full", "dtype": "bfloat16",
            "batch_size": 16, "method": "mezo", "device": "cpu", "dev/n": 50, "test/n": 100, "eval_every": 1,
            "steps": 2, "forwards": 4, "train_seconds": 8.0, "evaluate_seconds": 40.0, "best_step": 2,
            "wall_seconds": 60.0}  # fmt: skip

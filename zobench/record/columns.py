@@ -152,7 +152,7 @@ ROW = Schema(
         number("weights_gib", "the model's weights", _GIB),
         number("method_state_gib", "the method's state", _GIB),
         number("cache_gib", "cached activations of frozen layers", _GIB),
-        number("rest_gib", "the rest of the peak: activations, temporaries, what a CPU's allocators hold", _GIB, signed=True),
+        number("rest_gib", "the rest of the peak: activations, temporaries, a CPU's allocators", _GIB, signed=True),
         text("memory_measured_by", "how the peak was measured"),
     )),
     Group(ENDED, "run/cell.py", (
