@@ -1,7 +1,13 @@
 """Activations kept on disk are the bits that computing again gives, and are found only where all else is equal."""
 
+import os
+import shutil
+from pathlib import Path
+
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from zobench.models.tuning import LastLayers
 from zobench.objective import Objective
@@ -76,13 +82,68 @@ def test_other_weights_rows_or_threads_are_other_files(tiny, filled, tmp_path):
     assert len(files(tmp_path)) == 4
 
 
+def flipped(where):
+    def damage(path, other):
+        content = bytearray(path.read_bytes())
+        content[int(where * len(content))] ^= 1
+        path.write_bytes(content)
+
+    return damage
+
+
+def rewritten(change):
+    """Other tensors, with the metadata of the file."""
+
+    def damage(path, other):
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata()
+        save_file(change(load_file(path)), path, metadata=metadata)
+
+    return damage
+
+
+DAMAGES = {
+    **{f"bit at {where}": flipped(where) for where in (0.0, 0.001, 0.01, 0.3, 0.9, 0.9999)},
+    "text": lambda path, other: path.write_bytes(b"not a tensor"),
+    "empty": lambda path, other: path.write_bytes(b""),
+    "truncated": lambda path, other: path.write_bytes(path.read_bytes()[:-1]),
+    "another file": lambda path, other: shutil.copy(other, path),
+    "no digest": lambda path, other: save_file(load_file(path), path),
+    "shape": rewritten(lambda tensors: tensors | {"entries": tensors["entries"][:, :-1].contiguous()}),
+    "dtype": rewritten(lambda tensors: tensors | {"entries": tensors["entries"].view(torch.int32)}),
+    "lengths": rewritten(lambda tensors: tensors | {"lengths": tensors["lengths"].flip(0).contiguous()}),
+    "a tensor less": rewritten(lambda tensors: {"entries": tensors["entries"]}),
+}
+
+
 @torch.no_grad()
-def test_a_damaged_file_is_computed_again(filled, tmp_path):
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_file_is_removed_and_computed_again(filled, tmp_path, damage):
     first, examples = filled()
-    files(tmp_path)[0].write_bytes(b"not a tensor")
+    (path,) = files(tmp_path)
+    right = path.read_bytes()
+    filled(rows=8)
+    (other,) = set(files(tmp_path)) - {path}
+    damage(path, other)
     again, _ = filled()
+    (said,) = again.prefix.complaints
+    assert str(path) in said
     assert again.scores(examples) == first.scores(examples)
-    assert files(tmp_path)[0].stat().st_size > 1000
+    assert path.read_bytes() == right
+    third, _ = filled()
+    assert third.prefix.complaints == []
+
+
+@torch.no_grad()
+def test_what_is_no_file_is_let_alone(filled, tmp_path):
+    first, examples = filled()
+    (path,) = files(tmp_path)
+    for make in (Path.mkdir, os.mkfifo):
+        path.rmdir() if path.is_dir() else path.unlink()
+        make(path)
+        again, _ = filled()
+        assert len(again.prefix.complaints) == 1
+        assert again.scores(examples) == first.scores(examples)
 
 
 def test_what_is_cheap_is_not_kept_and_an_unwritable_folder_is_no_error(filled, tmp_path):

@@ -73,6 +73,11 @@ class Prefix:
         return [*([AttentionCut(layers, backbone)] if attention_too else []), LayerCut(layers, backbone, depth)]
 
     @property
+    def complaints(self) -> list[str]:
+        """A line for each file of the shelf that was damaged and computed again."""
+        return self._shelf.complaints if self._shelf else []
+
+    @property
     def place(self) -> str:
         """Where the model is cut, in words."""
         return self._cut.place
@@ -87,7 +92,7 @@ class Prefix:
         # The longest first: where memory does not suffice, it fails at once.
         ordered = sorted(missing.values(), key=lambda tail: (-len(tail.ids), tail))
         name = self._shelf.name(self._model, type(self._cut).__name__, self._batch_rows, ordered) if self._shelf else ""
-        entries = self._shelf.load(name) if self._shelf else None
+        entries = self._shelf.load(name, len(ordered)) if self._shelf else None
         if entries is not None:
             self._cache_entries(ordered, entries)
             progress(len(ordered))

@@ -31,6 +31,8 @@ class Cache:
         """The value that was stored under these facts, or None."""
         try:
             path = self._file(facts)
+            if not path.is_file():  # a pipe would never end
+                return None
             digest, _, text = path.read_text(encoding="utf-8").partition("\n")
         except (OSError, UnicodeDecodeError):
             return None
