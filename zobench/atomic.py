@@ -1,5 +1,6 @@
 """Writing files so that a crash leaves the old content or the new, never a part. Standard library only."""
 
+import errno
 import math
 import os
 import shutil
@@ -28,8 +29,20 @@ def writing(path: Path) -> Iterator[None]:
         raise CannotWrite(path, OSError(str(error))) from error
 
 
+def sync(path: Path) -> None:
+    """Wait until a file's content, or the names in a folder, would survive a power cut."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # a file system that cannot sync folders
+            raise
+    finally:
+        os.close(fd)
+
+
 @contextmanager
-def replacing(path: Path, *, unless_there: bool = False) -> Iterator[Path]:
+def replacing(path: Path, *, unless_there: bool = False, durable: bool = False) -> Iterator[Path]:
     """Make a file or folder under another name, and give it its own when it is whole.
 
         >>> import tempfile
@@ -42,6 +55,7 @@ def replacing(path: Path, *, unless_there: bool = False) -> Iterator[Path]:
     Args:
         path: where it will be; missing folders above are made.
         unless_there: give way to what another process has put there meanwhile.
+        durable: wait until it is on disk under its name, so that what it replaces, or makes needless, may go.
 
     Yields:
         Where to write. What is left there after an error is removed, and ``path`` stays as it was.
@@ -52,13 +66,20 @@ def replacing(path: Path, *, unless_there: bool = False) -> Iterator[Path]:
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with writing(path):
+            new = [folder for folder in path.parents if not folder.exists()] if durable else []
             path.parent.mkdir(parents=True, exist_ok=True)
             yield scratch
             if unless_there and path.exists():
                 return
+            if durable:
+                for written in (*scratch.rglob("*"), scratch) if scratch.is_dir() else (scratch,):
+                    sync(written)
             if scratch.is_dir() and path.exists():
                 shutil.rmtree(path)
             os.replace(scratch, path)
+            if durable:
+                for folder in (path.parent, *(folder.parent for folder in new)):
+                    sync(folder)
     finally:
         remove(scratch)
 
@@ -73,10 +94,8 @@ def remove(path: Path) -> None:
 
 def write_atomically(path: Path, text: str) -> None:
     """Write a text file and wait until it is on disk. Raises CannotWrite if that fails; the old file then stays."""
-    with replacing(path) as scratch, scratch.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
+    with replacing(path, durable=True) as scratch:
+        scratch.write_text(text, encoding="utf-8")
 
 
 def clean(value: Any) -> Any:

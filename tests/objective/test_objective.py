@@ -213,3 +213,17 @@ def test_length_buckets_change_nothing_but_the_padding(tiny, mini, name, shared,
         assert tokens == results[0][2]
         assert computed < results[0][3]
     assert results[2][3] <= results[1][3]
+
+
+@pytest.mark.parametrize("name", ["sst2", "squad"])
+@pytest.mark.parametrize("kind", [Objective, OfficialObjective])
+@torch.no_grad()
+def test_the_tokens_of_a_loss_are_known_without_running_it(tiny, mini, name, kind):
+    task, splits = mini(name)
+    batch = tiny.encoder.encode(task, splits.train[:4])
+    for shared in (True, False):
+        objective = kind(tiny.model, tiny.tokenizer, task, shared_prompt=shared)
+        told = objective.loss_tokens(batch)
+        assert objective.tokens == 0
+        objective.loss_sum(batch)
+        assert told == objective.tokens

@@ -107,10 +107,10 @@ def test_the_checksum_is_that_of_the_best_checkpoint(finished):
 def test_the_trajectory_has_one_line_per_step(finished):
     _, directory = finished
     head, *lines = lines_of(directory, "trajectory.jsonl")
-    assert head == {"missed": []}
+    assert head["missed"] == []
     assert [step for step, *_ in lines] == [1, 2, 3, 4]
     gradients = [line["projected_gradient"] for line in lines_of(directory) if "projected_gradient" in line]
-    assert [(plus - minus) / 2e-3 for _, plus, minus in lines] == gradients
+    assert [(plus - minus) / 2e-3 for _, plus, minus, _ in lines] == gradients
 
 
 @pytest.mark.parametrize(("task", "metric"), [("sst2", "accuracy"), ("squad", "f1")])

@@ -8,7 +8,9 @@ from zobench.record.directory import Record
 from zobench.record.recorder import NullRecord, Recorder, Tee
 
 CALLS = {
-    "forget_after": (3,), "log": ({"step": 1},), "log_losses": (1, [0.5], ["head"]), "flush": (), "environment": ({},),
+    "forget_after": ({"metrics.jsonl": 0},),
+    "log": ({"step": 1},), "log_losses": (1, [0.5], ["head"], "9a3e"),
+    "flush": (), "environment": ({},),
     "predictions": ({"test": []},), "summary": ({"state": "running"},),
     "finish": ({"state": "finished"},), "withdraw": (), "close": (),
 }  # fmt: skip
@@ -24,6 +26,12 @@ class Noted(Recorder):
     def __init__(self, name, told):
         for call in CALLS:
             setattr(self, call, lambda *arguments, call=call: told.append((name, call, arguments)))
+
+
+def test_a_tee_gathers_the_marks_of_all_files():
+    files, mirror = Recorder(), Recorder()
+    files.flush = lambda: {"metrics.jsonl": {"lines": 1}}
+    assert Tee(files, mirror).flush() == {"metrics.jsonl": {"lines": 1}}
 
 
 def test_a_run_tells_its_record_nothing_else():

@@ -153,6 +153,37 @@ def test_kill_9(tmp_path, undisturbed, minutes):
     assert not list(folder.glob(".*"))
 
 
+def damage_newest_snapshot(folder):
+    newest = sorted(folder.glob("step-*"))[-1] / "weights.safetensors"
+    newest.write_bytes(newest.read_bytes()[:-1] + b"\x55")
+
+
+def truncate_best(folder):
+    (best,) = folder.glob("best-*")
+    best.write_bytes(best.read_bytes()[:1000])
+
+
+def tear_state(folder):
+    state = folder / "state.json"
+    state.write_text(state.read_text()[:50])
+
+
+def lose_lines(folder):
+    metrics = folder.parent / "metrics.jsonl"
+    metrics.write_bytes(metrics.read_bytes()[:2000])
+
+
+@pytest.mark.parametrize("damage", [damage_newest_snapshot, truncate_best, tear_state, lose_lines])
+def test_kill_9_and_a_damaged_file(tmp_path, undisturbed, damage):
+    """What a power cut or a bad disk adds to a kill is made again from the losses."""
+    process = start(tmp_path, "snapshot_minutes=0", before=partial(signalled, signal.SIGKILL, 31))
+    assert process.wait()[0] == -signal.SIGKILL
+    damage(directory_in(tmp_path) / "checkpoint")
+    row = go_on(tmp_path)
+    assert_same(row, undisturbed)
+    assert (row["remade"] is None) == (damage in (damage_newest_snapshot, truncate_best))
+
+
 def test_kill_9_before_the_first_checkpoint(tmp_path, undisturbed):
     """The record starts anew: nothing of the first start is in it twice."""
     _, reference = undisturbed

@@ -109,6 +109,14 @@ class Objective:
         losses = [F.cross_entropy(s[None], gold[i : i + 1]) for i, s in enumerate(self._option_means(batch))]
         return torch.stack(losses).sum(), self.weight(batch)
 
+    def loss_tokens(self, batch: Sequence[Encoded]) -> int:
+        """How many tokens ``loss_sum`` runs through the model, which is not run here."""
+        if self.task.loss == "lm":
+            return sum(len(e.rows[e.gold].ids) - 1 for e in batch)
+        if (pairs := self._shared_prompts(batch)) is not None:
+            return sum(len(prompt) for prompt, _ in pairs)
+        return sum(len(row.ids) - 1 for e in batch for row in e.rows)
+
     def weight(self, batch: Sequence[Encoded]) -> int:
         """How many terms the loss of a batch averages: its examples for classification, its answer tokens for lm."""
         return sum(e.rows[e.gold].option_len for e in batch) if self.task.loss == "lm" else len(batch)

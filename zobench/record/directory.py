@@ -3,17 +3,17 @@
 import contextlib
 import fcntl
 import json
-import os
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from zobench.atomic import clean, remove, replacing, write_atomically, writing
+from zobench.atomic import clean, remove, replacing, write_atomically
 from zobench.config.signature import SCHEMA, differences, signature
 from zobench.errors import ConfigError, RunBusy, RunExists
 from zobench.record import summaries, trajectory
+from zobench.record.lines import Lines, Mark
 from zobench.record.lookup import stored_settings
 from zobench.record.reading import Unreadable, text
 from zobench.record.recorder import NullRecord, Predictions, Recorder, Values
@@ -56,8 +56,9 @@ class Record(Recorder):
         #: how often the run was started before without finishing
         self.restarts = 0 if previous.get("restarts") is None else previous["restarts"] + 1
         write_atomically(directory / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
-        self._metrics = _Lines(directory / "metrics.jsonl")
-        self._trajectory = _Lines(directory / trajectory.NAME)
+        self._metrics = Lines(directory / "metrics.jsonl")
+        self._trajectory = Lines(directory / trajectory.NAME)
+        self._chain = trajectory.Chain()
         self._headed = False
 
     def withdraw(self) -> None:
@@ -70,23 +71,28 @@ class Record(Recorder):
             if entry.name != ".lock":
                 remove(entry)
 
-    def forget_after(self, step: int) -> None:
+    def forget_after(self, sizes: Mapping[str, int]) -> None:
         for lines in (self._metrics, self._trajectory):
-            lines.keep(lambda line: trajectory.step_of(line) <= step)
-        self._headed = self._trajectory.path.stat().st_size > 0
+            lines.cut(sizes[lines.path.name])
+        self._headed = sizes[trajectory.NAME] > 0
+        self._chain = trajectory.Chain(trajectory.read(self._trajectory.path).crc)
 
     def log(self, line: Values) -> None:
         self._metrics.add(json.dumps(clean(line)) + "\n")
         self._metrics.flush()
 
-    def log_losses(self, step: int, losses: Sequence[float], missed: Collection[str]) -> None:
+    def log_losses(self, step: int, losses: Sequence[float], missed: Collection[str], run: str = "") -> None:
         if not self._headed:
-            self._trajectory.add(trajectory.head(missed))
+            self._trajectory.add(self._chain.head(missed, run))
             self._headed = True
-        self._trajectory.add(trajectory.line(step, losses))
+        self._trajectory.add(self._chain.line(step, losses))
 
-    def flush(self) -> None:
-        self._trajectory.flush(to_disk=True)
+    def flush(self) -> dict[str, Mark]:
+        marks = {}
+        for lines in (self._metrics, self._trajectory):
+            lines.flush(to_disk=True)
+            marks[lines.path.name] = lines.mark()
+        return marks
 
     def environment(self, facts: Values) -> None:
         write_atomically(self.directory / "environment.json", json.dumps(clean(facts), indent=1) + "\n")
@@ -97,7 +103,7 @@ class Record(Recorder):
         import pyarrow.parquet as pq
 
         table = pa.Table.from_pylist([{"split": split, **row} for split, examples in rows.items() for row in examples])
-        with replacing(self.directory / "predictions.parquet") as scratch:
+        with replacing(self.directory / "predictions.parquet", durable=True) as scratch:
             pq.write_table(table, scratch, write_page_checksum=True)
 
     def summary(self, row: Values) -> None:
@@ -131,34 +137,6 @@ def _texts(directory: Path) -> dict[str, str]:
         with contextlib.suppress(Unreadable):  # what is damaged is not put back
             found[name] = text(directory / name)
     return found
-
-
-class _Lines:
-    """A text file of lines that grows at its end."""
-
-    def __init__(self, path: Path):
-        self.path = path
-        self._file = path.open("a", encoding="utf-8")
-
-    def add(self, text: str) -> None:
-        with writing(self.path):
-            self._file.write(text)
-
-    def flush(self, *, to_disk: bool = False) -> None:
-        with writing(self.path):
-            self._file.flush()
-            if to_disk:
-                os.fsync(self._file.fileno())
-
-    def keep(self, wanted: Callable[[str], bool]) -> None:
-        """Drop all other lines."""
-        lines = self.path.read_text(encoding="utf-8").splitlines()
-        write_atomically(self.path, "".join(f"{line}\n" for line in lines if wanted(line)))
-        self.close()
-        self._file = self.path.open("a", encoding="utf-8")
-
-    def close(self) -> None:
-        self._file.close()
 
 
 def open_record(team: Team, directory: Path, cfg: DictConfig) -> Recorder:

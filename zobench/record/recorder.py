@@ -3,6 +3,8 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from zobench.record.lines import Mark
+
 Values = Mapping[str, Any]
 #: the predictions of each split, one dictionary an example
 Predictions = Mapping[str, list[dict[str, Any]]]
@@ -17,23 +19,33 @@ class Recorder:
     #: what the user is to hear of an earlier record that was found damaged
     put_aside = ""
 
-    def forget_after(self, step: int) -> None:
-        """Drop lines and losses of later steps, which will come again; before anything is logged."""
+    def forget_after(self, sizes: Mapping[str, int]) -> None:
+        """Drop lines and losses that will come again; before anything is logged.
+
+        Args:
+            sizes: bytes that stay of ``metrics.jsonl`` and ``trajectory.jsonl``.
+        """
 
     def log(self, line: Values) -> None:
         """Keep one line: a logged step, an evaluation, or what the lens saw."""
 
-    def log_losses(self, step: int, losses: Sequence[float], missed: Collection[str]) -> None:
+    def log_losses(self, step: int, losses: Sequence[float], missed: Collection[str], run: str = "") -> None:
         """Keep the losses that a step saw.
 
         Args:
             step: its number, from 1.
             losses: in the order of evaluation.
             missed: names of the weights that the oracle had to move itself (``Oracle.missed``).
+            run: a hash of what makes the run this one.
         """
 
-    def flush(self) -> None:
-        """Put the losses on disk; before each checkpoint, which must not be ahead of them."""
+    def flush(self) -> dict[str, Mark] | None:
+        """Put lines and losses on disk; before each checkpoint, which must not be ahead of them.
+
+        Returns:
+            The mark of each file, by its name, for the checkpoint.
+        """
+        return None
 
     def environment(self, facts: Values) -> None:
         """Keep the machine and the versions of what runs on it."""
@@ -72,21 +84,23 @@ class Tee(Recorder):
     def __init__(self, *recorders: Recorder):
         self.recorders = recorders
 
-    def forget_after(self, step: int) -> None:
+    def forget_after(self, sizes: Mapping[str, int]) -> None:
         for each in self.recorders:
-            each.forget_after(step)
+            each.forget_after(sizes)
 
     def log(self, line: Values) -> None:
         for each in self.recorders:
             each.log(line)
 
-    def log_losses(self, step: int, losses: Sequence[float], missed: Collection[str]) -> None:
+    def log_losses(self, step: int, losses: Sequence[float], missed: Collection[str], run: str = "") -> None:
         for each in self.recorders:
-            each.log_losses(step, losses, missed)
+            each.log_losses(step, losses, missed, run)
 
-    def flush(self) -> None:
+    def flush(self) -> dict[str, Mark] | None:
+        marks: dict[str, Mark] = {}
         for each in self.recorders:
-            each.flush()
+            marks |= each.flush() or {}
+        return marks
 
     def environment(self, facts: Values) -> None:
         for each in self.recorders:

@@ -2,13 +2,21 @@
 
 Keys are functions of seed, step and query, and what a method adds to the weights and to its own state is a function of
 keys and losses. So ``trajectory.jsonl`` rebuilds both to the bit, for every method that is told losses alone. It has a
-line a step, ``[step, loss, loss, ...]`` in the order of evaluation, floats exact. The line ahead of them says what else
-the moves depend on: ``missed``, weights that the oracle had to move because the model reads them in its own way.
+line a step, ``[step, loss, loss, ..., checksum]`` in the order of evaluation, floats exact. The line ahead of them says
+what else the moves depend on: ``missed``, weights that the oracle had to move because the model reads them in its own
+way; and ``run``, a hash of what makes the run this one.
+
+A checksum is the CRC-32 of all lines up to there, so that a line that was changed, dropped, doubled or moved shows.
+Files of earlier versions have none.
 """
 
 import json
 import math
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+import re
+import zlib
+from array import array
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from zobench.errors import DataError
@@ -18,94 +26,200 @@ if TYPE_CHECKING:
     from zobench.zo import Method
 
 NAME = "trajectory.jsonl"
+_HEAD = re.compile(rb'(\{.*),"crc":"([0-9a-f]{8})"(\})\n')
+_STEP = re.compile(rb'(\[.*),"([0-9a-f]{8})"(\])\n')
 
 
-def head(missed: Collection[str]) -> str:
-    """The line ahead of all steps.
+class Chain:
+    """Makes the lines of a trajectory, with a checksum that runs on from line to line.
 
-    >>> head(["model.embed.weight"])
-    '{"missed":["model.embed.weight"]}\\n'
-    """
-    return _line({"missed": list(missed)})
-
-
-def line(step: int, losses: Sequence[float]) -> str:
-    """The line of one step.
-
-    >>> line(1, [0.5, 0.25])
-    '[1,0.5,0.25]\\n'
+    >>> chain = Chain()
+    >>> chain.head(["model.embed.weight"], "9a3e3083")
+    '{"missed":["model.embed.weight"],"run":"9a3e3083","crc":"9e5808d9"}\\n'
+    >>> chain.line(1, [0.5, 0.25])
+    '[1,0.5,0.25,"60cbbf43"]\\n'
 
     Args:
-        step: its number, from 1.
-        losses: in the order of evaluation.
+        crc: of the lines before; None goes on with a file that has no checksums.
     """
-    return _line([step, *losses])
+
+    def __init__(self, crc: int | None = 0):
+        self.crc = crc
+
+    def head(self, missed: Collection[str], run: str) -> str:
+        """The line ahead of all steps.
+
+        Args:
+            missed: names of the weights that the oracle had to move itself.
+            run: a hash of what makes the run this one.
+        """
+        return self._sealed({"missed": list(missed), "run": run}, ',"crc":')
+
+    def line(self, step: int, losses: Sequence[float]) -> str:
+        """The line of one step.
+
+        Args:
+            step: its number, from 1.
+            losses: in the order of evaluation.
+        """
+        return self._sealed([step, *losses], ",")
+
+    def _sealed(self, content: Any, before: str) -> str:
+        text = json.dumps(content, separators=(",", ":"))
+        if self.crc is None:
+            return text + "\n"
+        self.crc = zlib.crc32(text.encode(), self.crc)
+        return f'{text[:-1]}{before}"{self.crc:08x}"{text[-1]}\n'
 
 
-def step_of(text: str) -> float:
-    """The step of a line, of this file or of metrics.jsonl; infinite for what a run that goes on will write again.
+@dataclass
+class Trajectory:
+    """The lines of a trajectory up to the first that is damaged.
 
-    Such are the torn last line of a killed run, and the final values of one that was cut before its summary.
+    Attributes:
+        path: where it lies.
+        missed: names of the weights that the oracle had to move itself.
+        run: a hash of what makes the run this one; None in files of earlier versions.
+        steps: the losses of the steps 1, 2, ....
+        size: bytes of these lines.
+        crc: the checksum of these lines; None if they carry none.
+        damage: what is wrong with the next line; None if there is none.
     """
+
+    path: Place
+    missed: list[str] = field(default_factory=list)
+    run: str | None = None
+    steps: list["array[float]"] = field(default_factory=list)
+    size: int = 0
+    crc: int | None = 0
+    damage: str | None = None
+
+    @property
+    def verified(self) -> bool:
+        """Whether the lines carry checksums, which fit."""
+        return self.crc is not None
+
+    def follow(self, method: "Method", upto: int, progress: Callable[[int, str], None] = lambda n, text: None) -> None:
+        """Take a method, and the weights it trains, to step ``upto`` without forward passes.
+
+        Args:
+            method: as it was after its ``t`` first steps.
+            upto: the number of a step.
+            progress: is told of each step.
+
+        Raises:
+            DataError: if a step is not there, or its losses are not those of this method.
+        """
+        if upto > max(method.t, len(self.steps)):
+            damage = self.damage or f"step {len(self.steps) + 1} is missing"
+            raise DataError(f"{self.path}: {damage}; without it the weights of step {upto} cannot be made again")
+        while method.t < upto:
+            self.take(method)
+            progress(1, "")
+
+    def take(self, method: "Method") -> float:
+        """Take the method's next step again; the mean of its losses. Raises DataError as ``follow`` does."""
+        try:
+            if strangers := set(self.missed) - {slot.name for slot in method.slots}:
+                raise ValueError(f"it names {sorted(strangers)[0]}, which does not train here")
+            return method.replay(self.steps[method.t].tolist(), self.missed)
+        except ValueError as error:
+            raise DataError(f"{self.path}: {error}; another version or configuration has written it") from error
+
+
+def read(path: Place, *, upto: float = math.inf, size: int | None = None) -> Trajectory:
+    """Read a trajectory up to its end, or the first line that is damaged.
+
+    Args:
+        path: of the file, which may lie in a zip.
+        upto: no more steps than this.
+        size: no more bytes than this.
+    """
+    found = Trajectory(path)
     try:
-        content = json.loads(text)
-    except json.JSONDecodeError:
-        return math.inf
-    if isinstance(content, list):
-        return content[0]
-    return math.inf if any(name.startswith("final/") for name in content) else content.get("step", 0)
+        data = path.read_bytes()[:size] if path.is_file() else None
+    except OSError as error:
+        found.damage = f"cannot be read ({error.strerror or error})"
+        return found
+    if data is None:
+        found.damage = "not there"
+        return found
+    for number, line in enumerate(data.splitlines(keepends=True), start=1):
+        if number > upto + 1:
+            break
+        try:
+            if number == 1:
+                _read_head(found, line)
+            else:
+                _read_step(found, line)
+        except (ValueError, OverflowError) as error:
+            found.damage = f"line {number}: {error}"
+            break
+        found.size += len(line)
+    return found
 
 
 def replay(
     method: "Method", run: Place, upto: int, progress: Callable[[int, str], None] = lambda n, text: None
-) -> None:
-    """Take the method, and the weights it trains, to step ``upto`` without forward passes.
+) -> Trajectory | None:
+    """Read the trajectory of a run's directory, and let a method follow it to step ``upto``.
 
-    Args:
-        method: as it was after its ``t`` first steps.
-        run: the run's directory, which may lie in a zip.
-        upto: the number of a step.
-        progress: is told of each step.
+    Returns:
+        What was followed; None where the method is there already.
 
     Raises:
-        DataError: if the trajectory or a step is not there, or its losses are not those of this method.
+        DataError: as ``Trajectory.follow``.
     """
     if method.t >= upto:
-        return
-    path = run / NAME
-    if not path.is_file():
-        raise DataError(f"{path}: not there; without it the weights of a step cannot be made again")
-    with path.open(encoding="utf-8") as file:
-        missed = _missed(next(file, ""), path)
-        for losses in _losses(file, method.t, upto, path):
-            try:
-                method.replay(losses, missed)
-            except ValueError as error:
-                raise DataError(f"{path}: {error}; another version or configuration has written it") from error
-            progress(1, "")
+        return None
+    found = read(run / NAME, upto=upto)
+    found.follow(method, upto, progress)
+    return found
 
 
-def _line(content: Any) -> str:
-    return json.dumps(content, separators=(",", ":")) + "\n"
+def _read_head(found: Trajectory, line: bytes) -> None:
+    sealed = _HEAD.fullmatch(line)
+    content, found.crc = _opened(line, sealed, 0) if sealed else (_parsed(line), None)
+    names = content.get("missed") if isinstance(content, dict) else None
+    known = {"missed", "run"} if sealed else {"missed"}
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or set(content) != known:
+        raise ValueError("it does not say what was missed, as the first line must")
+    found.missed, found.run = names, content.get("run")
 
 
-def _missed(text: str, path: Place) -> list[str]:
+def _read_step(found: Trajectory, line: bytes) -> None:
+    if found.crc is None:
+        content, crc = _parsed(line), None
+    elif sealed := _STEP.fullmatch(line):
+        content, crc = _opened(line, sealed, found.crc)
+    else:
+        raise ValueError("it has no checksum" if line.endswith(b"\n") else "it is torn")
+    if not isinstance(content, list) or not content or type(content[0]) is not int:
+        raise ValueError("it is not [step, loss, ...]")
+    if content[0] != len(found.steps) + 1:
+        raise ValueError(f"step {len(found.steps) + 1} is missing")
+    if not all(type(loss) in (int, float) for loss in content[1:]):
+        raise ValueError("a loss is not a number")
+    losses = array("d", content[1:])
+    if not all(map(math.isfinite, losses)):
+        raise ValueError("a loss is not finite")
+    found.steps.append(losses)
+    found.crc = crc
+
+
+def _opened(line: bytes, sealed: "re.Match[bytes]", before: int) -> tuple[Any, int]:
+    """The content of a line with a checksum that fits, and the checksum."""
+    body = sealed[1] + sealed[3]
+    crc = zlib.crc32(body, before)
+    if f"{crc:08x}".encode() != sealed[2]:
+        raise ValueError("its checksum does not fit: it, or a line before it, was changed, moved or dropped")
+    return _parsed(body + b"\n"), crc
+
+
+def _parsed(line: bytes) -> Any:
+    if not line.endswith(b"\n"):
+        raise ValueError("it is torn")
     try:
-        return json.loads(text)["missed"]
-    except (json.JSONDecodeError, TypeError, KeyError):
-        raise DataError(f"{path}: the first line does not say what was missed; an older version wrote it") from None
-
-
-def _losses(lines: Iterable[str], after: int, upto: int, path: Place) -> Iterator[list[float]]:
-    """The losses of the steps ``after + 1`` to ``upto``, none of which may be missing."""
-    step = after
-    for text in lines:
-        this = step_of(text)
-        if this > after:
-            if this != step + 1:
-                break
-            step += 1
-            yield json.loads(text)[1:]
-        if step == upto:
-            return
-    raise DataError(f"{path}: step {step + 1} is missing; start again with overwrite=true")
+        return json.loads(line)
+    except (ValueError, RecursionError, OverflowError):
+        raise ValueError("it is not JSON") from None

@@ -56,6 +56,12 @@ class Batches:
 
         return loss
 
+    def count(self, batch: Sequence[Encoded]) -> None:
+        """Count the tokens of a batch that is not run, as its losses are known."""
+        objective, mine = self.parts.objective, self.parts.division.shards.share(batch)
+        size = self.parts.settings.micro_batch_size or max(1, len(mine))
+        self._tokens = sum(objective.loss_tokens(mine[i : i + size]) for i in range(0, len(mine), size))
+
     def tokens(self) -> int:
         """Tokens of the last batch, padding apart, in all processes together."""
         return int(self.parts.division.shards.sums(lambda: [self._tokens], 1)[0])

@@ -44,7 +44,9 @@ class Cell:
         parts = self.team.together(lambda: build(self.cfg, self.console, self.team))
         self.team.check_same("the way in which the model is run", lambda: parts.objective.forward_path)
         self._describe(parts)
-        trainer = self.trainer = Trainer(parts, self.directory, self.recorder, self.clocks, self.console.say)
+        trainer = self.trainer = Trainer(
+            parts, self.directory, self.recorder, self.clocks, self.console.say, self.row["config_hash"]
+        )
         self.row["base_checksum"] = trainer.checkpoints.base
         self.row["model_checksum"] = trainer.checkpoints.model
         resumed = self.team.together(lambda: trainer.resume(self.console.task))
@@ -97,6 +99,8 @@ class Cell:
         sequences = len(parts.objective.tails(examples))
         with self.clocks("cache"), self.console.task("caching the frozen layers", sequences) as bar:
             used = parts.objective.prepare(examples, bar.advance)
+        for complaint in parts.objective.prefix.complaints:
+            self.console.say(complaint)
         self.console.say(f"cached the frozen layers of {sequences} sequences, {used / 2**20:.0f} MiB")
 
     def _evaluate_zero_shot(self, trainer: Trainer) -> None:

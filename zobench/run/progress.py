@@ -1,18 +1,22 @@
 """How far a run is, and its checkpoints: what is saved, when, and how a run goes on from it."""
 
+import hashlib
+import json
+import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from zobench.errors import ConfigError, DataError
 from zobench.record import checkpoint, trajectory
 from zobench.record.recorder import Recorder
-from zobench.run import parallel
+from zobench.run import parallel, recovery
 from zobench.run.build import Parts
 from zobench.system.console import Bar
 from zobench.system.costs import Clocks
+from zobench.zo import Team
 
 #: seconds between small checkpoints, unless the run sets a number of steps
 SAVE_SECONDS = 60.0
@@ -26,6 +30,7 @@ class Progress:
     looked_step: int = -1
     best_step: int | None = None
     best_forwards: int = 0
+    best_checksum: str | None = None
     best: dict[str, float] | None = None
     examples: int = 0
     tokens: int = 0
@@ -33,6 +38,7 @@ class Progress:
     window_steps: int = 0
     snapshot_seconds: float = 0.0  # outside forwards, at the last snapshot
     zero_shot: dict[str, float] = field(default_factory=dict)
+    remade: str | None = None  # the damage for which the run began again, in words
 
 
 class Checkpoints:
@@ -43,42 +49,102 @@ class Checkpoints:
     Args:
         folder: where they are.
         parts: of the run; the base model must be as it was loaded, as its weights are hashed here.
+        recorder: keeps the lines and losses that a checkpoint speaks of.
+        clocks: of the run.
+        signature: the run's name.
+        say: prints a line.
     """
 
-    def __init__(self, folder: Path, parts: Parts, recorder: Recorder, clocks: Clocks):
-        self.folder, self.parts, self.recorder, self.clocks = folder, parts, recorder, clocks
+    def __init__(
+        self,
+        folder: Path,
+        parts: Parts,
+        recorder: Recorder,
+        clocks: Clocks,
+        signature: str,
+        say: Callable[[str], None],
+    ):
+        self.folder, self.parts, self.recorder, self.clocks, self.say = folder, parts, recorder, clocks, say
         #: whether losses and keys give the weights again
         self.replays = not parts.method.backwards_per_step
         #: checksums of the weights before any step: of those that train, and of all
         self.base, self.model = checkpoint.checksums(parts.model, parts.method.slots)
+        #: the damage for which the run begins again from its losses, in words
+        self.remade: str | None = None
+        self.run = self._identity(signature)
+        self._known = trajectory.Trajectory(folder.parent / trajectory.NAME)
+        self._snapshot: dict[str, Any] | None = None
         self._saved_at = time.monotonic()
 
-    def resume(self, task: Callable[[str, int], Bar]) -> Progress | None:
-        """Take the method to the step of the newest checkpoint; None if there is none.
+    def _identity(self, signature: str) -> str:
+        """A hash of all that the losses of a step depend on."""
+        facts = [
+            signature, self.parts.facts["rows_hash"], self.base, self.model, self.parts.device.type,
+            self.parts.division.shards.size,
+        ]  # fmt: skip
+        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
-        The way is from its snapshot, or the base model, along the trajectory.
+    def resume(self, task: Callable[[str, int], Bar]) -> Progress | None:
+        """Take the method to the step of the newest checkpoint; None if the run begins at step 0.
+
+        The way is from its snapshot, or the base model, along the trajectory. What is damaged is made again
+        (``zobench.run.recovery``).
 
         Args:
             task: makes a progress bar of a title and a number of steps.
 
         Raises:
-            UserError: if rows, base model, kind of device or number of shards are not those of the checkpoint.
+            UserError: if rows, base model, kind of device or number of shards are not those of the checkpoint; if
+                something is damaged that nothing makes again.
         """
-        saved = checkpoint.load(self.folder)
-        if saved is None:
-            self.recorder.forget_after(-1)
-            return None
-        self._check(saved)
-        step, method = saved["step"], self.parts.method
-        self.recorder.forget_after(step)
-        if snapshot := checkpoint.load_snapshot(self.folder, step):
+        planner = recovery.Planner(self.folder, self.run, self.replays, self._check)
+        plan = recovery.Plan(**self.parts.division.team.from_first(lambda: planner.plan().as_json()))
+        for line in plan.said:
+            self.say(line)
+        self._known = trajectory.read(self._known.path, size=plan.sizes[trajectory.NAME])
+        progress = self._go(plan, task) if plan.saved and "step" in plan.saved else None
+        if plan.saved:
+            self.clocks.load_state_dict(plan.saved["clocks"])
+            self.parts.peak.earlier = plan.saved.get("peak", 0)
+        self.recorder.forget_after(plan.sizes)
+        self.remade = progress.remade if progress else plan.remade
+        return progress
+
+    def _go(self, plan: recovery.Plan, task: Callable[[str, int], Bar]) -> Progress:
+        """Make the weights of a checkpoint."""
+        saved, method = plan.saved or {}, self.parts.method
+        progress = _progress(saved["progress"], self.folder)
+        self._snapshot = saved.get("snapshot")
+        if plan.snapshot is not None:
+            snapshot = checkpoint.load_snapshot(self.folder, plan.snapshot, self._snapshot)
+            if snapshot is None or snapshot.method["t"] != plan.snapshot:
+                raise DataError(f"{self.folder}: the snapshot of step {plan.snapshot} is not the same in all processes")
             checkpoint.restore(method.slots, snapshot.weights)
             method.load_state_dict(snapshot.method)
-        with task("replaying", step - method.t) as bar:
-            trajectory.replay(method, self.folder.parent, step, bar.advance)
-        self.clocks.load_state_dict(saved["clocks"])
-        self.parts.peak.earlier = saved.get("peak", 0)
-        return Progress(**saved["progress"])
+        with task("replaying", saved["step"] - method.t) as bar:
+            if plan.best is not None:
+                self._known.follow(method, plan.best, bar.advance)
+                made = self.save_best() if self.parts.division.team.leads else None
+                if made and progress.best_checksum not in (None, made):
+                    raise DataError(
+                        f"{self.folder}: the best weights hash to {progress.best_checksum}, made again to {made}: "
+                        "libraries or processor changed since; start again with overwrite=true"
+                    )
+            self._known.follow(method, saved["step"], bar.advance)
+        return progress
+
+    def known(self, step: int) -> bool:
+        """Whether the losses of a step, counted from 0, are there from an earlier start."""
+        return step < len(self._known.steps)
+
+    def take_again(self) -> float:
+        """Take the method's next step with the losses that it saw before; their mean."""
+        oracle = self.parts.method.oracle
+        team, oracle.team = oracle.team, Team()  # the losses are those of all processes already
+        try:
+            return self._known.take(self.parts.method)
+        finally:
+            oracle.team = team
 
     def _check(self, saved: dict[str, Any]) -> None:
         """Raises UserError if this is not the run that a checkpoint was made of."""
@@ -113,13 +179,15 @@ class Checkpoints:
 
     def _save(self, progress: Progress) -> None:
         parts, method = self.parts, self.parts.method
-        self.recorder.flush()
+        files = self.recorder.flush()
         outside, limit = self.clocks.outside, parts.settings.snapshot_minutes
         if not self.replays or (limit is not None and outside - progress.snapshot_seconds >= 60 * limit):
-            checkpoint.save_snapshot(self.folder, method.slots, method.state_dict())
+            self._snapshot = checkpoint.save_snapshot(self.folder, method.slots, method.state_dict())
             progress.snapshot_seconds = outside
         run = {
             "progress": asdict(progress),
+            "files": files,
+            "snapshot": self._snapshot,
             "clocks": self.clocks.state_dict(),
             "device": parts.device.type,
             "rows_hash": parts.facts["rows_hash"],
@@ -131,19 +199,44 @@ class Checkpoints:
         checkpoint.save(self.folder, method.t, run)
         checkpoint.prune(self.folder, method.t, progress.best_step)
 
-    def save_best(self) -> None:
-        """Keep the weights as they are, those of the best dev evaluation so far."""
-        if self.parts.division.team.leads:
-            with self.parts.peak.uncounted():
-                checkpoint.save_best(self.folder, self.parts.method.slots, self.parts.method.t)
+    def save_best(self) -> str | None:
+        """Keep the weights as they are, those of the best dev evaluation so far; their checksum, where this leads."""
+        if not self.parts.division.team.leads:
+            return None
+        with self.parts.peak.uncounted():
+            return checkpoint.save_best(self.folder, self.parts.method.slots, self.parts.method.t)
 
     def restore_best(self, progress: Progress) -> None:
-        """Load the weights of the best dev evaluation."""
-        if progress.best_step is not None:
-            with self.parts.peak.uncounted():
-                checkpoint.restore(self.parts.method.slots, checkpoint.load_best(self.folder, progress.best_step))
+        """Load the weights of the best dev evaluation. Raises DataError if their file was damaged meanwhile."""
+        if progress.best_step is None:
+            return
+        with self.parts.peak.uncounted():
+            try:
+                weights = checkpoint.load_best(self.folder, progress.best_step, progress.best_checksum)
+            except DataError as error:
+                todo = "the same command makes it again" if self.replays else "start again with overwrite=true"
+                raise DataError(f"{error}; {todo}") from error
+            checkpoint.restore(self.parts.method.slots, weights)
 
     def finish(self, *, keep_weights: bool) -> None:
         """Clear what a finished run does not need; what no trajectory gives again stays."""
         if self.parts.division.team.leads:
             checkpoint.finish(self.folder, keep_weights=keep_weights or not self.replays)
+
+
+def _progress(saved: dict[str, Any], folder: Path) -> Progress:
+    """What a checkpoint remembers. Raises DataError where that is not what ``save`` writes."""
+    progress = Progress()
+    known = {each.name: getattr(progress, each.name) for each in fields(Progress)}
+    kinds: dict[type, tuple[type, ...]] = {int: (int,), float: (int, float), dict: (dict,)}
+    for name, value in saved.items():
+        right = kinds.get(type(known.get(name)), (int, str, dict, type(None)))
+        if name not in known or not isinstance(value, right):
+            raise DataError(f"{folder}: progress.{name} is {str(value)[:40]}; start again with overwrite=true")
+        setattr(progress, name, value)
+    best, step = progress.best, progress.best_step
+    if best is not None and (best.keys() != {"metric", "loss"} or not all(map(math.isfinite, best.values()))):
+        raise DataError(f"{folder}: progress.best is {str(best)[:40]}; start again with overwrite=true")
+    if (best is None) != (step is None):
+        raise DataError(f"{folder}: progress.best_step is {step}; start again with overwrite=true")
+    return progress

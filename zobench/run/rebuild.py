@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
-from torch import nn
+from torch import Tensor, nn
 
+from zobench.config.arguments import check_step
 from zobench.config.signature import SCHEMA, digest
 from zobench.errors import ConfigError, DataError, UserError
 from zobench.models.base import Loaded
@@ -17,6 +18,7 @@ from zobench.models.tuning import Tuning
 from zobench.record import archive, checkpoint, configs, summaries, trajectory
 from zobench.record.archive import Place
 from zobench.record.reading import Missing, Unreadable
+from zobench.record.trajectory import Trajectory
 from zobench.run import trust
 from zobench.run.build import build_trained, specs
 from zobench.system.console import Console
@@ -36,6 +38,8 @@ class Rebuilt:
     step: int
     #: the hash of the trainable weights that the record holds for this step, or None
     expected: str | None
+    #: what the weights were made of; None where they were kept, or are those before any step
+    followed: Trajectory | None
 
     @property
     def model(self) -> nn.Module:
@@ -56,6 +60,7 @@ def rebuild(
     device: str | None = None,
     replay: bool = False,
     allow: Sequence[str] = (),
+    unverified: bool = False,
 ) -> Rebuilt:
     """Make the model as it was after a step of a run.
 
@@ -65,31 +70,46 @@ def rebuild(
         device: where to do it; where the run was, if None.
         replay: go along the trajectory from the base model even where weights were kept.
         allow: packages beside zobench whose classes the record may name; they are imported.
+        unverified: take kept weights whose checksum does not fit, on whatever base model there is.
 
     Raises:
-        UserError: if the directory holds no run, or not what is asked for; if the base model is another one.
+        UserError: if the directory holds no run, or not what is asked for; if kept weights or the trajectory are
+            damaged; if the base model is another one.
     """
     run = archive.locate(address)
     cfg, summary = _read(run, allow)
-    wanted = _step(step, summary)
+    wanted = _step(run, step, summary)
     kept = run / "checkpoint" / f"best-{wanted:08d}.safetensors"  # weights stay out of zips
     protocol, spec, tuning = specs(cfg)
     trained = build_trained(cfg, pick_device(device or str(cfg.device)), protocol, spec, tuning)
     slots = trained.method.slots
-    if isinstance(kept, Path) and kept.is_file() and not replay:
-        checkpoint.restore(slots, checkpoint.load_best(kept.parent, wanted))
-    elif trained.method.backwards_per_step:
-        raise UserError(
-            f"{run}: method={summary['method']} steps by gradients, which the trajectory does not hold; run it with "
-            "keep_weights=true"
-        )
-    else:
+    expected = _expected(wanted, summary)
+    followed = None
+    if not unverified:
         base, model = checkpoint.checksums(trained.loaded.model, slots)
         _check_base(run, "trainable weights", summary.get("base_checksum"), base)
         _check_base(run, "weights", summary.get("model_checksum"), model)
+    if isinstance(kept, Path) and kept.is_file() and not replay:
+        weights = _kept(kept, wanted, expected, unverified, made_again=not trained.method.backwards_per_step)
+        checkpoint.restore(slots, weights)
+    elif trained.method.backwards_per_step:
+        raise UserError(
+            f"{run}: method={cfg.choices.method} steps by gradients, which the trajectory does not hold; run it with "
+            "keep_weights=true"
+        )
+    else:
         with console.task("replaying", wanted) as bar:
-            trajectory.replay(trained.method, run, wanted, bar.advance)
-    return Rebuilt(trained.loaded, trained.method, tuning, cfg, summary, wanted, _expected(wanted, summary))
+            followed = trajectory.replay(trained.method, run, wanted, bar.advance)
+    return Rebuilt(trained.loaded, trained.method, tuning, cfg, summary, wanted, expected, followed)
+
+
+def _kept(path: Path, step: int, expected: str | None, unverified: bool, *, made_again: bool) -> dict[str, Tensor]:
+    """The weights in a file, by name."""
+    try:
+        return checkpoint.load_best(path.parent, step, expected, check=not unverified)
+    except DataError as error:
+        todo = "remove it, and the trajectory makes the weights again" if made_again else "nothing makes it again"
+        raise DataError(f"{error}; {todo}") from error
 
 
 def _read(run: Place, allow: Sequence[str]) -> tuple[DictConfig, dict[str, Any]]:
@@ -110,15 +130,17 @@ def _read(run: Place, allow: Sequence[str]) -> tuple[DictConfig, dict[str, Any]]
     return OmegaConf.create(settings), summary
 
 
-def _step(step: str, summary: dict[str, Any]) -> int:
-    known = {"best": summary.get("best_step"), "last": summary.get("steps")}
-    found = known[step] if step in known else int(step) if step.isdecimal() and len(step) < 19 else None
+def _step(run: Place, step: str, summary: dict[str, Any]) -> int:
+    check_step(step)
+    best, last = summary.get("best_step"), summary.get("steps")
+    found = {"best": best, "last": last}[step] if step in ("best", "last") else int(step)
     if found is None:
         state = summary.get("state", "not there")
-        said = "it has none yet" if step in known else "expected best, last or a number"
-        raise ConfigError(f"step={step}: {said}; the run is {state}, best {known['best']}, last {known['last']}")
-    if found > (known["last"] or found):
-        raise ConfigError(f"step={step}: the run has {known['last']} steps")
+        raise ConfigError(f"step={step}: it has none yet; the run is {state}, best {best}, last {last}")
+    if best is not None and last is not None and best > last:
+        raise DataError(f"{run / 'summary.json'}: best_step is {best} of {last} steps; it is damaged")
+    if last is not None and found > last:
+        raise ConfigError(f"step={step}: the run has {last} steps")
     return found
 
 

@@ -82,6 +82,7 @@ def spent(parts: Parts, progress: Progress, clocks: costs.Clocks) -> Row:
         "backwards": method.oracle.backwards,
         "examples_seen": progress.examples,
         "tokens_seen": progress.tokens,
+        "remade": progress.remade,
         **clocks.row(parts.device, team.size),
         **parts.peak.row(weights, state, cache),
         "state_bytes": state,

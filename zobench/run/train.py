@@ -32,13 +32,22 @@ class Trainer:
         recorder: is told every line.
         clocks: measure training, evaluations and the lens apart.
         say: prints a line.
+        signature: the run's name.
     """
 
-    def __init__(self, parts: Parts, directory: Path, recorder: Recorder, clocks: Clocks, say: Callable[[str], None]):
+    def __init__(
+        self,
+        parts: Parts,
+        directory: Path,
+        recorder: Recorder,
+        clocks: Clocks,
+        say: Callable[[str], None],
+        signature: str,
+    ):
         self.parts, self.recorder, self.clocks, self.say = parts, recorder, clocks, say
         self.settings, self.method, self.team = parts.settings, parts.method, parts.division.team
         self.batches = Batches(parts, clocks)
-        self.checkpoints = Checkpoints(directory / "checkpoint", parts, recorder, clocks)
+        self.checkpoints = Checkpoints(directory / "checkpoint", parts, recorder, clocks, signature, say)
         self.progress = Progress()
         self.begun = 0  # the step that this start went on from
 
@@ -46,6 +55,7 @@ class Trainer:
         """Go on from the newest checkpoint, if there is one. Raises as ``Checkpoints.resume``."""
         progress = self.checkpoints.resume(task)
         if progress is None:
+            self.progress.remade = self.checkpoints.remade
             return False
         self.progress, self.begun = progress, self.method.t
         return True
@@ -131,18 +141,23 @@ class Trainer:
         """Take a step; a few words on it."""
         s, p, method = self.settings, self.progress, self.method
         batch = self.batches.of(method.t)
-        lr = method.lr
+        lr, known = method.lr, self.checkpoints.known(method.t)
         try:
             with self.clocks("train"):
-                loss = method.step(self.batches.closure(batch))
+                if known:
+                    self.batches.count(batch)
+                    loss = self.checkpoints.take_again()
+                else:
+                    loss = method.step(self.batches.closure(batch))
         except Diverged as error:
             raise Diverged(f"{error}, step {method.t + 1}; lower method.lr (now {lr:g})") from None
         p.examples += len(batch)
         p.tokens += self.batches.tokens()
         p.window_loss += loss
         p.window_steps += 1
-        if self.checkpoints.replays:
-            self.recorder.log_losses(method.t, method.oracle.seen, method.oracle.missed or ())
+        if self.checkpoints.replays and not known:
+            missed = method.oracle.missed or ()
+            self.recorder.log_losses(method.t, method.oracle.seen, missed, self.checkpoints.run)
         if method.t % s.log_every == 0 or method.t == s.total_steps:
             self._log_step(lr)
         return f"loss {loss:.4f}, {method.oracle.forwards / self.clocks.wall['train']:.1f} forwards/s,"
@@ -186,7 +201,7 @@ class Trainer:
         with stop.deferred():  # logged and marked as evaluated together, or the line would be written twice
             self.log(named("dev", dev.values))
             if p.best is None or self.parts.protocol.better(new, p.best):
-                self.checkpoints.save_best()
+                p.best_checksum = self.checkpoints.save_best()
                 p.best, p.best_step, p.best_forwards, mark = new, method.t, method.oracle.forwards, " *"
             p.evaluated_step = method.t
         shown = "  ".join(f"{k} {dev.values[k]:.3f}" for k in (metric, "auc", "loss") if k in dev.values)

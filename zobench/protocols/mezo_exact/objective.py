@@ -67,6 +67,10 @@ class OfficialObjective(Objective):
             total = total + loss
         return total / len(batch), 1
 
+    def loss_tokens(self, batch: Sequence[Encoded]) -> int:
+        rows = [e.rows[e.gold] for e in batch] if self.task.loss == "lm" else [row for e in batch for row in e.rows]
+        return sum(len(row.ids) for row in rows)
+
     def weight(self, batch: Sequence[Encoded]) -> int:
         """Always 1: ``loss_sum`` gives a mean."""
         return 1
