@@ -22,19 +22,41 @@ def main(arguments: list[str] | None = None) -> int:
         The exit code: 0, 1 if the model cannot be had or written, 2 for wrong arguments.
     """
     options = _parser().parse_args(arguments)
+    from zobench.config.arguments import check_device, check_step
     from zobench.errors import UserError, complain
+
+    try:
+        check_step(options.step)
+        check_device(options.device)
+        _refuse_full(options.folder)
+        return _export(options)
+    except (UserError, OSError) as error:
+        return complain(error, "zobench.export")
+
+
+def _export(options: argparse.Namespace) -> int:
+    """Do what the command line says and report it on the console; the exit code."""
+    from zobench.atomic import writing
+    from zobench.errors import DataError
     from zobench.run.rebuild import rebuild
     from zobench.system.console import Console
 
     console = Console()
-    try:
-        _refuse_full(options.folder)
-        rebuilt = rebuild(options.run, options.step, console, device=options.device, allow=options.allow)
-        if rebuilt.expected not in (None, rebuilt.checksum):
-            console.say(f"the weights are not bit for bit those of the run: {rebuilt.checksum}, not {rebuilt.expected}")
+    rebuilt = rebuild(
+        options.run,
+        options.step,
+        console,
+        device=options.device,
+        allow=options.allow,
+        unverified=options.unverified,
+    )
+    if rebuilt.expected not in (None, rebuilt.checksum):
+        said = f"the weights are not bit for bit those of the run: {rebuilt.checksum}, not {rebuilt.expected}"
+        if not options.unverified:
+            raise DataError(f"{said}; --unverified writes them all the same")
+        console.say(said)
+    with writing(options.folder):
         (write_adapter if options.adapter else write_model)(rebuilt, options.folder)
-    except (UserError, OSError) as error:
-        return complain(error, "zobench.export")
     console.say(
         f"written: {options.folder}, {'the adapter' if options.adapter else 'the model'} after step {rebuilt.step}"
     )
@@ -47,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("folder", type=Path, metavar="DIR", help="a new or empty folder")
     parser.add_argument("--step", default="best", metavar="STEP", help="best (the default), last or a number")
     parser.add_argument("--adapter", action="store_true", help="of tuning=lora: the adapter alone, in peft's format")
+    parser.add_argument("--unverified", action="store_true", help="write weights that are not those of the record, too")
     parser.add_argument("--device", help="auto, cpu, cuda or cuda:N; the run's, unless given")
     parser.add_argument("--allow", action="append", default=[], metavar="PACKAGE",
         help="import this package, whose classes the run is made of; zobench's own alone, unless given")  # fmt: skip
@@ -90,7 +113,9 @@ def write_adapter(rebuilt: "Rebuilt", folder: Path) -> None:
     from zobench.models.tuning import LoRA, LoRALinear
 
     if not isinstance(rebuilt.tuning, LoRA):
-        raise ConfigError(f"--adapter: the run has tuning={rebuilt.summary['tuning']}, not lora; leave --adapter out")
+        raise ConfigError(
+            f"--adapter: the run has tuning={rebuilt.summary.get('tuning')}, not lora; leave --adapter out"
+        )
     adapted = {name: m for name, m in rebuilt.model.named_modules() if isinstance(m, LoRALinear)}
     tensors: dict[str, Tensor] = {}
     for name, module in adapted.items():

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from zobench import export, replay
 from zobench.config.signature import compose
@@ -171,22 +172,45 @@ def changed(mezo, folder, change):
     return copy
 
 
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        (lambda lines: [*lines[:4], re.sub(r",.*,", ",0.7,", lines[4]), *lines[5:]], "but the run had"),
-        (lambda lines: [*lines[:4], *lines[5:]], "step 4 is missing"),
-        (lambda lines: lines[:-1], "step 8 is missing"),
-        (lambda lines: [*lines[:4], "[4,0.5]\n", *lines[5:]], "asks for more losses"),
-        (lambda lines: [*lines[:4], "[4,0.5,0.5,0.5]\n", *lines[5:]], "takes 2 losses, not 3"),
-        (lambda lines: lines[1:], "an older version wrote it"),
-    ],
-    ids=["loss", "hole", "end", "few", "many", "head"],
-)
-def test_a_damaged_trajectory_is_found_out(mezo, tmp_path, capsys, change, said):
-    assert replay.main([str(changed(mezo, tmp_path, change))]) == 1
+def without_checksums(lines):
+    """The lines as an earlier version wrote them."""
+    head, *steps = map(json.loads, lines)
+    return [
+        json.dumps(line, separators=(",", ":")) + "\n"
+        for line in ({"missed": head["missed"]}, *[s[:-1] for s in steps])
+    ]
+
+
+DAMAGES = {
+    "loss": lambda lines: [*lines[:4], re.sub(r",.*?,", ",0.7,", lines[4]), *lines[5:]],
+    "hole": lambda lines: [*lines[:4], *lines[5:]],
+    "end": lambda lines: lines[:-1],
+    "few": lambda lines: [*lines[:4], "[4,0.5]\n", *lines[5:]],
+    "many": lambda lines: [*lines[:4], "[4,0.5,0.5,0.5]\n", *lines[5:]],
+    "head": lambda lines: lines[1:],
+    "nan": lambda lines: [*lines[:4], "[4,NaN,0.5]\n", *lines[5:]],
+    "huge": lambda lines: [*lines[:4], f"[4,1{'0' * 400},0.5]\n", *lines[5:]],
+    "number": lambda lines: [*lines[:4], "5\n", *lines[5:]],
+    "deep": lambda lines: [*lines[:4], "[" * 100_000 + "\n", *lines[5:]],
+    "missed": lambda lines: ['{"missed":5}\n', *lines[1:]],
+    "stranger": lambda lines: ['{"missed":["nobody"]}\n', *lines[1:]],
+    "empty": lambda lines: [],
+}
+
+
+@pytest.mark.parametrize("change", DAMAGES.values(), ids=DAMAGES)
+@pytest.mark.parametrize("first", [list, without_checksums], ids=["checksums", "older"])
+def test_a_damaged_trajectory_is_found_out_in_one_line(mezo, tmp_path, capsys, first, change):
+    assert replay.main([str(changed(mezo, tmp_path, lambda lines: change(first(lines))))]) == 1
     out, err = capsys.readouterr()
-    assert said in out + err
+    said = err or out.splitlines()[-1]
+    assert "trajectory.jsonl: " in said or "but the run had" in said  # a loss that an older file has otherwise
+    assert len(err.splitlines()) <= 1
+
+
+def test_a_trajectory_without_checksums_is_replayed_and_said_to_be(mezo, tmp_path, capsys):
+    assert replay.main([str(changed(mezo, tmp_path, without_checksums))]) == 0
+    assert "bit for bit those of the run; the losses carry no checksums" in capsys.readouterr().out
 
 
 def test_another_base_model_is_found_out(mezo, tmp_path, capsys):
@@ -197,11 +221,46 @@ def test_another_base_model_is_found_out(mezo, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
+    "values",
+    [
+        {"steps": "x"}, {"steps": [8]}, {"steps": float("nan")}, {"steps": -1}, {"steps": True}, {"best_step": -5},
+        {"best_step": 9}, {"best_step": "2"}, {"best_step": 10**40}, {"best_weights_checksum": 5},
+        {"base_checksum": []},
+    ],
+    ids=str,
+)  # fmt: skip
+@pytest.mark.parametrize("command", [replay, export])
+def test_a_damaged_summary_is_found_out_in_one_line(mezo, tmp_path, capsys, command, values):
+    copy = changed(mezo, tmp_path, list)
+    (copy / "summary.json").write_text(json.dumps(row_of(mezo) | values))
+    assert command.main([str(copy), *([str(tmp_path / "out")] if command is export else []), "--step", "best"]) == 1
+    (said,) = capsys.readouterr().err.splitlines()
+    assert "summary.json: " in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_is_replaced_only_by_force(mezo, tmp_path, capsys):
+    there, folder = tmp_path / "there", tmp_path / "folder"
+    there.write_text("mine")
+    folder.mkdir()
+    for path in (there, folder, tmp_path / "none" / "x"):
+        assert replay.main([str(mezo), "--out", str(path)]) == 2
+        assert len(capsys.readouterr().err.splitlines()) == 1
+    assert there.read_text() == "mine"
+    assert replay.main([str(mezo), "--out", str(there), "--force"]) == 0
+    assert checkpoint.checksum(make_slots(load_file(there).items())) == row_of(mezo)["weights_checksum"]
+
+
+@pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
         (["nowhere"], 1, "no config.yaml there"),
         (["--step", "worst"], 2, "expected best, last or a number"),
         (["--step", "9"], 2, "the run has 8 steps"),
+        (["--step", "9" * 5000], 2, "expected best, last or a number"),
+        (["--step", "²"], 2, "expected best, last or a number"),
+        (["--device", "tpu"], 2, "expected auto, cpu, cuda or cuda:N"),
+        (["--device", "cuda:x"], 2, "expected auto, cpu, cuda or cuda:N"),
     ],
 )
 def test_wrong_arguments(mezo, capsys, arguments, code, said):
@@ -254,3 +313,58 @@ def test_lora_is_merged_or_written_for_peft(lora, tmp_path):
 def test_an_adapter_of_a_run_without_one(mezo, tmp_path, capsys):
     assert export.main([str(mezo), str(tmp_path / "x"), "--adapter"]) == 2
     assert "tuning=full, not lora" in capsys.readouterr().err
+
+
+def flip(path, where, bit=1):
+    content = bytearray(path.read_bytes())
+    content[int(where * len(content))] ^= bit
+    path.write_bytes(content)
+
+
+def rewritten(path, change):
+    """Other tensors under the file's own checksums."""
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata()
+    tensors = load_file(path)
+    change(tensors)
+    save_file(tensors, path, metadata=metadata)
+
+
+def broadcast(tensors):
+    tensors[min(tensors)] = tensors[min(tensors)][:1].clone()
+
+
+KEPT = {
+    "bit": lambda path: flip(path, 0.9),
+    "header": lambda path: flip(path, 0.001, 32),
+    "truncated": lambda path: path.write_bytes(path.read_bytes()[:-1]),
+    "empty": lambda path: path.write_bytes(b""),
+    "lacking": lambda path: rewritten(path, lambda tensors: tensors.pop(min(tensors))),
+    "more": lambda path: rewritten(path, lambda tensors: tensors.update(x=torch.zeros(1))),
+    "broadcast": lambda path: rewritten(path, broadcast),
+    "dtype": lambda path: rewritten(path, lambda tensors: tensors.update({k: v.double() for k, v in tensors.items()})),
+}
+
+
+@pytest.mark.parametrize("damage", KEPT.values(), ids=KEPT)
+def test_damaged_weights_are_not_exported(lora, tmp_path, capsys, damage):
+    copy, model = tmp_path / "run", tmp_path / "model"
+    shutil.copytree(lora, copy)
+    (kept,) = (copy / "checkpoint").glob("best-*")
+    damage(kept)
+    assert export.main([str(copy), str(model)]) == 1
+    (said,) = capsys.readouterr().err.splitlines()
+    assert "remove it, and the trajectory makes the weights again" in said
+    assert not model.exists()
+    kept.unlink()
+    assert export.main([str(copy), str(model)]) == 0
+    written = json.loads((model / "zobench.json").read_text())
+    assert written["weights_checksum"] == row_of(lora)["best_weights_checksum"]
+
+
+def test_a_flipped_bit_is_exported_when_asked_for(lora, tmp_path, capsys):
+    copy, model = tmp_path / "run", tmp_path / "model"
+    shutil.copytree(lora, copy)
+    flip(next((copy / "checkpoint").glob("best-*")), 0.9)
+    assert export.main([str(copy), str(model), "--unverified"]) == 0
+    assert "the weights are not bit for bit those of the run" in capsys.readouterr().out

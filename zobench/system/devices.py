@@ -1,11 +1,14 @@
 """The device of a process."""
 
 import os
+import re
 
 import torch
 
 from zobench.errors import ConfigError
 from zobench.system.processes import launched
+
+_NAMES = r"auto|cpu|cuda(:[0-9]{1,3})?"
 
 
 def pick_device(name: str) -> torch.device:
@@ -17,6 +20,8 @@ def pick_device(name: str) -> torch.device:
     Raises:
         ConfigError: if the device is not there.
     """
+    if not re.fullmatch(_NAMES, name):
+        raise ConfigError(f"device={name[:40]}: expected auto, cpu, cuda or cuda:N")
     several = launched() > 1
     if several and name.startswith("cuda:"):
         raise ConfigError(f"device={name}: several processes would share that GPU; use device=cuda, one for each")
