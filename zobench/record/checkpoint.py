@@ -49,6 +49,7 @@ _STATE: dict[str, Callable[[Any], bool]] = {
     "base_checksum": _is_text,
     "model_checksum": lambda value: value is None or _is_text(value),
     "shards": lambda value: value is None or _is_count(value),
+    "peak": lambda value: value is None or _is_count(value),
 }
 
 
