@@ -7,31 +7,32 @@ from zobench.config.folders import conf_dir
 from zobench.config.options import config_dirs
 from zobench.config.overrides import FrontDoor
 from zobench.config.plugins import with_search
-from zobench.errors import ConfigError, UserError, complain
+from zobench.config.words import ALLOW_FOREIGN, check_commas, flags_first, overrides
+from zobench.errors import ConfigError, UserError, complain, in_one_line, show, tolerant_streams
 
 
 def main() -> None:
     """Answer the command line: help and complaints at once, anything else by a run or several."""
-    arguments = sys.argv[1:] = _multirun_first(with_search(sys.argv[1:]))
-    door = FrontDoor([conf_dir(), *config_dirs(arguments)])
-    if {"--help", "-h", "--list"} & set(arguments):
-        print(door.help())
-        return
+    tolerant_streams()
     try:
-        if any(argument.startswith("hydra.sweeper.grid=") for argument in arguments):  # its lines are checked later
-            door.check_plugins(arguments)
-        else:
-            door.check(arguments)
+        arguments = _checked(sys.argv[1:])
     except ConfigError as error:
         sys.exit(complain(error))
+    if arguments is None:
+        return
+    allowed = ALLOW_FOREIGN in arguments
+    sys.argv[1:] = [argument for argument in arguments if argument != ALLOW_FOREIGN]
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # exceptions come here instead of being printed by Hydra
     from zobench.system.requeue import hand_over
     from zobench.system.workers import stopped_first
 
     try:
         with stopped_first():
+            from zobench.config.foreign import check_foreign
             from zobench.run.app import main as run
 
+            if not allowed:
+                check_foreign(arguments)
             run()
     except UserError as error:
         sys.exit(complain(error))
@@ -42,17 +43,30 @@ def main() -> None:
     except Exception as error:
         package = type(error).__module__.split(".")[0]
         if package in ("hydra", "omegaconf"):
-            complain(error)
-            sys.exit(2)
+            sys.exit(complain(ConfigError(in_one_line(error))))
         if package in ("joblib", "submitit"):  # a process or a job that died
             sys.exit(complain(error))
         raise
 
 
-def _multirun_first(arguments: list[str]) -> list[str]:
-    """Hydra's parser wants its flag before the overrides; people write it anywhere."""
-    flags = [a for a in arguments if a in ("-m", "--multirun")]
-    return flags[:1] + [a for a in arguments if a not in flags]
+def _checked(given: list[str]) -> list[str] | None:
+    """The command line as Hydra wants it; None if it was answered.
+
+    Raises:
+        ConfigError: for what is misspelt.
+    """
+    arguments = with_search(flags_first(given))
+    door = FrontDoor([conf_dir(), *config_dirs(arguments)])
+    if {"--help", "-h", "--list"} & set(arguments):
+        show(door.help())
+        return None
+    if any(argument.startswith("hydra.sweeper.grid=") for argument in arguments):  # its lines are checked later
+        door.check_plugins(arguments)
+    else:
+        door.check(arguments)
+        if not {"-m", "--multirun"} & set(arguments) and not any(a.startswith("hydra.mode=") for a in arguments):
+            check_commas(overrides(arguments))
+    return arguments
 
 
 if __name__ == "__main__":

@@ -1,12 +1,14 @@
 """Errors that are the user's to mend; each message says what was wrong, what was expected, and what to do."""
 
+import contextlib
 import difflib
+import io
 import os
 import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 #: torchrun ends all processes once one has ended badly; by then the first must have said why
 _FIRST_SPEAKS_S = 2.0
@@ -96,7 +98,7 @@ def complain(error: object, program: str = "zobench") -> int:
         The exit code: 2 if the configuration was wrong, else 1.
     """
     if os.environ.get("RANK", "0") == "0":
-        print(printable(f"{program}: {error}"), file=sys.stderr)
+        show(f"{program}: {error}", sys.stderr)
     else:
         time.sleep(_FIRST_SPEAKS_S)
     return 2 if isinstance(error, ConfigError) else 1
@@ -124,21 +126,72 @@ def first_line(error: BaseException, limit: int = 240) -> str:
     return shown(next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__), limit)
 
 
-def printable(text: str) -> str:
+def printable(text: str, encoding: str | None = None) -> str:
     """A text for a terminal or a page: what is no sign of its own, such as an escape sequence, is written out.
 
     Line breaks and tabs stay. A record of somebody else could else set a terminal's title, or hide what it says.
 
     >>> printable("mezo\\x1b[2J \\u202e")
     'mezo\\\\x1b[2J \\\\u202e'
+    >>> printable("0.5 ± 0.1", "ascii")
+    '0.5 +/- 0.1'
+
+    Args:
+        encoding: of the terminal, whose other signs are written out too; None: any sign can be shown.
     """
-    return text if text.isprintable() else "".join(map(_sign, text))
+    text = text if text.isprintable() else "".join(map(_sign, text))
+    if encoding is None or text.isascii():
+        return text
+    try:
+        text.encode(encoding)
+    except (UnicodeEncodeError, LookupError):
+        return text.translate(_IN_ASCII).encode("ascii", "backslashreplace").decode("ascii")
+    return text
 
 
 def _sign(sign: str) -> str:
     if sign.isprintable() or sign in "\n\t" or (sign.isspace() and sign not in _BREAKS):
         return sign
     return repr(sign)[1:-1]
+
+
+_IN_ASCII = {ord(sign): plain for sign, plain in (("±", "+/-"), ("−", "-"), ("…", "..."), ("→", "->"), ("×", "x"))}
+
+
+def show(text: str, file: TextIO | None = None) -> None:
+    """Print a text on a terminal or into a file of whatever encoding; nobody need read it to its end."""
+    stream = file or sys.stdout
+    try:
+        print(printable(text, getattr(stream, "encoding", None)), file=stream, flush=True)
+    except OSError:  # a closed pipe, a full disk
+        give_up(stream)
+
+
+def tolerant_streams() -> None:
+    """Have standard output and error take any sign, whatever their encoding, also where they were closed."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def give_up(stream: TextIO) -> None:
+    """Send what is still written to a stream nowhere, so that its end harms nobody."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def in_one_line(error: BaseException) -> str:
+    """What a library's error says, without its line breaks and its links.
+
+    >>> in_one_line(ValueError("Could not override 'a'.\\nKey 'a' is not in struct\\n    full_key: a"))
+    "Could not override 'a'. Key 'a' is not in struct"
+    """
+    lines = [line.strip() for line in str(error).splitlines()]
+    said = [line for line in lines if line and not line.startswith(("See https://", "full_key:", "object_type=", "^"))]
+    return " ".join(said) or type(error).__name__
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:

@@ -33,7 +33,7 @@ class SearchSweeper(Sweeper):
         Raises:
             SweepFailed: if no trial gave a result.
         """
-        from zobench.errors import SweepFailed
+        from zobench.errors import SweepFailed, show
 
         self._results.unlink(missing_ok=True)
         try:
@@ -44,4 +44,4 @@ class SearchSweeper(Sweeper):
             raise
         best = OmegaConf.load(self._results)
         setting = " ".join(f"{key}={value}" for key, value in best.best_params.items())
-        print(f"best dev metric {best.best_value:.3f}: {setting}\nwritten: {self._results}")
+        show(f"best dev metric {best.best_value:.3f}: {setting}\nwritten: {self._results}")

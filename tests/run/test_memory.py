@@ -1,6 +1,5 @@
 """Peak memory of a run is the method's: what its process held, checksums and other starts do not change it."""
 
-
 import pytest
 import torch
 from helpers.tiny_runs import TINY, summary_of

@@ -4,12 +4,13 @@ A node's ``_target_`` names a class, and the class is its schema: keyword-only a
 """
 
 import inspect
+import re
 from collections.abc import Mapping
 from importlib import import_module
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from zobench.config.schema import is_int
+from zobench.config.schema import as_yaml, is_int
 from zobench.errors import ConfigError, did_you_mean
 
 
@@ -23,20 +24,23 @@ def locate(target: str, where: str) -> Any:
     Raises:
         ConfigError: if there is no such object.
     """
-    module, _, name = target.rpartition(".")
+    module, _, name = target.rpartition(".") if isinstance(target, str) else ("", "", "")
+    if not all(part.isidentifier() for part in (*module.split("."), name)):
+        raise ConfigError(f"{where}._target_={target}: expected the dotted path of a class, such as my_package.MyClass")
     try:
         return getattr(import_module(module), name)
-    except Exception as error:  # importing runs the module, which may fail in any way
+    except (Exception, SystemExit) as error:  # importing runs the module, which may fail in any way
         raise ConfigError(f"{where}._target_={target}: cannot be imported: {error}") from error
 
 
-def build(node: Mapping[str, Any], where: str, *positional: Any, **extra: Any) -> Any:
+def build(node: Mapping[str, Any], where: str, *positional: Any, kind: type = object, **extra: Any) -> Any:
     """Instantiate what a node's ``_target_`` names, nested nodes first.
 
     Args:
         node: the arguments, by name, beside ``_target_``.
         where: the node's path in the configuration, for messages.
         positional: passed ahead of the node's arguments.
+        kind: what the class must be, or derive from.
         extra: passed if the class, or a base that it hands ``**`` arguments to, takes them.
 
     Raises:
@@ -53,15 +57,18 @@ def build(node: Mapping[str, Any], where: str, *positional: Any, **extra: Any) -
     if "_target_" not in node:
         raise ConfigError(f"{where}: its YAML file needs a _target_, the dotted path of a class")
     cls = locate(node["_target_"], where)
+    if not (isinstance(cls, type) and issubclass(cls, kind)) or cls is kind:
+        a = "a class" if kind is object else f"a class that derives from {kind.__module__}.{kind.__qualname__}"
+        raise ConfigError(f"{where}._target_={node['_target_']}: expected {a}")
     known = keyword_arguments(cls)
     given = {k: v for k, v in node.items() if k != "_target_"}
     for key, value in given.items():
         if isinstance(value, Mapping) and "_target_" in value:
             given[key] = build(value, f"{where}.{key}")
     problems = [
-        f"{where}.{key}={value}: expected {_in_words(known[key].annotation)}"
+        f"{where}.{key}={as_yaml(value)}: expected {_in_words(known[key].annotation)}"
         for key, value in given.items()
-        if key in known and not _fits(value, known[key].annotation)
+        if key in known and not _fits(value, known[key].annotation, node[key])
     ]
     for key in given:
         if key not in known:
@@ -77,7 +84,8 @@ def build(node: Mapping[str, Any], where: str, *positional: Any, **extra: Any) -
     try:
         return cls(*positional, **given)
     except (ValueError, TypeError) as error:
-        raise ConfigError(f"{where}.{error}" if isinstance(error, ValueError) else f"{where}: {error}") from error
+        of_setting = isinstance(error, ValueError) and re.match(r"[\w.]+=", str(error))
+        raise ConfigError(f"{where}.{error}" if of_setting else f"{where}: {error}") from error
 
 
 _SIMPLE = {int: "an integer", float: "a number", str: "text", bool: "true or false", NoneType: "null"}
@@ -88,16 +96,18 @@ def _members(hint: Any) -> tuple[Any, ...]:
     return get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
 
 
-def _fits(value: Any, hint: Any) -> bool:
-    """Whether a value is of a type that consists of simple ones; other types are left to the class."""
+def _fits(value: Any, hint: Any, given: Any) -> bool:
+    """Whether a value is of a type that consists of simple ones, or an object of a class; others are left alone."""
     members = _members(hint)
+    if isinstance(given, Mapping) and "_target_" in given:
+        return not all(isinstance(member, type) for member in members) or isinstance(value, members)
     if not all(member in _SIMPLE for member in members):
         return True
     return type(value) in members or (float in members and is_int(value))
 
 
 def _in_words(hint: Any) -> str:
-    return " or ".join(_SIMPLE[member] for member in _members(hint))
+    return " or ".join(_SIMPLE.get(member, f"a {member.__qualname__}") for member in _members(hint))
 
 
 def keyword_arguments(cls: Any) -> dict[str, inspect.Parameter]:

@@ -9,15 +9,18 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from zobench.config.options import GRIDS, defaults, describe, groups, load_yaml
+from zobench.config.options import GRIDS, TUNED, defaults, describe, groups, leaves, load_yaml, texts
 from zobench.config.plugins import check_plugin
-from zobench.config.schema import SETTINGS
-from zobench.errors import ConfigError, did_you_mean
+from zobench.config.schema import SETTINGS, as_yaml
+from zobench.config.words import check_interpolations, check_words, overrides
+from zobench.errors import ConfigError, did_you_mean, shown
 
 _OVERRIDE = re.compile(r"^(?P<mark>\+\+|\+|~)?(?P<key>[A-Za-z_][\w./@:-]*)(=(?P<value>.*))?$", re.S)
 _OUTSIDE = ("hydra",)
 LAUNCHERS = "hydra/launcher"
 _PRESETS = ("experiment", "search")  # settings of the whole run, and optional
+#: groups whose options have a class, which has a default for what is taken away
+_WITH_CLASS = ("model", "task", "method", "method/rule", "tuning", "protocol")
 
 
 def _flatten(node: Any, prefix: str) -> Iterator[str]:
@@ -68,19 +71,30 @@ class FrontDoor:
         Raises:
             ConfigError: with the nearest right name.
         """
+        check_words(overrides(arguments))
+        self._check_own_files()
         self.check_plugins(arguments)
         self._check_shadows()
         chosen = self._chosen(arguments)
-        for argument in _overrides(arguments):
+        for argument in overrides(arguments):
             match = _OVERRIDE.match(argument)
             if match is None or (match["value"] is None and match["mark"] != "~"):
-                raise ConfigError(f"{argument}: expected key=value; see python -m zobench --help")
+                raise ConfigError(f"{shown(argument)}: expected key=value; see python -m zobench --help")
             self._check_emptied(argument, match)
             mark, key, value = match["mark"], match["key"].split("@")[0], match["value"]
-            if key.startswith("choices."):
-                group = key.removeprefix("choices.")
-                raise ConfigError(f"{argument}: it only tells what was chosen; choose with {group}={value}")
-            if key.split("/")[0].split(".")[0] in _OUTSIDE or mark in ("+", "++"):
+            if key.split(".")[0] == "choices":
+                group = key.removeprefix("choices.") if "." in key else "GROUP"
+                raise ConfigError(f"{shown(argument)}: it only tells what was chosen; choose with {group}={value}")
+            if key == "hydra.searchpath":
+                raise ConfigError("hydra.searchpath: folders of options are given with --config-dir DIR")
+            if key.split("/")[0].split(".")[0] in _OUTSIDE:
+                continue
+            if "_target_" in argument:
+                raise ConfigError(
+                    f"{shown(argument)}: the class belongs to the option's file; write one of your own into a "
+                    "--config-dir, see CONTRIBUTING.md"
+                )
+            if mark in ("+", "++"):
                 continue
             if key.replace(".", "/") in self.groups and "." in key:
                 group = key.replace(".", "/")
@@ -89,6 +103,15 @@ class FrontDoor:
                 self._check_options(key, value)
             else:
                 self._check_key(key, value, chosen)
+
+    def _check_own_files(self) -> None:
+        """Files of a user's own must be readable, whichever are chosen, and resolve to nothing of their machine's."""
+        for folder in self.folders[1:]:
+            for path in sorted(folder.rglob("*.yaml")):
+                outside = path.relative_to(folder).parts[0] in (*_OUTSIDE, GRIDS)
+                defaults(path)
+                for where, text in texts(load_yaml(path)) if not outside else ():
+                    check_interpolations(text, f"{path}: {where}")
 
     def _check_shadows(self) -> None:
         """An option of a user's own must not bear the name of one that ships, which Hydra would take."""
@@ -105,7 +128,7 @@ class FrontDoor:
         """Group → options: the defaults, what an experiment overrides, what the arguments say."""
         chosen = defaults(self.folders[0] / "config.yaml")
         given: dict[str, list[str]] = {}
-        for argument in _overrides(arguments):
+        for argument in overrides(arguments):
             match = _OVERRIDE.match(argument)
             if match and match["key"] in self.groups and match["value"]:
                 given[match["key"]] = _split(match["value"])
@@ -118,7 +141,7 @@ class FrontDoor:
     def check_plugins(self, arguments: list[str]) -> None:
         """Refuse launchers and sweepers, of an experiment or of the arguments, that are misspelt or not installed."""
         chosen = self._chosen(arguments)
-        matches = [match for argument in _overrides(arguments) if (match := _OVERRIDE.match(argument))]
+        matches = [match for argument in overrides(arguments) if (match := _OVERRIDE.match(argument))]
         given = {match["key"]: _split(match["value"]) for match in matches if match["value"]}
         for group, options in (chosen | given).items():
             for option in options if group.startswith("hydra/") else ():
@@ -132,6 +155,8 @@ class FrontDoor:
         optional = group in _PRESETS or "/" in group or group not in self.groups
         if not optional and (match["mark"] == "~" or match["value"] in ("", "null")):
             raise ConfigError(f"{argument}: a run needs a {group}, one of {', '.join(self.groups[group])}")
+        if match["mark"] == "~" and group.split(".")[0] not in (*_WITH_CLASS, *_PRESETS, *_OUTSIDE):
+            raise ConfigError(f"{shown(argument)}: a setting cannot be taken away; leave it out for its default")
 
     def _check_options(self, group: str, value: str | None) -> None:
         for option in _split(value or ""):
@@ -177,12 +202,13 @@ class FrontDoor:
         ]
         for group, options in self.groups.items():
             lines += self._described(group, options)
+        lines += self._tuned()
         grids = {path.stem: None for folder in self.folders for path in sorted((folder / GRIDS).glob("*.yaml"))}
         lines += ["", f"Grids (python -m zobench.{GRIDS} GRID):", *self._described(GRIDS, list(grids))]
         launchers = sorted({path.stem for folder in self.folders for path in (folder / LAUNCHERS).glob("*.yaml")})
         lines += ["", f"Launchers of a sweep (-m {LAUNCHERS}=option):", *self._described(LAUNCHERS, launchers)]
         lines += ["", "Run settings (key=value):", ""]
-        lines += [f"  {f'{s.key}={_as_yaml(s.default)}':<28}{s.meaning}" for s in SETTINGS]
+        lines += [f"  {f'{s.key}={as_yaml(s.default)}':<28}{s.meaning}" for s in SETTINGS]
         lines += [
             "",
             "Options of a choice are set with group.key=value, e.g. method.lr=1e-6; its YAML file lists them all.",
@@ -190,6 +216,16 @@ class FrontDoor:
             "Hydra's own help: --hydra-help; print the composed configuration: --cfg job",
         ]
         return "\n".join(lines)
+
+    def _tuned(self) -> list[str]:
+        """Methods' defaults that a tuning sets, a line for each pair of them."""
+        lines = ["", "A method's defaults where the tuning sets them:"]
+        for tuning in sorted({path for folder in self.folders for path in (folder / TUNED).glob("*") if path.is_dir()}):
+            lines.append(f"\n  {TUNED}/{tuning.name}")
+            for path in sorted(tuning.glob("*.yaml")):
+                values = " ".join(f"method.{key}={as_yaml(value)}" for key, value in leaves(load_yaml(path)))
+                lines.append(f"    {path.stem:<10}{values}")
+        return lines
 
     def _described(self, group: str, options: list[str]) -> list[str]:
         """A group's name, and its options with their first comment lines."""
@@ -201,19 +237,5 @@ class FrontDoor:
         return lines
 
 
-_WITH_VALUE = ("--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--cfg", "-c", "--package", "-p")
-
-
-def _overrides(arguments: list[str]) -> list[str]:
-    """The arguments that are neither flags nor values of flags."""
-    pairs = zip(["", *arguments], arguments, strict=False)
-    return [a for before, a in pairs if not a.startswith("-") and before not in _WITH_VALUE]
-
-
 def _split(value: str) -> list[str]:
     return [part.strip().strip("'\"[]") for part in value.split(",")]
-
-
-def _as_yaml(value: Any) -> str:
-    """A default as it would be typed."""
-    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

@@ -4,8 +4,7 @@ from collections.abc import Iterable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-import yaml
-
+from zobench.config.options import load_yaml
 from zobench.errors import ConfigError, nearest
 
 #: group → option of a Hydra plugin → (module that must be there, extra of zobench that brings it)
@@ -55,7 +54,7 @@ def check_plugin(group: str, option: str, folders: Iterable[Path]) -> None:
 def _base(option: str, presets: dict[str, Path]) -> str:
     """The plugin's option on which a preset builds, through any number of presets."""
     while option in presets:
-        defaults = (yaml.safe_load(presets[option].read_text(encoding="utf-8")) or {}).get("defaults", [])
+        defaults = load_yaml(presets[option]).get("defaults") or []
         named = [entry for entry in defaults if isinstance(entry, str) and entry not in ("_self_", option)]
         if not named:
             break

@@ -9,11 +9,21 @@ from typing import Any, Protocol
 
 #: the budget of a run that sets none, the MeZO suite's: 20,000 steps of two forward passes
 DEFAULT_FORWARDS = 40_000
+_LONGEST_RUN = 100_000_000
 
 
 def is_int(value: Any) -> bool:
     """True for an integer that is not a bool."""
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+def as_yaml(value: Any) -> str:
+    """A value as it would be typed.
+
+    >>> as_yaml(None), as_yaml(True), as_yaml(0.5)
+    ('null', 'true', '0.5')
+    """
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 class Kind(Protocol):
@@ -28,29 +38,32 @@ class Kind(Protocol):
 
 @dataclass(frozen=True)
 class Integer(Kind):
-    """An integer from ``low`` up to 2³² − 1, or null where ``null`` is set."""
+    """An integer from ``low`` to ``high``, or null where ``null`` is set."""
 
     low: int
     null: bool = False
+    high: int = 2**32 - 1
 
     def accepts(self, value: Any) -> bool:
-        return (value is None and self.null) or (is_int(value) and self.low <= value < 2**32)
+        return (value is None and self.null) or (is_int(value) and self.low <= value <= self.high)
 
     def expected(self, key: str, value: Any) -> str:
+        if is_int(value) and value > self.high:
+            return f"an integer of at most {self.high}"
         return f"an integer of at least {self.low}{' or null' * self.null}"
 
 
 @dataclass(frozen=True)
 class Number(Kind):
-    """A number of at least ``low``, or null."""
+    """A finite number of at least ``low``, or null."""
 
     low: float
 
     def accepts(self, value: Any) -> bool:
-        return value is None or ((is_int(value) or isinstance(value, float)) and value >= self.low)
+        return value is None or ((is_int(value) or isinstance(value, float)) and self.low <= value < 2**53)
 
     def expected(self, key: str, value: Any) -> str:
-        return f"a number of at least {self.low:g} or null"
+        return f"a finite number of at least {self.low:g} or null"
 
 
 @dataclass(frozen=True)
@@ -104,14 +117,16 @@ class Words(Kind):
 
 
 @dataclass(frozen=True)
-class Text(Kind):
-    """Text of any kind."""
+class Folder(Kind):
+    """The path of a folder, or null where ``null`` is set."""
+
+    null: bool = False
 
     def accepts(self, value: Any) -> bool:
-        return True
+        return (value is None and self.null) or (isinstance(value, str) and value.strip() != "" and "\0" not in value)
 
     def expected(self, key: str, value: Any) -> str:
-        return "text"
+        return f"a folder, {key}=DIR{', or null' * self.null}"
 
 
 @dataclass(frozen=True)
@@ -141,11 +156,11 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("order_seed", "${seed}", Integer(0), "order of the training batches"),
     Setting("init_seed", "${seed}", Integer(0), "initial values of added parameters"),
     Setting(
-        "steps", None, Integer(0, null=True),
+        "steps", None, Integer(0, null=True, high=_LONGEST_RUN),
         "budget in steps; with both budgets the run ends at whichever is reached first",
     ),
     Setting(
-        "forwards", None, Integer(0, null=True),
+        "forwards", None, Integer(0, null=True, high=_LONGEST_RUN),
         f"budget in forward passes of a batch; null without steps: {DEFAULT_FORWARDS}, MeZO's 20000 steps",
     ),
     Setting("batch_size", 16, Integer(1), "training examples per step"),
@@ -186,8 +201,11 @@ SETTINGS: tuple[Setting, ...] = (
         "under torchrun: queries (each process its share of a step's losses) or data (of the batch)", names_run=False,
     ),
     Setting("dtype", "float32", OneOf(("float32", "bfloat16", "float16")), "weights: float32, bfloat16 or float16"),
-    Setting("threads", None, Integer(1, null=True), "CPU threads of torch; null: torch's choice", names_run=False),
-    Setting("runs_dir", "runs", Text(), "where run directories are written", names_run=False),
+    Setting(
+        "threads", None, Integer(1, null=True, high=1024),
+        "CPU threads of torch; null: torch's choice", names_run=False,
+    ),
+    Setting("runs_dir", "runs", Folder(), "where run directories are written", names_run=False),
     Setting("overwrite", False, Flag(), "start again, whatever the run directory holds", names_run=False),
     Setting(
         "keep_weights", False, Flag(),

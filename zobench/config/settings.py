@@ -1,18 +1,25 @@
 """Checks of a composed configuration: types and ranges, before torch, a model library or a method is imported."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from zobench.config.folders import conf_dir
-from zobench.config.options import load_yaml
-from zobench.config.schema import SETTINGS, OneOf, is_int
-from zobench.errors import ConfigError, did_you_mean
+from zobench.config.options import leaves, load_yaml, texts
+from zobench.config.ranges import out_of_range
+from zobench.config.schema import SETTINGS, Folder, as_yaml, is_int
+from zobench.errors import ConfigError, did_you_mean, in_one_line, printable, shown
 
 _WANDB_MODES = ("offline", "online", "disabled")
+_OPTIONS = ("model", "task", "method", "tuning", "data", "protocol")
+#: folders beside the settings of the run
+_FOLDERS = {"out": Folder()}
+#: an integer beyond it is no exact number to everyone who reads the record
+_LARGEST = 2**53
 
 
 def check_settings(cfg: DictConfig, folders: Sequence[Path] | None = None) -> None:
@@ -25,13 +32,45 @@ def check_settings(cfg: DictConfig, folders: Sequence[Path] | None = None) -> No
     Raises:
         ConfigError: with one line per problem.
     """
-    problems = _missing(cfg) or [*_run_settings(cfg), *_options(cfg, folders or [conf_dir()])]
+    problems = _missing(cfg) or _unresolved(cfg)
+    problems = problems or [*_run_settings(cfg), *_options(cfg, folders or [conf_dir()])]
+    problems = problems or _unresolved(cfg, "out") or [*_folders(cfg), *_layers(cfg)]
     if problems:
-        raise ConfigError("\n".join(problems))
+        raise ConfigError("\n".join(map(printable, problems)))
+
+
+def _unresolved(cfg: DictConfig, key: str | None = None) -> list[str]:
+    """What ``${...}`` stands for and cannot be had: that of one key, or all but of ``out``, which names the whole."""
+    raw = texts(OmegaConf.to_container(cfg, resolve=False))
+    wanted = [(k, text) for k, text in raw if "${" in text and (k == key if key else k != "out")]
+    problems = []
+    for place, text in wanted:
+        try:
+            OmegaConf.select(cfg, place)
+        except OmegaConfBaseException as error:
+            problems.append(f"{place}={text}: {in_one_line(error)}")
+    return problems[:1]  # the others may only follow it
+
+
+def _folders(cfg: DictConfig) -> list[str]:
+    values = {key: OmegaConf.select(cfg, key) for key in _FOLDERS}
+    return [
+        f"{key}={as_yaml(value)}: expected {_FOLDERS[key].expected(key, value)}"
+        for key, value in values.items()
+        if not _FOLDERS[key].accepts(value)
+    ]
+
+
+def _layers(cfg: DictConfig) -> list[str]:
+    """A tuning of more layers than there are, where the model's settings say how many that is."""
+    there, asked = cfg.model.get("layers"), cfg.tuning.get("layers")
+    if is_int(there) and is_int(asked) and asked > there:
+        return [f"tuning.layers={asked}: the model has {there} layers; give 1 to {there}"]
+    return []
 
 
 def _missing(cfg: DictConfig) -> list[str]:
-    keys = sorted(OmegaConf.missing_keys(cfg))
+    keys = sorted(key for key, text in texts(OmegaConf.to_container(cfg, resolve=False)) if text == "???")
     hint = {"data.dir": "data=local needs data.dir=DIR, a folder with <task>/train.parquet and validation.parquet"}
     return [hint.get(key, f"{key}: a value is needed; set {key}=...") for key in keys]
 
@@ -45,8 +84,7 @@ def _run_settings(cfg: DictConfig) -> list[str]:
         value = OmegaConf.select(cfg, setting.key)
         plain = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
         if not setting.kind.accepts(plain) and not _follows(setting.default, value, cfg):
-            shown = "null" if value is None and isinstance(setting.kind, OneOf) else value
-            problems.append(f"{setting.key}={shown}: expected {setting.kind.expected(setting.key, value)}")
+            problems.append(f"{setting.key}={as_yaml(value)}: expected {setting.kind.expected(setting.key, value)}")
     known = {s.key.partition(".")[0] for s in SETTINGS} | set(load_yaml(conf_dir() / "config.yaml"))
     known |= set(cfg.choices) | {"wandb"}
     problems += [f"{key}: no such setting{did_you_mean(key, known)}" for key in map(str, cfg) if key not in known]
@@ -63,12 +101,24 @@ def _follows(default: Any, value: Any, cfg: DictConfig) -> bool:
 def _options(cfg: DictConfig, folders: Sequence[Path]) -> list[str]:
     """A number is to be given where the option's own file has a number, and so on."""
     problems = []
-    for group in ("model", "task", "method", "tuning", "data"):
+    for group in _OPTIONS:
+        if not OmegaConf.is_dict(cfg[group]):
+            problems.append(f"{group}={cfg[group]}: expected the name of an option, {group}=NAME")
+            continue
         files = [path for folder in folders if (path := folder / group / f"{cfg.choices[group]}.yaml").is_file()]
+        of_types = []
         for path in files[:1]:
             default = load_yaml(path)
-            problems += [*_compared(default, cfg[group], group), *_folder(default, cfg[group], group)]
+            of_types += [*_compared(default, cfg[group], group), *_folder(default, cfg[group], group)]
+        node: Any = OmegaConf.to_container(cfg[group], resolve=True)
+        problems += of_types or [*_too_large(node, group), *out_of_range(node, group)]
     return problems
+
+
+def _too_large(node: Mapping[str, Any], where: str) -> Iterator[str]:
+    for key, value in leaves(node, f"{where}."):
+        if is_int(value) and abs(value) > _LARGEST:
+            yield f"{key}={shown(value)}: expected an integer of at most {_LARGEST}"
 
 
 def _folder(default: Mapping[str, Any], node: Any, group: str) -> list[str]:
@@ -78,8 +128,7 @@ def _folder(default: Mapping[str, Any], node: Any, group: str) -> list[str]:
     given = node["dir"]
     if (given is None and default["dir"] is None) or (isinstance(given, str) and given.strip()):
         return []
-    shown = "null" if given is None else given
-    return [f"{group}.dir={shown}: expected a folder{', or null for the hub' * (default['dir'] is None)}"]
+    return [f"{group}.dir={as_yaml(given)}: expected a folder{', or null for the hub' * (default['dir'] is None)}"]
 
 
 def _compared(default: Mapping[str, Any], node: Any, where: str) -> list[str]:
@@ -88,14 +137,20 @@ def _compared(default: Mapping[str, Any], node: Any, where: str) -> list[str]:
         if key in ("defaults", "_target_") or key not in node:
             continue
         given = node[key]
-        if isinstance(value, Mapping) and OmegaConf.is_dict(given):
-            problems += _compared(value, given, f"{where}.{key}")
+        if isinstance(value, Mapping):
+            if OmegaConf.is_dict(given):
+                problems += _compared(value, given, f"{where}.{key}")
+            else:
+                inner = next(iter(value), "KEY")
+                problems.append(f"{where}.{key}={given}: expected its keys, such as {where}.{key}.{inner}=...")
         elif isinstance(value, bool) and not isinstance(given, bool):
-            problems.append(f"{where}.{key}={given}: expected true or false")
+            problems.append(f"{where}.{key}={as_yaml(given)}: expected true or false")
         elif is_int(value) and not is_int(given):
-            problems.append(f"{where}.{key}={given}: expected an integer")
+            problems.append(f"{where}.{key}={as_yaml(given)}: expected an integer")
         elif isinstance(value, float) and not (is_int(given) or isinstance(given, float)):
-            problems.append(f"{where}.{key}={given}: expected a number")
+            problems.append(f"{where}.{key}={as_yaml(given)}: expected a number")
+        elif isinstance(value, list) and not OmegaConf.is_list(given):
+            problems.append(f"{where}.{key}={as_yaml(given)}: expected a list, {where}.{key}=[{as_yaml(given)}]")
         elif isinstance(given, float) and not math.isfinite(given):
             problems.append(f"{where}.{key}={given}: expected a finite number")
     return problems

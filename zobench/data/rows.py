@@ -65,7 +65,7 @@ def load(
         ConfigError: if the task has no such split sizes, or a size is below 1.
         DataError: if files are missing or unreadable, columns missing, labels wrong or rows too few.
     """
-    sizes = _sizes(task, splits)
+    sizes = sizes_of(task, splits)
     tables = _from_hub(task, name) if directory is None else _from_directory(task, name, directory)
     for split, table in tables.items():
         _check_columns(task, name, split, table)
@@ -85,8 +85,12 @@ def load(
     return Splits(**examples, rows_hash=_hash(examples))
 
 
-def _sizes(task: Task, splits: str) -> Mapping[str, int]:
-    """The number of rows of train, dev and test."""
+def sizes_of(task: Task, splits: str) -> Mapping[str, int]:
+    """The number of rows of train, dev and test.
+
+    Raises:
+        ConfigError: if the task has no such split sizes, or one is below 1.
+    """
     if splits not in task.splits:
         raise ConfigError(f"data.splits={splits}: the task has split sizes named {', '.join(task.splits)}")
     for part, size in task.splits[splits].items():

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from zobench.zo import FirstOrder, NamedParameters, Oracle
+from zobench.zo.checks import positive, within
 from zobench.zo.method import StateDict
 
 
@@ -22,6 +23,9 @@ class AdamW(FirstOrder):
         beta2: decay of the mean v of their squares.
         eps: keeps the divisor off 0.
         common: the arguments of ``FirstOrder``.
+
+    Raises:
+        ValueError: for an argument out of range.
     """
 
     def __init__(
@@ -33,6 +37,8 @@ class AdamW(FirstOrder):
         eps: float = 1e-8,
         **common: Any,
     ):
+        within("[0, 1)", beta1=beta1, beta2=beta2)
+        positive(eps=eps)
         super().__init__(named_parameters, **common)
         groups = [
             {"params": [s.param for s in self.slots if s.kind != "vector"], "weight_decay": self.weight_decay},

@@ -40,7 +40,7 @@ from typing import Any, Literal, get_args
 
 from zobench.methods.variants import resolve, take
 from zobench.zo import ZERO, Direction, Jaguar, Method, NamedParameters, Oracle, central_difference, mix
-from zobench.zo.checks import one_of, positive
+from zobench.zo.checks import at_least, one_of
 from zobench.zo.perturbations.mean_shift import MeanShift, Start
 
 Baseline = Literal["leave_one_out", "mean"]
@@ -95,7 +95,7 @@ class LDSD(Method):
     ):
         table = JAGUAR if isinstance(settings.get("rule"), Jaguar) else VARIANTS
         self.switches = resolve(table, variant, settings)
-        positive(candidates=candidates)
+        at_least(1, candidates=candidates)
         one_of(get_args(Baseline), baseline=baseline)
         policy = take(MeanShift, settings, self.switches)
         if candidates == 1:  # whose advantage is 0: the mean would be held and never move

@@ -8,6 +8,7 @@ import torch
 
 from zobench.errors import ModelError
 from zobench.system.imports import importing
+from zobench.zo.checks import at_least, within
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -52,13 +53,11 @@ class ModelSpec:
         lora_targets: Sequence[str],
         parameters: int | None = None,
     ):
-        if max_length < 2:
-            raise ValueError(f"max_length={max_length}: must be at least 2")
+        within("[2, 16777216]", max_length=max_length)
+        at_least(1, parameters=parameters)
         for flavour, token in start_token.items():
             if not (token is None or isinstance(token, str)):
                 raise ValueError(f"start_token.{flavour}={token}: expected a token's text or null")
-        if parameters is not None and parameters < 1:
-            raise ValueError(f"parameters={parameters}: must be at least 1, or null")
         self.max_length = max_length
         self.start_token = start_token
         self.lora_targets = list(lora_targets)

@@ -6,10 +6,12 @@ from typing import Any
 import torch
 
 from zobench.models.base import Loaded, ModelSpec, silence_libraries
+from zobench.zo.checks import within
 
 #: a Hugging Face tokenizer file
 TOKENIZER = Path(__file__).parent / "tiny_tokenizer.json"
 _WEIGHT_SEED = 20260101
+_HEADS = 4
 
 
 class _Tiny(ModelSpec):
@@ -19,10 +21,17 @@ class _Tiny(ModelSpec):
         layers: number of transformer layers.
         hidden: their width.
         facts: the arguments of ``ModelSpec``.
+
+    Raises:
+        ValueError: for a shape that cannot be one, or that is not tiny.
     """
 
     def __init__(self, *, layers: int, hidden: int, **facts: Any):
         super().__init__(**facts)
+        within("[1, 64]", layers=layers)
+        within("[4, 4096]", hidden=hidden)
+        if hidden % _HEADS:
+            raise ValueError(f"hidden={hidden}: must be a multiple of {_HEADS}, the number of attention heads")
         self.layers, self.hidden = layers, hidden
 
     def load(self, *, dtype: torch.dtype, device: torch.device, attention: str) -> Loaded:
@@ -52,7 +61,7 @@ class TinyOPT(_Tiny):
             word_embed_proj_dim=self.hidden,
             num_hidden_layers=self.layers,
             ffn_dim=2 * self.hidden,
-            num_attention_heads=4,
+            num_attention_heads=_HEADS,
             max_position_embeddings=self.max_length,
             dropout=0.0,
             bos_token_id=0,
@@ -72,7 +81,7 @@ class TinyLlama(_Tiny):
             hidden_size=self.hidden,
             num_hidden_layers=self.layers,
             intermediate_size=2 * self.hidden,
-            num_attention_heads=4,
+            num_attention_heads=_HEADS,
             num_key_value_heads=2,
             max_position_embeddings=self.max_length,
             bos_token_id=0,

@@ -14,6 +14,7 @@ from zobench.errors import ConfigError
 from zobench.models.base import ModelSpec
 from zobench.objective.layers import list_name
 from zobench.objective.prefix import FINAL_NORM
+from zobench.zo.checks import at_least, not_negative, positive, within
 from zobench.zo.keys import mix, tag
 
 
@@ -90,10 +91,12 @@ class LastLayers(Tuning):
         cache_gib: memory for the cached activations of the frozen part, in GiB.
 
     Raises:
-        ValueError: if ``only`` is no regular expression.
+        ValueError: for a number out of range, or if ``only`` is no regular expression.
     """
 
     def __init__(self, *, layers: int = 4, only: str | None = None, final_norm: bool = False, cache_gib: float = 4.0):
+        at_least(1, layers=layers)
+        not_negative(cache_gib=cache_gib)
         try:
             self.only = re.compile(only or "")
         except re.error as error:
@@ -121,7 +124,7 @@ class LoRA(Tuning):
         cache_gib: memory for the cached activations of the frozen part, in GiB.
 
     Raises:
-        ValueError: for a rank below 1, or targets that are no list.
+        ValueError: for a number out of range, or targets that are no list.
     """
 
     def __init__(
@@ -133,10 +136,12 @@ class LoRA(Tuning):
         layers: int | None = None,
         cache_gib: float = 4.0,
     ):
-        if r < 1:
-            raise ValueError(f"r={r}: must be at least 1")
-        if isinstance(targets, str):
-            raise ValueError(f"targets={targets}: expected a list, [{targets}]")
+        within("[1, 65536]", r=r)
+        at_least(1, layers=layers)
+        positive(alpha=alpha)
+        not_negative(cache_gib=cache_gib)
+        if targets is not None and not (isinstance(targets, list) and all(isinstance(name, str) for name in targets)):
+            raise ValueError(f"targets={targets}: expected a list of names, [{targets}]")
         self.r, self.alpha, self.targets, self.layers, self.cache_gib = r, alpha, targets, layers, cache_gib
 
     def choose(self, model: Any, spec: ModelSpec, init_seed: int) -> None:
@@ -146,6 +151,9 @@ class LoRA(Tuning):
         adapted = 0
         for index, layer in list(enumerate(layers))[first:]:
             for parent, name, linear in _linears(layer, targets):
+                weight: Any = linear.weight
+                if self.r > (longest := max(weight.shape)):
+                    raise ConfigError(f"tuning.r={self.r}: {name} has sides of at most {longest}; give at most that")
                 setattr(parent, name, LoRALinear(linear, self.r, self.alpha, mix(init_seed, index, tag(name))))
                 adapted += 1
         if not adapted:

@@ -66,7 +66,7 @@ STAGES = (START, BUILT, TRAINING, ENDED, FINISHED)
 ROW = Schema(
     Group(START, "run/cell.py", (
         text("state", "`running`, `finished`, `diverged`, `failed` or `interrupted`", words=RUN_STATES),
-        text("reason", "why it ended so", null="it runs or is finished", free=True),
+        text("reason", "why it ended so; of a finished run, that no weight moved", null="there is none", free=True),
     )),
     Group(START, "run/row.py", (
         text("method", "chosen option of the group `method`"),

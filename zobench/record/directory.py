@@ -40,6 +40,7 @@ class Record(Recorder):
 
     def __init__(self, directory: Path, cfg: DictConfig):
         self.directory = directory
+        self._made = not directory.exists()
         directory.mkdir(parents=True, exist_ok=True)
         self._lock = (directory / ".lock").open("a")  # no truncation: a finished run's directory stays untouched
         try:
@@ -61,7 +62,10 @@ class Record(Recorder):
         self._chain = trajectory.Chain()
         self._headed = False
 
-    def withdraw(self) -> None:
+    def withdraw(self, *, wholly: bool = False) -> None:
+        if wholly and self._made:
+            remove(self.directory)
+            return
         for name, held in self._before.items():
             write_atomically(self.directory / name, held)
 

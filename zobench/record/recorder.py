@@ -59,8 +59,12 @@ class Recorder:
     def finish(self, row: Values) -> None:
         """End with the run's last row, which ``summary`` was told already."""
 
-    def withdraw(self) -> None:
-        """Leave a run that was stopped before as this start found it: the command was refused before it could go on."""
+    def withdraw(self, *, wholly: bool = False) -> None:
+        """Leave a run that was stopped before as this start found it: the command was refused before it could go on.
+
+        Args:
+            wholly: of a run that was not there before, leave nothing.
+        """
 
     def close(self) -> None:
         """Let go of files and connections, however the run ended."""
@@ -118,9 +122,9 @@ class Tee(Recorder):
         for each in self.recorders:
             each.finish(row)
 
-    def withdraw(self) -> None:
+    def withdraw(self, *, wholly: bool = False) -> None:
         for each in self.recorders:
-            each.withdraw()
+            each.withdraw(wholly=wholly)
 
     def close(self) -> None:
         for each in self.recorders:

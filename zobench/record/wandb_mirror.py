@@ -1,5 +1,6 @@
 """wandb as a mirror of the record: config, lines, and the row as the run's summary."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,20 @@ from zobench.record.mirror import Mirror, Say
 from zobench.record.recorder import Values
 from zobench.system.imports import importing
 from zobench.system.network import why_offline
+
+
+def _cache() -> Path:
+    """Where wandb keeps its cache and the log of its own process."""
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return Path(os.environ.get("WANDB_CACHE_DIR") or f"{home}/wandb")
+
+
+def _writable(folder: Path) -> bool:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(folder, os.W_OK)
 
 
 class WandbMirror(Mirror):
@@ -37,6 +52,9 @@ class WandbMirror(Mirror):
         if mode == "online" and (reason := why_offline()):
             self._say(f"wandb: {reason}; recording offline in {self._directory}/wandb, send it later with `wandb sync`")
             mode = "offline"
+        if not _writable(cache := _cache()):
+            self._say(f"wandb: {cache} cannot be written; its cache and own log are in {self._directory}/wandb")
+            os.environ["WANDB_CACHE_DIR"] = str(self._directory.resolve() / "wandb")
         with importing():
             import wandb
 

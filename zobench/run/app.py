@@ -12,7 +12,8 @@ from omegaconf import DictConfig
 from zobench.config.folders import conf_dir
 from zobench.config.settings import check_settings
 from zobench.config.signature import register
-from zobench.errors import UserError, complain
+from zobench.errors import UserError, complain, tolerant_streams
+from zobench.system.console import Console, cell_title
 from zobench.system.imports import importing, keep_imports
 from zobench.system.requeue import hand_over
 from zobench.system.workers import is_worker
@@ -24,7 +25,11 @@ register()
 def main(cfg: DictConfig) -> float | None:
     """Do one run; its best dev metric, the objective of a sweeper."""
     keep_imports()
+    tolerant_streams()
     sweeping = HydraConfig.get().mode == RunMode.MULTIRUN
+    if sweeping:
+        job = HydraConfig.get().job
+        Console().say(f"{job.name if job.name.startswith('cell ') else f'job {job.num + 1}'}: {_title(cfg)}")
     try:
         check_settings(cfg, _config_folders())
         with importing():
@@ -43,14 +48,23 @@ def main(cfg: DictConfig) -> float | None:
         hand_over(str(error))
         sys.exit(130)
     except OSError as error:  # a full disk, a folder without permission
+        said = UserError(
+            f"{error.filename or cfg.runs_dir}: {error.strerror or error}; runs_dir={cfg.runs_dir} must be a folder "
+            "that can be written to; mend that or give another"
+        )
         if sweeping:
-            raise _portable(error) from None
-        sys.exit(complain(error))
+            raise said from None
+        sys.exit(complain(said))
     except Exception as error:
         traceback.print_exc()
         if sweeping:
             raise _portable(error) from None
         sys.exit(1)
+
+
+def _title(cfg: DictConfig) -> str:
+    names = {name: cfg.choices[name] for name in ("task", "model", "method", "tuning")}
+    return cell_title({**names, "method.lr": cfg.method.get("lr"), "seed": cfg.seed})
 
 
 def _portable(error: Exception) -> UserError:

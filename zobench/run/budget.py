@@ -10,6 +10,9 @@ from zobench.errors import ConfigError
 if TYPE_CHECKING:
     from zobench.zo import Method
 
+#: forward passes of a step; one that takes more would seem to hang
+_MOST_FORWARDS = 1_000_000
+
 
 @dataclass(frozen=True)
 class Spending:
@@ -47,16 +50,25 @@ def total_steps(steps: int | None, forwards: int | None, method: "Method") -> in
         forwards: budget in forward passes of a batch; None for none, and with neither the default one.
 
     Raises:
-        ConfigError: if the forward passes do not pay for one step.
+        ConfigError: if the forward passes do not pay for one step, or if a step takes none, or more than any run needs.
     """
     if not method.trains:
         return 0
     steps, forwards = limits(steps, forwards).values()
+    if not 0 < method.forwards_at(0) <= _MOST_FORWARDS:
+        raise ConfigError(
+            f"a step of this method takes {method.forwards_at(0)} forward passes, expected 1 to {_MOST_FORWARDS}; is "
+            "one of its settings too large?"
+        )
     if forwards is None:
         assert steps is not None
         return steps
     if 0 < forwards < method.forwards_at(0):
         raise ConfigError(f"forwards={forwards}: one step of this method takes {method.forwards_at(0)}")
+    from zobench.zo import Method
+
+    if type(method).forwards_at is Method.forwards_at:  # every step alike
+        return min(forwards // method.forwards_per_step, forwards if steps is None else steps)
     spent = accumulate(method.forwards_at(step) for step in (count() if steps is None else range(steps)))
     return sum(1 for _ in takewhile(lambda total: total <= forwards, spent))
 

@@ -74,6 +74,36 @@ class Parts:
     facts: Mapping[str, Any]
 
 
+def check_parts(cfg: DictConfig, processes: int = 1) -> None:
+    """Make all that needs neither data nor model, on a stand-in parameter, and throw it away.
+
+    A setting that a class refuses is answered before there is a record.
+
+    Args:
+        cfg: a configuration that was checked.
+        processes: how many share the work.
+
+    Raises:
+        ConfigError: with what the class says.
+    """
+    node = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(node, dict)
+    pick_device(str(cfg.device))
+    protocol, _, _ = specs(cfg)
+    task = build_task(node["task"])
+    rows.sizes_of(task, cfg.data.splits or protocol.splits)
+    if (cfg.micro_batch_size or cfg.length_buckets > 1) and not protocol.micro_batches:
+        raise ConfigError(
+            f"micro_batch_size={cfg.micro_batch_size}, length_buckets={cfg.length_buckets}: "
+            f"protocol={cfg.choices.protocol} runs a batch in one piece; leave them at null and 1"
+        )
+    stand_in = instantiate.build(node["method"], "method", [("weight", torch.zeros(8, 8))], kind=Method)
+    if processes > 1:
+        parallel.check(stand_in, cfg.parallel, cfg.choices.protocol, protocol.micro_batches)
+    protocol.attach(stand_in, cfg.noise_seed)
+    _settings(cfg, stand_in)
+
+
 def build(cfg: DictConfig, console: Console, team: Team) -> Parts:
     """Make the parts of a run; what is cheap and can fail comes first.
 
@@ -93,16 +123,6 @@ def build(cfg: DictConfig, console: Console, team: Team) -> Parts:
     peak = PeakMemory(device)
     protocol, spec, tuning = specs(cfg)
     task = build_task(node["task"])
-    if (cfg.micro_batch_size or cfg.length_buckets > 1) and not protocol.micro_batches:
-        raise ConfigError(
-            f"micro_batch_size={cfg.micro_batch_size}, length_buckets={cfg.length_buckets}: "
-            f"protocol={cfg.choices.protocol} runs a batch in one piece; leave them at null and 1"
-        )
-    # On a stand-in parameter: a bad method setting must not wait for data and model.
-    stand_in = instantiate.build(node["method"], "method", [("weight", torch.zeros(8, 8))])
-    if team.size > 1:
-        parallel.check(stand_in, cfg.parallel, cfg.choices.protocol, protocol.micro_batches)
-    protocol.attach(stand_in, cfg.noise_seed)
     splits = load_splits(cfg, protocol)
     console.say(
         f"{cfg.choices.task}: {len(splits.train)} train, {len(splits.dev)} dev, {len(splits.test)} test; "
@@ -164,11 +184,10 @@ def build_task(node: Mapping[str, Any]) -> Task:
         ConfigError: if its class is no task, or one that lacks its columns or its prompt.
     """
     target = node.get("_target_")
-    task = instantiate.build(node, "task")
+    task: Task = instantiate.build(node, "task", kind=Task)
     problem = incomplete(task)
     if problem:
         raise ConfigError(f"task._target_={shown(target)}: {problem}")
-    assert isinstance(task, Task)
     return task
 
 
@@ -209,7 +228,8 @@ def specs(cfg: DictConfig) -> tuple[Protocol, ModelSpec, Tuning]:
     """Make protocol, model and tuning as a configuration describes them; nothing is loaded."""
     node = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(node, dict)
-    protocol, spec, tuning = (instantiate.build(node[group], group) for group in ("protocol", "model", "tuning"))
+    kinds = {"protocol": Protocol, "model": ModelSpec, "tuning": Tuning}
+    protocol, spec, tuning = (instantiate.build(node[group], group, kind=kind) for group, kind in kinds.items())
     return protocol, spec, tuning
 
 
@@ -228,7 +248,7 @@ def build_trained(
     slots = tuning.apply(loaded.model, spec, cfg.init_seed)
     node = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(node, dict)
-    method = instantiate.build(node["method"], "method", slots, seed=cfg.noise_seed)
+    method = instantiate.build(node["method"], "method", slots, kind=Method, seed=cfg.noise_seed)
     protocol.attach(method, cfg.noise_seed)
     settings = _settings(cfg, method)
     method.total_steps = settings.total_steps

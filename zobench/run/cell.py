@@ -36,6 +36,8 @@ class Cell:
         self.trainer: Trainer | None = None
         #: whether it has come to what an earlier start had not done
         self.begun = False
+        #: what is to be known of a run that finished
+        self.remark: str | None = None
         self.row: Row = {"state": "running", "reason": None, **chosen(cfg, directory)}
         recorder.summary(self.row)
 
@@ -69,7 +71,7 @@ class Cell:
         Raises:
             CannotWrite: if a result cannot be written; of another state the console is told.
         """
-        self.row |= {"state": state, "reason": reason}
+        self.row |= {"state": state, "reason": reason or self.remark}
         if self.trainer is not None:
             self._count_costs(self.trainer)
         try:
@@ -125,6 +127,8 @@ class Cell:
         progress, slots = trainer.progress, trainer.method.slots
         with trainer.parts.peak.uncounted():
             self.row["weights_checksum"] = checkpoint.checksum(slots)
+        if self.row["weights_checksum"] == trainer.checkpoints.base:
+            self.remark = f"no weight moved in {trainer.method.t} steps; method.lr and method.eps may be too small"
         if progress.best_step != trainer.method.t:
             self.row |= named("last/test", trainer.evaluate("test").values)
         self.team.together(lambda: trainer.checkpoints.restore_best(progress))

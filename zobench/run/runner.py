@@ -6,13 +6,14 @@ from typing import Any
 from omegaconf import DictConfig
 
 from zobench.config.settings import check_settings
-from zobench.errors import RunExists, UserError
+from zobench.errors import ConfigError, RunExists, UserError
 from zobench.record.directory import open_record
 from zobench.record.lookup import located
 from zobench.record.recorder import Recorder, Tee, Values
 from zobench.record.summaries import RESULTS
 from zobench.record.tensorboard_mirror import TensorBoardMirror
 from zobench.record.wandb_mirror import WandbMirror
+from zobench.run.build import check_parts
 from zobench.run.cell import Cell
 from zobench.run.identity import check_found
 from zobench.run.parallel import team_of
@@ -41,6 +42,7 @@ def run(cfg: DictConfig) -> dict[str, Any]:
 
 
 def _run(cfg: DictConfig, team: Team) -> dict[str, Any]:
+    check_parts(cfg, team.size)
     console, directory = Console(quiet=not team.leads), located(Path(cfg.runs_dir) / cfg.out, cfg)
     try:
         record = open_record(team, directory, cfg)
@@ -102,7 +104,7 @@ def _to_its_end(cell: Cell, stop: StopRequest) -> dict[str, Any]:
     with stop.deferred():
         row = cell.end(state, reason)
         if isinstance(raised, UserError) and not cell.begun:
-            cell.recorder.withdraw()
+            cell.recorder.withdraw(wholly=isinstance(raised, ConfigError))
     if raised is not None:
         raise raised from None
     return row

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zobench.config.folders import conf_dir
-from zobench.errors import UserError, complain
+from zobench.config.options import own_folder
+from zobench.errors import UserError, complain, show, tolerant_streams
 
 if TYPE_CHECKING:
     from zobench.sweep.plan import PlannedCell
@@ -21,10 +22,11 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         The exit code: 0, 1 if a cell failed, 2 for arguments that are wrong, 130 after Ctrl-C.
     """
+    tolerant_streams()
     asked = _parser().parse_intermixed_args(arguments)
     try:
         if asked.grid is None:
-            print(_listing(asked.config_dir))
+            show(_listing(asked.config_dir))
             return 0
         if asked.dry_run or asked.status or asked.watch:
             return _look(asked)
@@ -63,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
 def _listing(config_dir: str | None) -> str:
     from zobench.sweep.grids import find, named
 
-    folders = [Path(config_dir)] if config_dir else []
+    folders = [own_folder(config_dir)] if config_dir else []
     grids = [find(name, folders) for name in named(folders)]
     width = max(len(grid.name) for grid in grids) + 2
     lines = [f"  {grid.name:<{width}}{grid.description}" for grid in grids]
@@ -71,18 +73,18 @@ def _listing(config_dir: str | None) -> str:
 
 
 def _look(asked: argparse.Namespace) -> int:
-    from rich.console import Console
 
     from zobench.sweep import dry, grids
     from zobench.sweep.estimate import Costs
     from zobench.sweep.overview import Overview, watch
     from zobench.sweep.plan import select
     from zobench.sweep.remember import remembered
+    from zobench.system.console import Terminal
 
-    own = [Path(asked.config_dir)] if asked.config_dir else []
+    own = [own_folder(asked.config_dir)] if asked.config_dir else []
     lines = grids.find(asked.grid, own).arguments(asked.overrides)
     cells = select(remembered(lines, [conf_dir(), *own], lambda: _planned(lines, own)), asked.only)
-    console = Console(highlight=False)
+    console = Terminal(highlight=False)
     costs = Costs({Path(cell.settings["runs_dir"]) for cell in cells})
     if asked.dry_run:
         dry.show(Overview(cells), costs, console, retry_failed=asked.retry_failed)

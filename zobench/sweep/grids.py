@@ -1,12 +1,12 @@
 """Grids: tables of runs as YAML files, each a union of products with a line for every product."""
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from zobench.config.folders import conf_dir
-from zobench.config.options import describe
+from zobench.config.options import describe, load_yaml
 from zobench.errors import ConfigError, did_you_mean
 
 
@@ -63,13 +63,8 @@ def find(name: str, folders: Sequence[Path] = ()) -> Grid:
 
 
 def _read(path: Path) -> Grid:
-    import yaml
-
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not YAML: {error}") from None
-    if not isinstance(content, Mapping) or not content.get("lines"):
+    content = load_yaml(path)
+    if not content.get("lines"):
         raise ConfigError(f"{path}: a grid needs lines, such as\nlines:\n  - method=mezo,loren seed=0,1,2")
     for key in content:
         if key not in ("common", "lines"):

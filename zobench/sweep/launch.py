@@ -5,12 +5,12 @@ from pathlib import Path
 
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
-from rich.console import Console
 
 from zobench.errors import RunBusy, SweepFailed
 from zobench.sweep.estimate import Costs
 from zobench.sweep.overview import Overview
 from zobench.sweep.plan import PlannedCell
+from zobench.system.console import Terminal
 
 
 def to_run(overview: Overview, *, retry_failed: bool) -> list[PlannedCell]:
@@ -48,7 +48,7 @@ def run(
     Raises:
         SweepFailed: if cells failed, now or before, or were stopped; names them and why.
     """
-    console = Console(highlight=False)
+    console = Terminal(highlight=False)
     before = Overview(cells)
     left = to_run(before, retry_failed=retry_failed)
     console.print(f"sweep of {before.line()}; {len(left):,} to run", markup=False, soft_wrap=True)
@@ -58,7 +58,10 @@ def run(
     try:
         for start in range(0, len(left), batch or max(1, len(left))):
             part = left[start : start + (batch or len(left))]
-            found = launcher.launch([list(cell.overrides) for cell in part], initial_job_idx=start)
+            jobs = [
+                [*cell.overrides, f"hydra.job.name='cell {start + i} of {len(left)}'"] for i, cell in enumerate(part, 1)
+            ]
+            found = launcher.launch(jobs, initial_job_idx=start)
             returns += found
             errors |= _errors(part, found)
     except Exception as error:  # a launcher that lost a job gives none of its results back; the records have them

@@ -153,7 +153,8 @@ def watch(cells: Sequence[PlannedCell], costs: Costs, console: Console) -> None:
             if live is None:
                 overview.show(console, costs)
             else:
-                live.update(Group(overview.rich(costs), *map(Text, overview.failures())), refresh=True)
+                failures = [Text(printable(line)) for line in overview.failures()]
+                live.update(Group(overview.rich(costs), *failures), refresh=True)
             if not overview.of("running", "interrupted", "waiting"):
                 return
             time.sleep(_PLAIN_EVERY_S if live is None else _LOOK_EVERY_S)

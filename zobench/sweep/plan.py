@@ -1,24 +1,29 @@
 """The plan of a sweep: from lines of overrides to cells, what each would run and where its record lies."""
 
 import itertools
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import ChoiceSweep, Override, RangeSweep
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from zobench.config.overrides import FrontDoor
+from zobench.config.ranges import is_known
 from zobench.config.settings import check_settings
-from zobench.config.signature import digest
+from zobench.config.signature import GROUPS, digest
 from zobench.errors import ConfigError, UserError
-from zobench.record.lookup import located
+from zobench.record.lookup import located, place
 from zobench.sweep.compose import Family, Load, is_value
+
+#: cells of a line of overrides; 5,000 take five seconds to plan
+_MOST_CELLS = 50_000
 
 
 @dataclass(frozen=True)
@@ -86,11 +91,12 @@ class Planner:
                 where = f"line {number + 1}, {' '.join(line)}:\n" if len(lines) > 1 else ""
                 raise ConfigError(f"{where}{error}") from error
             for cell in own:
-                _same_run(found.setdefault(cell.directory, cell), cell)
+                _same_run(found.setdefault(cell.directory.resolve(), cell), cell)
         return list(found.values())
 
     def _expand(self, line: list[str], number: int) -> Iterator[PlannedCell]:
         overrides = {o.get_key_element(): o for o in self._parser.parse_overrides(line)}
+        _check_size(overrides.values())
         single = {key for key, o in overrides.items() if key not in self._door.groups and is_value(o)}
         single -= {key for key in single if any(self._overlap(key, other) for other in overrides if other != key)}
         fixed = [o for key, o in overrides.items() if key not in single]
@@ -112,22 +118,50 @@ class Planner:
         return shorter == longer or (longer.startswith(f"{shorter}.") and shorter not in self._door.groups)
 
     def _check(self, cells: list[PlannedCell]) -> None:
-        """Types and ranges; of cells that differ in values seen before, the first."""
+        """Types and ranges; of cells that differ in values seen before, the first.
+
+        What a class of a user's own refuses, it says itself.
+        """
         seen: set[str] = set()
         for cell in cells:
             if not seen.issuperset(cell.overrides):
                 seen.update(cell.overrides)
-                check_settings(OmegaConf.create(cell.settings), self._folders)
+                settings = OmegaConf.create(cell.settings)
+                check_settings(settings, self._folders)
+                if not all(is_known(cell.settings[group]) for group in GROUPS):
+                    from zobench.run.build import check_parts
+
+                    check_parts(settings)
 
 
 def _same_run(first: PlannedCell, second: PlannedCell) -> None:
     """Raises ConfigError if cells of one directory would differ in what a run's name leaves out and a user means."""
     for key in ("data.dir", "model.dir", "device"):
         values = [cell.get(key) for cell in (first, second)]
-        if values[0] != values[1] and "auto" not in values:
+        same = values[0] == values[1] or (key != "device" and place(values[0]) == place(values[1]))
+        if not same and "auto" not in values:
             raise ConfigError(
                 f"{key}={values[0]} and {key}={values[1]}: two cells of the sweep would share {first.directory}, for a "
                 f"run's name holds no {'device' if key == 'device' else 'paths'}; run them with a runs_dir of each"
+            )
+
+
+def _check_size(overrides: Iterable[Override]) -> None:
+    """Raises ConfigError for more cells than anyone can want, before they are counted out one by one."""
+    cells = 1
+    for override in overrides:
+        values = override.value()
+        if isinstance(values, ChoiceSweep):
+            cells *= len(values.list)
+        elif isinstance(values, RangeSweep):
+            assert values.start is not None
+            assert values.stop is not None
+            if not values.step:
+                raise ConfigError(f"{override.input_line}: a range in steps of 0 has no end")
+            cells *= max(0, math.ceil((values.stop - values.start) / values.step))
+        if cells > _MOST_CELLS:
+            raise ConfigError(
+                f"{override.input_line}: a sweep of {cells:,} cells or more, expected at most {_MOST_CELLS:,}; split it"
             )
 
 

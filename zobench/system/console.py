@@ -1,6 +1,5 @@
 """What a run prints: a progress line, a line per evaluation, and the table at the end."""
 
-import os
 import sys
 import time
 from collections.abc import Mapping
@@ -12,17 +11,24 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from zobench.errors import printable
+from zobench.errors import give_up, printable
 
 _PLAIN_EVERY_S = 20.0
 
 
-class _Terminal(RichConsole):
-    """Goes silent, and lets the run go on, when nobody reads the output any more."""
+class Terminal(RichConsole):
+    """Shows any text on any terminal, and goes silent, and lets the run go on, when nobody reads it any more."""
 
-    def on_broken_pipe(self) -> None:
-        self.quiet = True
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    def render_str(self, text: str, **how: Any) -> Text:
+        """Text as rich shows it, without what would move the cursor or cannot be encoded."""
+        return super().render_str(printable(text, self.encoding), **how)
+
+    def _write_buffer(self) -> None:
+        try:
+            super()._write_buffer()
+        except OSError:  # a closed pipe, a full disk
+            self.quiet = True
+            give_up(sys.stdout)
 
 
 class Console:
@@ -33,11 +39,11 @@ class Console:
     """
 
     def __init__(self, *, quiet: bool = False) -> None:
-        self._rich = _Terminal(highlight=False, soft_wrap=not sys.stdout.isatty(), quiet=quiet)
+        self._rich = Terminal(highlight=False, soft_wrap=sys.stdout is None or not sys.stdout.isatty(), quiet=quiet)
 
     def say(self, text: str) -> None:
         """Print a line, or several, as they are."""
-        self._rich.print(printable(text), markup=False)
+        self._rich.print(text, markup=False)
 
     def task(self, name: str, total: int, done: int = 0) -> "Bar":
         """Make a bar, which is a context.
@@ -94,10 +100,23 @@ class Bar:
             self._console.print(f"{self._name} {self._done}/{self._total} {text} {left:.0f} s left".replace("  ", " "))
 
 
+def cell_title(row: Mapping[str, Any]) -> str:
+    """What tells a cell from the others of a table.
+
+    >>> cell_title({"task": "sst2", "model": "smollm2", "method": "mezo", "method.lr": 1e-6, "seed": 0})
+    'sst2, smollm2, mezo, lr 1e-06, seed 0'
+    """
+    words = [str(row.get(key)) for key in ("task", "model", "method")]
+    words += [str(word) for word in [row.get("tuning")] if word not in (None, "full")]
+    if isinstance(row.get("method.lr"), int | float):
+        words.append(f"lr {row['method.lr']:g}")
+    return ", ".join([*words, f"seed {row.get('seed')}"])
+
+
 def _results(row: Mapping[str, Any]) -> Table:
     columns = [("zero-shot", "zero_shot/test/"), ("fine-tuned", "test/")]
     n = row.get("zero_shot/test/n", "?")
-    table = Table(title=Text(printable(f"{row['task']}, {row['model']}, {row['method']}: test, n = {n}")))
+    table = Table(title=Text(printable(f"{cell_title(row)}: test, n = {n}")))
     table.add_column("")
     shown = [
         (title, prefix)

@@ -1,45 +1,62 @@
 """Checks of settings: each names what was given and what is expected, ``eps=0.0: must be positive``.
 
-Values come by keyword, so that the message has the setting's own name; nan never passes.
+Values come by keyword, so that the message has the setting's own name; nan never passes, and None always does: what may
+be left out is a matter of types. A check is made where the
+setting is used, and ``noting`` tells which ones a constructor makes: a command line is held to them too.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+_notes: list[dict[str, dict[str, Any]]] = []
 
 
-def positive(**values: float) -> None:
+@contextmanager
+def noting() -> Iterator[dict[str, dict[str, Any]]]:
+    """A context that gives the checks made in it, by setting: an ``interval`` or ``choices``, and the complaint.
+
+    >>> with noting() as made:
+    ...     at_least(1, probes=3)
+    >>> made
+    {'probes': {'interval': '[1, inf)', 'expected': 'must be at least 1'}}
+    """
+    made: dict[str, dict[str, Any]] = {}
+    _notes.append(made)
+    try:
+        yield made
+    finally:
+        _notes.pop()
+
+
+def positive(**values: float | None) -> None:
     """Refuse numbers that are not above 0.
 
     Raises:
         ValueError: for the first of them.
     """
-    for name, value in values.items():
-        if not value > 0:
-            raise ValueError(f"{name}={value}: must be positive")
+    _within("(0, inf)", "must be positive", values)
 
 
-def not_negative(**values: float) -> None:
+def not_negative(**values: float | None) -> None:
     """Refuse numbers below 0.
 
     Raises:
         ValueError: for the first of them.
     """
-    for name, value in values.items():
-        if not value >= 0:
-            raise ValueError(f"{name}={value}: must be 0 or positive")
+    _within("[0, inf)", "must be 0 or positive", values)
 
 
-def at_least(least: int, **values: int) -> None:
+def at_least(least: int, **values: int | None) -> None:
     """Refuse counts below the least that makes sense.
 
     Raises:
         ValueError: for the first of them.
     """
-    for name, value in values.items():
-        if not value >= least:
-            raise ValueError(f"{name}={value}: must be at least {least}")
+    _within(f"[{least}, inf)", f"must be at least {least}", values)
 
 
-def within(interval: str, **values: float) -> None:
+def within(interval: str, **values: float | None) -> None:
     """Refuse numbers outside an interval.
 
     >>> within("[0, 1)", beta=1.0)
@@ -52,12 +69,7 @@ def within(interval: str, **values: float) -> None:
     Raises:
         ValueError: for the first of them.
     """
-    low, high = (float(end) for end in interval[1:-1].split(","))
-    for name, value in values.items():
-        above = value >= low if interval[0] == "[" else value > low
-        below = value <= high if interval[-1] == "]" else value < high
-        if not (above and below):
-            raise ValueError(f"{name}={value}: must lie in {interval}")
+    _within(interval, f"must lie in {interval}", values)
 
 
 def one_of(choices: Collection[object], **values: object) -> None:
@@ -70,6 +82,27 @@ def one_of(choices: Collection[object], **values: object) -> None:
     Raises:
         ValueError: for the first of them.
     """
+    expected = f"expected one of {', '.join(map(str, choices))}"
     for name, value in values.items():
+        _note(name, choices=list(choices), expected=expected)
         if value not in choices:
-            raise ValueError(f"{name}={value}: expected one of {', '.join(map(str, choices))}")
+            raise ValueError(f"{name}={value}: {expected}")
+
+
+def contains(interval: str, value: float) -> bool:
+    """Whether a number lies in an interval, written as for ``within``."""
+    low, high = (float(end) for end in interval[1:-1].split(","))
+    above = value >= low if interval[0] == "[" else value > low
+    return above and (value <= high if interval[-1] == "]" else value < high)
+
+
+def _within(interval: str, expected: str, values: dict[str, Any]) -> None:
+    for name, value in values.items():
+        _note(name, interval=interval, expected=expected)
+        if value is not None and not contains(interval, value):
+            raise ValueError(f"{name}={value}: {expected}")
+
+
+def _note(name: str, **check: Any) -> None:
+    for made in _notes:
+        made[name] = check

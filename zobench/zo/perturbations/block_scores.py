@@ -113,7 +113,7 @@ class Budget:
         budget_ema: float = 0.1,
     ):
         bounds = {"budget_min": budget_min, "budget_max": budget_max}
-        within("[0, 1]", **bounds, budget_weight=budget_weight, budget_ema=budget_ema)
+        within("[0, 1]", **bounds, budget_init=budget_init, budget_weight=budget_weight, budget_ema=budget_ema)
         if not budget_min <= budget_init <= budget_max:
             lies = f"must lie between budget_min={budget_min} and budget_max={budget_max}"
             raise ValueError(f"budget_init={budget_init}: {lies}")
