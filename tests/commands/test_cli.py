@@ -135,8 +135,7 @@ def test_malformed_command_lines_exit_with_2_and_no_traceback(command, arguments
 def test_a_value_the_method_refuses_is_answered_without_traceback(command, tmp_path):
     ended = command("method.eps=0", *TINY, "runs_dir=r")
     assert (ended.code, ended.err) == (2, "zobench: method.eps=0: must be positive\n")
-    (row,) = summaries(tmp_path / "r")
-    assert (row["state"], "method.eps=0: must be positive" in row["reason"]) == ("failed", True)
+    assert not (tmp_path / "r").exists()
 
 
 def test_an_unwritable_place_is_answered_without_traceback(command, tmp_path):
@@ -174,8 +173,8 @@ def test_a_folder_of_ones_own_is_known_to_help_and_checks(command, own_folder):
 
 
 def test_a_sweep_writes_one_record_per_cell_and_a_bad_cell_leaves_the_others(tmp_path, own_folder):
-    sweep = ("-m", "method=twoprobes", "method.eps=0,1e-3", "seed=0,1")
-    ended = zobench_process(*own_folder, *sweep, *TINY, "runs_dir=r", cwd=tmp_path)
+    sweep = ("-m", "method=twoprobes", "task.splits.mini.train=8,4000", "seed=0,1")
+    ended = zobench_process(*own_folder, *TINY, *sweep, "runs_dir=r", cwd=tmp_path)
     rows = summaries(tmp_path / "r")
     assert sorted((row["state"], row["seed"]) for row in rows) == [
         ("failed", 0), ("failed", 1), ("finished", 0), ("finished", 1),
@@ -184,5 +183,23 @@ def test_a_sweep_writes_one_record_per_cell_and_a_bad_cell_leaves_the_others(tmp
     assert {(row["method"], row["method.lr"], row["forwards"]) for row in finished} == {("twoprobes", 1e-4, 8)}
     assert len({row["directory"] for row in finished}) == len({row["weights_checksum"] for row in finished}) == 2
     assert ended.code != 0
-    assert "method.eps=0: must be positive" in ended.err
+    assert "train=4000 and dev=8 rows are wanted" in ended.err
     assert "Traceback" not in ended.err
+    titles = [line for line in ended.out.splitlines() if line.startswith("cell ")]
+    assert titles[1] == "cell 2 of 4: sst2, tiny-opt, twoprobes, lr 0.0001, seed 1"
+    assert len(titles) == 4
+
+
+def test_two_spellings_of_one_folder_are_one_cell_of_a_sweep(command, tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path)
+    folders = f"runs_dir=r,./r,link/r,{tmp_path}/r"
+    ended = command("-m", *TINY, folders, "steps=0")
+    assert "sweep of 1 cell:" in ended.out
+    assert len(summaries(tmp_path / "r")) == 1
+
+
+def test_a_method_without_effect_says_that_no_weight_moved(command, tmp_path):
+    assert "finished: no weight moved in 2 steps" in command(*TINY, "method.eps=1e-300", "runs_dir=r").out
+    (row,) = summaries(tmp_path / "r")
+    assert row["weights_checksum"] == row["base_checksum"]
+    assert row["reason"].startswith("no weight moved")

@@ -1,11 +1,17 @@
 """What ships in conf/: options whose files point at a class, with the settings that they list."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from zobench.config import instantiate
 from zobench.config.folders import conf_dir
 from zobench.config.options import describe, load_yaml
+from zobench.config.overrides import FrontDoor
+from zobench.config.signature import compose
 
+ROOT = Path(__file__).resolve().parents[2]
 GROUPS = ("model", "task", "tuning", "protocol", "method/rule")
 FILES = [path for group in GROUPS for path in sorted((conf_dir() / group).glob("*.yaml"))]
 
@@ -16,3 +22,21 @@ def test_an_option_can_be_made_of_its_file_and_says_what_it_is(path):
     made = instantiate.build(node, path.parent.name)
     assert type(made).__name__ == node["_target_"].rpartition(".")[2]
     assert describe(path)
+
+
+ROW_OF_DOCS = re.compile(r"^\| ((?:`\w+`(?:, )?)+) \| ([\d.e-]+) \| ([\d.e-]*) *\|", re.M)
+
+
+def test_a_tunings_defaults_are_those_that_help_and_docs_tell_and_what_is_typed_wins():
+    rows = ROW_OF_DOCS.findall(
+        (ROOT / "docs" / "settings.md").read_text(encoding="utf-8").partition("## Settings of")[0]
+    )
+    told = {name: (float(lr), eps) for names, lr, eps in rows for name in re.findall(r"\w+", names)}
+    assert set(told) == {path.stem for path in (conf_dir() / "defaults" / "lora").glob("*.yaml")}
+    shown = FrontDoor([conf_dir()]).help()
+    for method, (lr, eps) in told.items():
+        used = compose("tuning=lora", f"method={method}").method
+        assert (used.lr, used.eps) == (lr, float(eps or used.eps))
+        assert f"method.lr={used.lr}" in shown
+        assert compose("tuning=lora", f"method={method}", "method.lr=3").method.lr == 3
+        assert compose("tuning=full", f"method={method}").method.lr != lr

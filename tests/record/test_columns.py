@@ -18,7 +18,7 @@ import zobench.record.columns as schema
 from zobench.config import instantiate
 from zobench.config.folders import conf_dir
 from zobench.config.signature import compose
-from zobench.errors import ConfigError
+from zobench.errors import DataError
 from zobench.record import summaries
 from zobench.record.columns import ENDED, ENVIRONMENT, FINISHED, LINES, PREDICTIONS, ROW, STAGES, START, TRAINING
 from zobench.record.summaries import as_row
@@ -52,7 +52,7 @@ class Told:
 def told(folder, *overrides, upto=FINISHED, where=OPTIONS):
     tiny = TINY if "task=cb" not in overrides else [word for word in TINY if "mini" not in word]
     cfg = compose(*tiny, "steps=3", "log_every=1", *overrides, f"runs_dir={folder}")
-    with suppress(ConfigError, KeyboardInterrupt):
+    with suppress(DataError, KeyboardInterrupt):
         run(cfg)
     return Told(folder / cfg.out, STAGES[: STAGES.index(upto) + 1], where)
 
@@ -98,7 +98,7 @@ def runs(tmp_path_factory):
         "mezo_exact": told(folder, "protocol=mezo_exact", where=OPTIONS | {TRAINS}),
         "diverged": told(folder, "method.lr=1e30", upto=ENDED),
         "interrupted": interrupted(folder / "interrupted"),
-        "failed": told(folder, "method.eps=-1.0", upto=START),
+        "failed": told(folder, "task.splits.mini.train=9999", upto=START),
     }
 
 

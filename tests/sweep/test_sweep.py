@@ -141,7 +141,8 @@ def _own_grid(folder, words):
 
 @pytest.mark.skipif(find_spec("optuna") is None, reason="needs the extra 'search'")
 def test_a_search_survives_bad_trials_records_all_and_repeats_without_running(tmp_path):
-    words = ("search=mezo", "method.eps=choice(0,1e-3)", "hydra.sweeper.n_trials=5", "data=mini", *TINY, "runs_dir=r")
+    start = "model.start_token.native=choice(a,nosuch)"
+    words = ("search=mezo", start, "hydra.sweeper.n_trials=5", "data=mini", *TINY, "runs_dir=r")
     ended = command("zobench", *words, cwd=tmp_path)
     assert ended.returncode == 0, ended.stderr
     rows = [json.loads(path.read_text()) for path in (tmp_path / "r").rglob("summary.json")]
@@ -150,7 +151,7 @@ def test_a_search_survives_bad_trials_records_all_and_repeats_without_running(tm
     assert all(1e-8 <= row["method.lr"] <= 1e-4 for row in rows)
     best = max(row["dev_metric"] for row in rows if row["state"] == "finished")
     assert f"best dev metric {best:.3f}: method.lr=" in ended.stdout
-    assert "method.eps=0.001" in ended.stdout
+    assert "model.start_token.native=a" in ended.stdout
 
     finished = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("predictions.parquet")}
     ended = command("zobench", *words, cwd=tmp_path)
