@@ -10,12 +10,12 @@ from helpers import commands
 from omegaconf import OmegaConf
 
 from zobench.config import instantiate, ranges
-from zobench.config.arguments import check_words, flags_first
 from zobench.config.folders import conf_dir
 from zobench.config.options import leaves, load_yaml
 from zobench.config.schema import SETTINGS
 from zobench.config.settings import check_settings
 from zobench.config.signature import compose
+from zobench.config.words import check_words, flags_first
 from zobench.errors import ConfigError
 
 TINY = ("model=tiny-opt", "data=mini", "wandb=disabled", "steps=1")
