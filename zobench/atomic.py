@@ -53,7 +53,7 @@ def replacing(path: Path, *, unless_there: bool = False, durable: bool = False) 
         ('whole', False)
 
     Args:
-        path: where it will be; missing folders above are made.
+        path: where it will be; its folder is made if it is not there, in one that is.
         unless_there: give way to what another process has put there meanwhile.
         durable: wait until it is on disk under its name, so that what it replaces, or makes needless, may go.
 
@@ -66,8 +66,8 @@ def replacing(path: Path, *, unless_there: bool = False, durable: bool = False) 
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with writing(path):
-            new = [folder for folder in path.parents if not folder.exists()] if durable else []
-            path.parent.mkdir(parents=True, exist_ok=True)
+            new = [path.parent] if durable and not path.parent.exists() else []
+            path.parent.mkdir(exist_ok=True)  # not those above: whoever removed them meant it
             yield scratch
             if unless_there and path.exists():
                 return

@@ -73,6 +73,16 @@ class RunBusy(UserError):
     """Another process is writing to the run directory."""
 
 
+class RunLost(UserError):
+    """The run directory is no longer the one that a run opened: nothing may be written under its name."""
+
+    def __init__(self, directory: Path):
+        super().__init__(
+            f"{directory} was removed, moved or replaced while the run was at work; it stopped and wrote nothing more. "
+            "The same command begins there, or goes on with what is there now"
+        )
+
+
 class SweepFailed(UserError):
     """Some cells of a sweep failed; the message lists them."""
 

@@ -63,9 +63,15 @@ def digest(settings: Mapping[str, Any]) -> str:
 
 
 def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What of two configurations names their runs differently, as ``method.lr=1e-06, now 1e-05``."""
+    """What of two configurations names their runs differently, as ``method.lr=1e-06, now 1e-05``.
+
+    Seeds that only follow ``seed`` are not named beside it.
+    """
     before, after = identity(then), identity(now)
     keys = [key for key in sorted(before.keys() | after.keys()) if before.get(key) != after.get(key)]
+    if "seed" in keys:
+        pair = (before.get("seed"), after.get("seed"))
+        keys = [key for key in keys if key == "seed" or (before.get(key), after.get(key)) != pair]
     return [f"{key}={before.get(key)}, now {after.get(key)}" for key in keys]
 
 

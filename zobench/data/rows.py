@@ -30,12 +30,14 @@ class Splits:
 
     Attributes:
         rows_hash: names the drawn rows, 16 hexadecimal digits: equal hashes mean equal data in equal order.
+        prompt_hash: names the texts that are made of them: prompts, options, right answers, each once.
     """
 
     train: list[Example]
     dev: list[Example]
     test: list[Example]
     rows_hash: str
+    prompt_hash: str
 
 
 def load(
@@ -82,7 +84,7 @@ def load(
         key: _examples(task, name, "validation" if key == "test" else "train", tables, index)
         for key, index in chosen.items()
     }
-    return Splits(**examples, rows_hash=_hash(examples))
+    return Splits(**examples, rows_hash=_hash(examples), prompt_hash=_hash_of_texts(examples))
 
 
 def sizes_of(task: Task, splits: str) -> Mapping[str, int]:
@@ -110,6 +112,11 @@ def _hash(examples: Mapping[str, Sequence[Example]]) -> str:
         for e in examples[key]:
             digest.update(json.dumps([key, e.prompt, e.options, e.gold, e.answers], ensure_ascii=False).encode())
     return digest.hexdigest()[:16]
+
+
+def _hash_of_texts(examples: Mapping[str, Sequence[Example]]) -> str:
+    texts = {json.dumps([e.prompt, e.options, e.gold, e.answers]) for part in examples.values() for e in part}
+    return hashlib.sha256("\n".join(sorted(texts)).encode()).hexdigest()[:16]
 
 
 def _examples(task: Task, name: str, split: str, tables: Mapping[str, files.Rows], index: list[int]) -> list[Example]:

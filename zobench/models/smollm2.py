@@ -51,6 +51,7 @@ def converted_folder() -> Path:
         source = _gguf()
         if damaged:
             remove(folder)
+        folder.parent.mkdir(parents=True, exist_ok=True)
         with replacing(folder, unless_there=True) as scratch:  # another process may be first
             scratch.mkdir()
             _convert(source, scratch)

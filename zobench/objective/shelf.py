@@ -94,6 +94,7 @@ class Shelf:
 
         tensors = {"entries": torch.cat(list(entries)).cpu(), "lengths": torch.tensor([len(x) for x in entries])}
         with contextlib.suppress(OSError):
+            self.folder.mkdir(parents=True, exist_ok=True)
             with replacing(self.folder / f"{name}.safetensors") as scratch:
                 save_file(tensors, scratch, metadata={"digest": _digest(name, tensors)})
             self._prune()

@@ -17,7 +17,7 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Union
 
-from zobench.atomic import replacing
+from zobench.atomic import replacing, writing
 from zobench.errors import DataError
 
 #: what is packed of a run: its record, without weights, checkpoints and wandb's files
@@ -126,6 +126,8 @@ def pack(runs: Mapping[str, Place], file: Path) -> None:
         CannotWrite: if the zip cannot be written.
         DataError: if a record cannot be read.
     """
+    with writing(file):
+        file.parent.mkdir(parents=True, exist_ok=True)
     with replacing(file) as scratch, zipfile.ZipFile(scratch, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as made:
         for name, run in sorted(runs.items()):
             for part in FILES:

@@ -52,7 +52,8 @@ class Cache:
                 path.unlink(missing_ok=True)
 
     def _file(self, facts: object) -> Path:
-        return self.folder / f"{sha256(json.dumps([_code(), facts], sort_keys=True, default=str).encode())[:32]}.json"
+        text = json.dumps([code_digest(), facts], sort_keys=True, default=str)
+        return self.folder / f"{sha256(text.encode())[:32]}.json"
 
 
 def sha256(content: bytes) -> str:
@@ -61,7 +62,7 @@ def sha256(content: bytes) -> str:
 
 
 @cache
-def _code() -> str:
+def code_digest() -> str:
     """A hash of zobench's own modules and their tables, as they lie on disk."""
     folder = Path(zobench.__file__).parent
     files = sorted([*folder.rglob("*.py"), *folder.rglob("*.json")])

@@ -7,18 +7,17 @@ from the base model and the trajectory. A snapshot holds them, and shortens the 
 import hashlib
 import json
 import re
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from zobench.atomic import remove, replacing, write_atomically
 from zobench.errors import DataError
-from zobench.record import tensors
+from zobench.record import contents, tensors
 from zobench.zo.method import StateDict
 from zobench.zo.slot import Slot
 
@@ -203,8 +202,7 @@ def _step_of(snapshot: Path) -> int:
 
 def finish(folder: Path, *, keep_weights: bool) -> None:
     """Clear the checkpoints of a finished run, but for the best weights if they are to be kept."""
-    for path in (*_snapshots(folder, sys.maxsize), folder / "state.json") if keep_weights else (folder,):
-        remove(path)
+    contents.clear_checkpoints(folder, keep_weights=keep_weights)
 
 
 def weights_of(slots: list[Slot]) -> dict[str, Tensor]:
@@ -237,15 +235,18 @@ def checksum(slots: list[Slot]) -> str:
     return tensors.checksum({slot.name: slot.param for slot in slots})
 
 
-def checksums(model: nn.Module, slots: list[Slot]) -> tuple[str, str]:
-    """``checksum`` of the trainable weights, and the same over all parameters of their model, frozen ones included.
+def checksums(as_loaded: Mapping[str, Tensor], slots: list[Slot]) -> tuple[str, str]:
+    """``checksum`` of the trainable weights, and the same over a whole model as it was loaded, frozen part included.
 
-    Where all of them train, the two are one, and the weights are hashed once.
+    Where all of it trains, and nothing else, the two are one, and the weights are hashed once.
+
+    Args:
+        as_loaded: the model's parameters by name, without what a tuning added.
+        slots: what trains.
     """
-    trained = {id(slot.param) for slot in slots}
     own = checksum(slots)
-    whole = all(id(param) in trained for param in model.parameters())
-    return own, own if whole else tensors.checksum(dict(model.named_parameters()))
+    whole = {slot.name: id(slot.param) for slot in slots} == {name: id(each) for name, each in as_loaded.items()}
+    return own, own if whole else tensors.checksum(as_loaded)
 
 
 def _sealed(text: str) -> str:

@@ -94,6 +94,14 @@ ROW = Schema(
         text("data.dir", "folder of the data", null="the hub", free=True),
         text("model.dir", "folder of the model", null="the hub, or a model that brings its own", free=True),
         text("directory", "where the record was written; of a frame, where it lies now", free=True),
+        text("zobench_version", "version of zobench", null="not installed"),
+        text("git_commit", "commit of zobench's checkout, `-dirty` if changed", null="an installed package"),
+        Column("commits", LIST, "every commit that has worked on the run, oldest first; a version where there is none"),
+    )),
+    Group(START, "record/inputs.py", (
+        text("inputs.data", "digest of the data's files, at a glance: what to compare by content", null="the hub"),
+        text("inputs.model", "the same of the model's folder", null="the hub, or a model that brings its own"),
+        text("inputs.prompts", "the same of the code that makes the prompts", null="no source to read"),
     )),
     Group(START, "record/directory.py", (
         count("restarts", "how often the run was started before without finishing"),
@@ -101,9 +109,13 @@ ROW = Schema(
     Group(BUILT, "run/build.py", (
         text("variant", "the method's variant, such as `paper`; the protocol's where it has none"),
         text("rows_hash", "hash of the drawn rows: equal means equal data in equal order"),
+        text("prompt_hash", "hash of the texts made of them: prompts, options, right answers, in no order"),
+        text("model_family", "architecture, as transformers' configuration names it: `opt`, `llama`, ..."),
+        count("model_parameters", "size of the model as it was loaded, a shared weight counted once", "numbers"),
+        text("tokenizer_hash", "hash of the tokenizer: its tokens, rules and special tokens"),
         count("truncated_examples", "longer than `model.max_length`, cut on the left", "examples"),
         count("train_examples", "size of the training set", "examples"),
-        count("parameters", "size of the model", "numbers"),
+        count("parameters", "size of the model with what its tuning adds", "numbers"),
         count("trainable_parameters", "size of what trains", "numbers"),
         text("forward_path", "what of the model a forward pass runs: `whole`, `trimmed`, `from layer 8`, ...; and by "
              "which head, where that is not the product with its weight"),
@@ -115,10 +127,9 @@ ROW = Schema(
         text("parallel", "what they shared out: `queries` or `data`", null="one process"),
     )),
     Group(BUILT, "run/cell.py", (
-        text("git_commit", "commit of zobench's checkout, `-dirty` if changed", null="an installed package"),
         Column("versions", OBJECT, "version of each package; null for one that is not installed"),
         text("base_checksum", "hash of the trainable weights before the first step"),
-        text("model_checksum", "hash of all weights before the first step, frozen ones included"),
+        text("model_checksum", "hash of the whole model as it was loaded, in the run's dtype"),
     )),
     Group(BUILT, "record/summaries.py", (
         text("versions.<package>", "a version of `versions`", null="not installed", where="when a record is read"),
@@ -222,6 +233,9 @@ ENVIRONMENT = Schema(
         text("cuda", "version of CUDA that torch was built for", null="on a CPU"),
         count("threads", "threads of torch"),
         Column("versions", OBJECT, "version of each package; null for one that is not installed"),
+    )),
+    Group("In one object", "run/cell.py", (
+        Column("commits", LIST, "every commit that has worked on the run, oldest first"),
     )),
 )  # fmt: skip
 

@@ -1,21 +1,21 @@
 """A run's record: plain files in one directory, the source of truth. wandb and TensorBoard mirror them."""
 
 import contextlib
-import fcntl
 import json
-from collections.abc import Collection, Mapping, Sequence
+import os
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from zobench.atomic import clean, remove, replacing, write_atomically
-from zobench.config.signature import SCHEMA, differences, signature
-from zobench.errors import ConfigError, RunBusy, RunExists
-from zobench.record import summaries, trajectory
+from zobench.atomic import clean, replacing, sync, write_atomically, writing
+from zobench.errors import CannotWrite, RunExists
+from zobench.record import contents, lock, summaries, trajectory
 from zobench.record.lines import Lines, Mark
-from zobench.record.lookup import stored_settings
-from zobench.record.reading import Unreadable, text
+from zobench.record.lock import Lock
+from zobench.record.lookup import check_name
+from zobench.record.reading import Missing, Unreadable, json_object
 from zobench.record.recorder import NullRecord, Predictions, Recorder, Values
 from zobench.record.summaries import RESULTS
 from zobench.zo.team import Team
@@ -24,64 +24,129 @@ from zobench.zo.team import Team
 class Record(Recorder):
     """The directory of one run, locked against a second process.
 
+    What an earlier start left there stays as it is until ``begin``: a start that fails before leaves the record of a
+    finished or a stopped run untouched.
+
     Args:
         directory: of the run; made if it is not there.
         cfg: the run's configuration, which is written there resolved.
+        say: prints a line.
 
     Raises:
         RunExists: if it holds a finished or diverged run and ``overwrite`` is off; ``summary`` is that run's.
+        ConfigError: if it holds another run, or files that are no run's.
         RunBusy: if another process is writing there.
         Unreadable: if it holds a run with a result whose summary is damaged.
         CannotWrite: here and in all methods, if a file cannot be written.
-
-    Attributes:
-        put_aside: a line about a damaged summary that was put aside; empty if there was none.
+        RunLost: in all methods, if the directory is no longer the one that was opened.
     """
 
-    def __init__(self, directory: Path, cfg: DictConfig):
-        self.directory = directory
-        self._made = not directory.exists()
-        directory.mkdir(parents=True, exist_ok=True)
-        self._lock = (directory / ".lock").open("a")  # no truncation: a finished run's directory stays untouched
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise RunBusy(f"{directory} is being written by another process; wait for it or stop it") from error
-        if cfg.overwrite and (directory / "summary.json").is_file():
-            self._clear()
-        previous, self.put_aside = summaries.previous(directory)
-        _check_name(directory, previous, cfg)
-        if previous.get("state") in RESULTS:
-            raise RunExists(previous, directory)
-        self._before = _texts(directory) if previous.get("state") in ("interrupted", "running") else {}
-        #: how often the run was started before without finishing
-        self.restarts = 0 if previous.get("restarts") is None else previous["restarts"] + 1
-        write_atomically(directory / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
-        self._metrics = Lines(directory / "metrics.jsonl")
-        self._trajectory = Lines(directory / trajectory.NAME)
+    def __init__(self, directory: Path, cfg: DictConfig, say: Callable[[str], None] = lambda line: None):
+        self.directory, self._cfg, self._say = directory, cfg, say
+        self._files: list[Lines] = []
         self._chain = trajectory.Chain()
         self._headed = False
+        self._damage = ""
+        try:
+            self._lock = Lock(directory)
+        except CannotWrite:  # a read-only disk; what is finished can be shown
+            self._refuse(self._previous())
+            raise
+        previous: Values = {}
+        try:
+            contents.claim(directory, _content(directory), Path(cfg.runs_dir))
+            previous = self._previous()
+            self._refuse(previous)
+        except BaseException as error:
+            if isinstance(error, RunExists):
+                contents.clear_rest(directory, previous, keep_weights=cfg.keep_weights)
+            self._lock.release()
+            if self._lock.made:
+                self._unmake()
+            raise
+        #: whether nothing of it is gone on with: it is to be overwritten, or an overwriting was cut
+        self.anew = bool(cfg.overwrite) or (directory / contents.MARKER).exists()
+        stopped = previous.get("state") not in (None, "failed") or (directory / "checkpoint" / "state.json").is_file()
+        #: whether there is a record that must stay as it is until this start has come to new work
+        self.replaces = stopped or bool(cfg.overwrite and (previous or self._damage))
+        #: how often the run was started before without finishing
+        self.restarts = 0 if previous.get("restarts") is None else previous["restarts"] + 1
 
-    def withdraw(self, *, wholly: bool = False) -> None:
-        if wholly and self._made:
-            remove(self.directory)
-            return
-        for name, held in self._before.items():
-            write_atomically(self.directory / name, held)
+    def withdraw(self) -> None:
+        if self._lock.made:
+            self.close()
+            contents.clear(self.directory)
+            self._unmake()
 
-    def _clear(self) -> None:
-        # The summary last: without it, what is left of a cut clearing would pass for an interrupted run.
-        for entry in sorted(self.directory.iterdir(), key=lambda entry: entry.name == "summary.json"):
-            if entry.name != ".lock":
-                remove(entry)
+    def _unmake(self) -> None:
+        """Let go of a directory that this start has made, and of nothing else in it."""
+        (self.directory / lock.NAME).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self.directory.rmdir()
+
+    def _refuse(self, previous: Values) -> None:
+        """Raises RunExists or ConfigError if what is there is neither to be gone on with nor to be thrown away."""
+        if not self._cfg.overwrite:
+            settings: Any = OmegaConf.to_container(self._cfg, resolve=True)
+            check_name(self.directory, previous, settings)
+            if previous.get("state") in RESULTS:
+                raise RunExists(dict(previous), self.directory)
+
+    def _previous(self) -> dict[str, Any]:
+        """The summary of an earlier start; an empty one if there is none, or a damaged one without a result."""
+        try:
+            return summaries.read(self.directory)
+        except Missing:
+            return {}
+        except Unreadable as error:
+            if not self._cfg.overwrite and not summaries.goes_on(self.directory):
+                raise
+            if not (self.directory / summaries.NAME).is_dir():  # which is nobody's summary, and cannot be replaced
+                self._damage = error.said
+            return {}
+
+    def begin(self, row: Values) -> None:
+        self._lock.check()
+        if self._damage and not self._cfg.overwrite:
+            aside = self.directory / contents.DAMAGED
+            with writing(aside):
+                os.replace(self.directory / summaries.NAME, aside)
+            self._say(f"{self._damage}; kept as {aside}; the run goes on from its checkpoint, if there is one")
+        if self.anew:
+            self._overwrite(row)
+        self._write("config.yaml", OmegaConf.to_yaml(self._cfg, resolve=True))
+        self._metrics = Lines(self.directory / "metrics.jsonl")
+        self._trajectory = Lines(self.directory / trajectory.NAME)
+        self._files = [self._metrics, self._trajectory]
+        self.summary(row)
+
+    def _overwrite(self, row: Values) -> None:
+        """Remove what an earlier run wrote; a cut leaves its whole record, or one that the next start clears."""
+        marker, state = self.directory / contents.MARKER, self.directory / "checkpoint" / "state.json"
+        with writing(marker):
+            marker.touch()
+            sync(self.directory)
+        self.summary(row)
+        with writing(self.directory):
+            state.unlink(missing_ok=True)
+            others = contents.clear(self.directory, keep=(summaries.NAME, contents.MARKER))
+            marker.unlink()
+            sync(self.directory)
+        if others:
+            self._say(f"{self.directory}: overwrite=true left what zobench did not write: {', '.join(others[:5])}")
+
+    def check(self) -> None:
+        self._lock.check()
 
     def forget_after(self, sizes: Mapping[str, int]) -> None:
-        for lines in (self._metrics, self._trajectory):
+        self._lock.check()
+        for lines in self._files:
             lines.cut(sizes[lines.path.name])
         self._headed = sizes[trajectory.NAME] > 0
         self._chain = trajectory.Chain(trajectory.read(self._trajectory.path).crc)
 
     def log(self, line: Values) -> None:
+        self._lock.check()
         self._metrics.add(json.dumps(clean(line)) + "\n")
         self._metrics.flush()
 
@@ -92,14 +157,15 @@ class Record(Recorder):
         self._trajectory.add(self._chain.line(step, losses))
 
     def flush(self) -> dict[str, Mark]:
+        self._lock.check()
         marks = {}
-        for lines in (self._metrics, self._trajectory):
+        for lines in self._files:
             lines.flush(to_disk=True)
             marks[lines.path.name] = lines.mark()
         return marks
 
     def environment(self, facts: Values) -> None:
-        write_atomically(self.directory / "environment.json", json.dumps(clean(facts), indent=1) + "\n")
+        self._write("environment.json", json.dumps(clean(facts), indent=1) + "\n")
 
     def predictions(self, rows: Predictions) -> None:
         """Write predictions.parquet: one row per example, with a column ``split``."""
@@ -107,43 +173,35 @@ class Record(Recorder):
         import pyarrow.parquet as pq
 
         table = pa.Table.from_pylist([{"split": split, **row} for split, examples in rows.items() for row in examples])
+        self._lock.check()
         with replacing(self.directory / "predictions.parquet", durable=True) as scratch:
             pq.write_table(table, scratch, write_page_checksum=True)
 
     def summary(self, row: Values) -> None:
         self.flush()
-        written = json.dumps(clean({**row, "restarts": self.restarts}), indent=1, ensure_ascii=False)
-        write_atomically(self.directory / "summary.json", written + "\n")
+        text = json.dumps(clean({**row, "restarts": self.restarts}), indent=1, ensure_ascii=False)
+        self._write("summary.json", text + "\n")
+
+    def _write(self, name: str, text: str) -> None:
+        self._lock.check()
+        write_atomically(self.directory / name, text)
 
     def close(self) -> None:
-        for file in (self._metrics, self._trajectory, self._lock):
+        for file in self._files:
             with contextlib.suppress(OSError):  # a full disk, already reported
                 file.close()
+        self._lock.release()
 
 
-def _check_name(directory: Path, previous: Values, cfg: DictConfig) -> None:
-    """Raises ConfigError if a directory holds a run of another name, as ``out`` can have it."""
-    name = signature(_root_=cfg)
-    if previous.get("schema") == SCHEMA and previous.get("config_hash") != name:
-        settings: Any = OmegaConf.to_container(cfg, resolve=True)
-        stored = stored_settings(directory)
-        changed = differences(stored, settings) if stored else [f"named {previous.get('config_hash')}, this is {name}"]
-        raise ConfigError(
-            f"{directory} holds another run ({', '.join(changed[:3])}); give this one its own directory, or "
-            "overwrite=true"
-        )
+def _content(directory: Path) -> dict[str, Any]:
+    """What a summary holds, whoever wrote it; nothing where it is damaged or not there."""
+    try:
+        return json_object(directory / summaries.NAME)
+    except Unreadable:
+        return {}
 
 
-def _texts(directory: Path) -> dict[str, str]:
-    """What an interrupted run says of itself, by file name."""
-    found: dict[str, str] = {}
-    for name in ("config.yaml", "summary.json"):
-        with contextlib.suppress(Unreadable):  # what is damaged is not put back
-            found[name] = text(directory / name)
-    return found
-
-
-def open_record(team: Team, directory: Path, cfg: DictConfig) -> Recorder:
+def open_record(team: Team, directory: Path, cfg: DictConfig, say: Callable[[str], None]) -> Recorder:
     """Open a run's record in the process that leads; the others keep none.
 
     Raises:
@@ -153,7 +211,7 @@ def open_record(team: Team, directory: Path, cfg: DictConfig) -> Recorder:
 
     def open_it() -> dict[str, Any]:
         try:
-            opened.append(Record(directory, cfg))
+            opened.append(Record(directory, cfg, say))
         except RunExists as found:
             return found.summary
         return {}

@@ -1,17 +1,15 @@
-"""Where a run's record lies, and whether the folders that its command names are those it was made of."""
+"""Where a run's record lies, and whether what lies there is the run that is asked for."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from zobench.config.signature import SCHEMA, digest
+from zobench.config.signature import SCHEMA, differences, digest
+from zobench.errors import ConfigError
 from zobench.record import configs, summaries
-from zobench.record.cache import Cache
-from zobench.record.reading import Unreadable
+from zobench.record.reading import Unreadable, json_object
 from zobench.record.summaries import RESULTS
-
-_KEPT = 2000
 
 
 def located(directory: Path, settings: Mapping[str, Any]) -> Path:
@@ -32,7 +30,8 @@ def located(directory: Path, settings: Mapping[str, Any]) -> Path:
 
 def _rank(directory: Path, settings: Mapping[str, Any]) -> tuple[bool, bool]:
     row = _row(directory)
-    return bool(moved_folders(directory, row, settings)), row.get("state") not in RESULTS
+    others = any(then_place(directory, row, group) != place(settings[group].get("dir")) for group in ("data", "model"))
+    return others, row.get("state") not in RESULTS
 
 
 def stored_settings(directory: Path) -> dict[str, Any]:
@@ -43,64 +42,55 @@ def stored_settings(directory: Path) -> dict[str, Any]:
         return {}
 
 
-def moved_folders(directory: Path, row: Mapping[str, Any], settings: Mapping[str, Any]) -> set[str]:
-    """The groups, of ``data`` and ``model``, whose folder may hold something else than when a run was made.
+def check_name(directory: Path, previous: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+    """Refuse to go on with what other settings have begun.
 
-    That is another folder, or one with files that are newer than the run's summary, unless they were compared before
-    (``remember_same``).
+    A directory that ``out`` names may hold the run of other settings, and so may one of a run's own name, once in some
+    billions: a name has eight digits.
 
     Args:
         directory: of the run.
-        row: its summary.
-        settings: the configuration that is asked for now.
+        previous: its summary, empty where it has none.
+        settings: the configuration that is asked for now, resolved.
+
+    Raises:
+        ConfigError: if the summary, the checkpoint or, where neither says, the stored configuration is of another run.
     """
-    moved = set()
-    for group in ("data", "model"):
-        now = place(settings[group].get("dir"))
-        then = row[f"{group}.dir"] if f"{group}.dir" in row else _stored_place(directory, group)
-        if then != now or _newer(directory, group, settings):
-            moved.add(group)
-    return set() if moved and Cache("same", keep=_KEPT).load(*_facts(directory, settings)) else moved
+    name, stored, saved = digest(settings), stored_settings(directory), _saved(directory)
+    names = ((previous, "config_hash"), (saved, "signature"))
+    then = {str(row[key]) for row, key in names if row.get("schema") == SCHEMA and row.get(key) is not None}
+    try:
+        of_stored = digest(stored) if stored else None
+        changed = differences(stored, settings) if stored else []
+    except (KeyError, TypeError, AttributeError, ValueError):  # not the configuration of a run
+        of_stored, changed = None, []
+    if not then and (previous or saved) and of_stored is not None:
+        then = {of_stored}
+    if then <= {name} and not (of_stored == name and changed):
+        return
+    said = ", ".join(changed[:3]) or f"named {', '.join(sorted(then))}, this is {name}"
+    raise ConfigError(f"{directory} holds another run ({said}); give this one its own directory, or overwrite=true")
 
 
-def remember_same(directory: Path, settings: Mapping[str, Any]) -> None:
-    """Note that a run was made of what the folders of a configuration hold now."""
-    Cache("same", keep=_KEPT).store(True, *_facts(directory, settings))
+def _saved(directory: Path) -> dict[str, Any]:
+    """What a run's checkpoint says of the run; empty where there is none that can be read."""
+    try:
+        return json_object(directory / "checkpoint" / "state.json")
+    except Unreadable:
+        return {}
+
+
+def then_place(directory: Path, row: Mapping[str, Any], group: str) -> str | None:
+    """Where the folder of ``data`` or ``model`` was when a run was made. A relative path may have meant any folder."""
+    if f"{group}.dir" in row:
+        return row[f"{group}.dir"]
+    folder = (stored_settings(directory).get(group) or {}).get("dir")
+    return folder if folder in (None, "mini") or Path(folder).expanduser().is_absolute() else f"relative: {folder}"
 
 
 def place(folder: str | None) -> str | None:
     """A folder of a configuration as an absolute path; None and ``mini``, which ships with zobench, as they are."""
     return folder if folder in (None, "mini") else str(Path(folder).expanduser().resolve())
-
-
-def _stored_place(directory: Path, group: str) -> str | None:
-    """As the run was told it; a relative path may have meant any folder."""
-    folder = (stored_settings(directory).get(group) or {}).get("dir")
-    return folder if folder in (None, "mini") or Path(folder).expanduser().is_absolute() else f"relative: {folder}"
-
-
-def _files(group: str, settings: Mapping[str, Any]) -> Iterator[Path]:
-    """What of a group's folder a run reads."""
-    folder = place(settings[group].get("dir"))
-    if folder not in (None, "mini"):
-        inside = Path(folder) / settings["choices"]["task"] if group == "data" else Path(folder)
-        yield from sorted(path for path in inside.glob("*") if path.is_file())
-
-
-def _newer(directory: Path, group: str, settings: Mapping[str, Any]) -> bool:
-    try:
-        made = (directory / "summary.json").stat().st_mtime_ns
-        return any(path.stat().st_mtime_ns > made for path in _files(group, settings))
-    except OSError:
-        return False
-
-
-def _facts(directory: Path, settings: Mapping[str, Any]) -> list[Any]:
-    """All that the answer depends on whether a run was made of these folders' content."""
-    folders = [place(settings[group].get("dir")) for group in ("data", "model")]
-    files = [path for group in ("data", "model") for path in _files(group, settings)]
-    stats = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
-    return [str(directory.resolve()), (directory / "summary.json").stat().st_mtime_ns, folders, stats]
 
 
 @lru_cache(maxsize=1024)

@@ -14,10 +14,22 @@ class Recorder:
     """What a run tells, and nobody who listens: each recorder overrides what it keeps.
 
     The names in ``log``, ``environment``, ``predictions`` and the rows are those of ``zobench.record.columns``.
+
+    Attributes:
+        replaces: whether there is the record of an earlier start, which stays as it is until ``begin``.
+        anew: whether nothing of it is gone on with.
     """
 
-    #: what the user is to hear of an earlier record that was found damaged
-    put_aside = ""
+    replaces = anew = False
+
+    def begin(self, row: Values) -> None:
+        """Begin, with the run's row so far; nothing but ``check`` and ``close`` is called before.
+
+        A run that goes on, or overwrites another, begins when it has all its parts and is ready to start.
+        """
+
+    def check(self) -> None:
+        """Make sure that the record is still where it was; before a checkpoint is written beside it."""
 
     def forget_after(self, sizes: Mapping[str, int]) -> None:
         """Drop lines and losses that will come again; before anything is logged.
@@ -59,12 +71,8 @@ class Recorder:
     def finish(self, row: Values) -> None:
         """End with the run's last row, which ``summary`` was told already."""
 
-    def withdraw(self, *, wholly: bool = False) -> None:
-        """Leave a run that was stopped before as this start found it: the command was refused before it could go on.
-
-        Args:
-            wholly: of a run that was not there before, leave nothing.
-        """
+    def withdraw(self) -> None:
+        """Leave nothing of a run that was not there before: the command was refused."""
 
     def close(self) -> None:
         """Let go of files and connections, however the run ended."""
@@ -87,6 +95,16 @@ class Tee(Recorder):
 
     def __init__(self, *recorders: Recorder):
         self.recorders = recorders
+        self.replaces = any(each.replaces for each in recorders)
+        self.anew = any(each.anew for each in recorders)
+
+    def begin(self, row: Values) -> None:
+        for each in self.recorders:
+            each.begin(row)
+
+    def check(self) -> None:
+        for each in self.recorders:
+            each.check()
 
     def forget_after(self, sizes: Mapping[str, int]) -> None:
         for each in self.recorders:
@@ -122,9 +140,9 @@ class Tee(Recorder):
         for each in self.recorders:
             each.finish(row)
 
-    def withdraw(self, *, wholly: bool = False) -> None:
+    def withdraw(self) -> None:
         for each in self.recorders:
-            each.withdraw(wholly=wholly)
+            each.withdraw()
 
     def close(self) -> None:
         for each in self.recorders:

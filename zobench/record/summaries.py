@@ -1,14 +1,12 @@
 """``summary.json``: the row of a run, read by whoever needs it in the same way. Standard library only."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from zobench.atomic import writing
 from zobench.record.archive import Place
 from zobench.record.columns import ROW
-from zobench.record.reading import Missing, Unreadable, json_object, shown
+from zobench.record.reading import Unreadable, json_object, shown
 
 NAME = "summary.json"
 #: states of runs that hold a result; the others hold none, or none yet
@@ -57,33 +55,6 @@ def as_row(summary: Mapping[str, Any]) -> dict[str, Any]:
     """
     row = dict(summary)
     return row | {f"versions.{name}": version for name, version in (row.pop("versions", None) or {}).items()}
-
-
-def previous(directory: Path) -> tuple[dict[str, Any], str]:
-    """Read what a run directory holds before a run starts or goes on there.
-
-    A summary that is damaged while its run has no result is as good as none: the checkpoints have what is needed. It
-    is kept beside, as ``summary.json.damaged``.
-
-    Returns:
-        The row, empty if there is none, and a line about a summary that was put aside.
-
-    Raises:
-        Unreadable: if the summary is of a run with a result, which must not be lost.
-        CannotWrite: if it cannot be put aside.
-    """
-    path = directory / NAME
-    try:
-        return read(directory), ""
-    except Missing:
-        return {}, ""
-    except Unreadable as error:
-        if _has_result(path):
-            raise
-        aside = path.with_name(f"{NAME}.damaged")
-        with writing(aside):
-            os.replace(path, aside)
-        return {}, f"{error.said}; it is kept as {aside}, and the run goes on from its checkpoint, if there is one"
 
 
 def goes_on(directory: Path) -> bool:

@@ -43,9 +43,8 @@ class WandbMirror(Mirror):
         self._cfg, self._directory = cfg, directory
         self._run: Any = None
 
-    def summary(self, row: Values) -> None:
-        if self._run is None:
-            self.guard(self._start)
+    def begin(self, row: Values) -> None:
+        self.guard(self._start)
 
     def _start(self) -> None:
         cfg, mode = self._cfg, self._cfg.wandb.mode

@@ -1,7 +1,7 @@
 """From a configuration to the parts of a run; what is cheap and can fail comes first."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from zobench.data import rows
 from zobench.data.rows import Splits
 from zobench.errors import ConfigError, shown
 from zobench.models.base import Loaded, ModelSpec
-from zobench.models.tokenizer import check_ids
+from zobench.models.tokenizer import check_ids, tokenizer_hash
 from zobench.models.tuning import Tuning
 from zobench.objective import Encoded, Encoder, Objective, check
 from zobench.protocols import Protocol
@@ -53,6 +53,8 @@ class TrainedModel:
     loaded: Loaded
     method: Method
     settings: LoopSettings
+    #: the model's parameters by name as it was loaded, without what the tuning added
+    as_loaded: Mapping[str, nn.Parameter]
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ class Parts:
     protocol: Protocol
     task: Task
     model: nn.Module
+    as_loaded: Mapping[str, nn.Parameter]
     method: Method
     objective: Objective
     settings: LoopSettings
@@ -104,13 +107,16 @@ def check_parts(cfg: DictConfig, processes: int = 1) -> None:
     _settings(cfg, stand_in)
 
 
-def build(cfg: DictConfig, console: Console, team: Team) -> Parts:
+def build(
+    cfg: DictConfig, console: Console, team: Team, tell: Callable[[Mapping[str, Any]], None] = lambda facts: None
+) -> Parts:
     """Make the parts of a run; what is cheap and can fail comes first.
 
     Args:
         cfg: a configuration that was checked.
         console: is told of the data, and of what was cut.
         team: the processes that share the work.
+        tell: is told columns of the row as soon as they are known, whatever fails after.
 
     Raises:
         UserError: for what the user can mend.
@@ -124,11 +130,12 @@ def build(cfg: DictConfig, console: Console, team: Team) -> Parts:
     protocol, spec, tuning = specs(cfg)
     task = build_task(node["task"])
     splits = load_splits(cfg, protocol)
+    tell({"rows_hash": splits.rows_hash, "prompt_hash": splits.prompt_hash})
     console.say(
         f"{cfg.choices.task}: {len(splits.train)} train, {len(splits.dev)} dev, {len(splits.test)} test; "
         f"{cfg.choices.model} on {device}"
     )
-    trained = build_trained(cfg, device, protocol, spec, tuning)
+    trained = build_trained(cfg, device, protocol, spec, tuning, tell)
     loaded, method, settings = trained.loaded, trained.method, trained.settings
     attention = loaded.model.config._attn_implementation
     if attention != protocol.attention:
@@ -153,6 +160,7 @@ def build(cfg: DictConfig, console: Console, team: Team) -> Parts:
         protocol=protocol,
         task=task,
         model=loaded.model,
+        as_loaded=trained.as_loaded,
         method=method,
         objective=objective,
         settings=settings,
@@ -162,6 +170,7 @@ def build(cfg: DictConfig, console: Console, team: Team) -> Parts:
         facts={
             "variant": node["method"].get("variant", protocol.variant),
             "rows_hash": splits.rows_hash,
+            "prompt_hash": splits.prompt_hash,
             "truncated_examples": truncated,
             "train_examples": len(train),
             "parameters": sum(p.numel() for p in loaded.model.parameters()),
@@ -234,9 +243,17 @@ def specs(cfg: DictConfig) -> tuple[Protocol, ModelSpec, Tuning]:
 
 
 def build_trained(
-    cfg: DictConfig, device: torch.device, protocol: Protocol, spec: ModelSpec, tuning: Tuning
+    cfg: DictConfig,
+    device: torch.device,
+    protocol: Protocol,
+    spec: ModelSpec,
+    tuning: Tuning,
+    tell: Callable[[Mapping[str, Any]], None] = lambda facts: None,
 ) -> TrainedModel:
     """Load the model, mark what trains, and make the method; no data is needed.
+
+    Args:
+        tell: is told columns of the row as soon as they are known.
 
     Raises:
         UserError: for what the user can mend.
@@ -245,6 +262,14 @@ def build_trained(
     positions = getattr(loaded.model.config, "max_position_embeddings", None)
     if positions is not None and spec.max_length > positions:
         raise ConfigError(f"model.max_length={spec.max_length}: the model has {positions} positions; set at most that")
+    as_loaded = dict(loaded.model.named_parameters())
+    tell(
+        {
+            "model_family": loaded.model.config.model_type,
+            "model_parameters": sum(p.numel() for p in as_loaded.values()),
+            "tokenizer_hash": tokenizer_hash(loaded.tokenizer),
+        }
+    )
     slots = tuning.apply(loaded.model, spec, cfg.init_seed)
     node = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(node, dict)
@@ -252,7 +277,7 @@ def build_trained(
     protocol.attach(method, cfg.noise_seed)
     settings = _settings(cfg, method)
     method.total_steps = settings.total_steps
-    return TrainedModel(loaded, method, settings)
+    return TrainedModel(loaded, method, settings, as_loaded)
 
 
 def _settings(cfg: DictConfig, method: Method) -> LoopSettings:

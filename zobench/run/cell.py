@@ -2,12 +2,15 @@
 
 from pathlib import Path
 
+import torch
 from omegaconf import DictConfig
 
-from zobench.errors import CannotWrite
+from zobench.errors import CannotWrite, RunLost
 from zobench.record import checkpoint
+from zobench.record.inputs import remember_model
 from zobench.record.recorder import Recorder
 from zobench.record.summaries import RESULTS
+from zobench.run import provenance
 from zobench.run.build import Parts, build
 from zobench.run.evaluate import Evaluation
 from zobench.run.row import Row, begin_counting, chosen, named, result, spent
@@ -34,63 +37,90 @@ class Cell:
         self.console, self.team = console, team
         self.clocks = costs.Clocks()
         self.trainer: Trainer | None = None
-        #: whether it has come to what an earlier start had not done
+        self.provenance = provenance.of(cfg)
+        self.row: Row = {"state": "running", "reason": None, **chosen(cfg, directory, self.provenance)}
+        #: whether the record is this start's by now
         self.begun = False
+        #: whether it has come to what an earlier start had not done
+        self.started = False
         #: what is to be known of a run that finished
         self.remark: str | None = None
-        self.row: Row = {"state": "running", "reason": None, **chosen(cfg, directory)}
-        recorder.summary(self.row)
+        if not recorder.replaces:
+            self._begin()
 
     def run(self, stop: StopRequest) -> None:
         """Go through all stages. Raises what they raise; the caller ends the row."""
-        parts = self.team.together(lambda: build(self.cfg, self.console, self.team))
+        parts = self.team.together(lambda: build(self.cfg, self.console, self.team, self.row.update))
         self.team.check_same("the way in which the model is run", lambda: parts.objective.forward_path)
-        self._describe(parts)
+        environment = costs.environment(parts.device)
+        self.row |= {"device": str(parts.device), **parts.facts, "versions": environment["versions"]}
         trainer = self.trainer = Trainer(
-            parts, self.directory, self.recorder, self.clocks, self.console.say, self.row["config_hash"]
+            parts, self.directory, self.recorder, self.clocks, self.provenance, self.console.say
         )
         self.row["base_checksum"] = trainer.checkpoints.base
         self.row["model_checksum"] = trainer.checkpoints.model
-        resumed = self.team.together(lambda: trainer.resume(self.console.task))
+        remember_model(self.cfg, self.row["inputs.model"], self.row)
+        self._compare_team(trainer)
+        resumed = not self.recorder.anew and self.team.together(lambda: trainer.resume(self.console.task))
         trainer.compare_weights()
-        self.begun = True
+        if self.begun or resumed:
+            self._start(trainer, environment)
         if resumed:
             self.console.say(f"going on after step {parts.method.t} of {parts.settings.total_steps}")
+        if trainer.checkpoints.since:
+            self.console.say(trainer.checkpoints.since)
         self._fill_cache(parts)
         begin_counting(parts)
         if not resumed:
-            self._evaluate_zero_shot(trainer)
+            self._evaluate_zero_shot(trainer, environment)
         self.row |= trainer.progress.zero_shot
         self._train(trainer, stop)
         if parts.settings.total_steps:
             self._evaluate_best(trainer)
 
     def end(self, state: str, reason: str | None = None) -> Row:
-        """Write the final row and let the recorders go.
+        """Write the final row and let the recorders go; a start that did not begin leaves no trace.
 
         Raises:
-            CannotWrite: if a result cannot be written; of another state the console is told.
+            CannotWrite, RunLost: if a result cannot be written; of another state the console is told.
         """
         self.row |= {"state": state, "reason": reason or self.remark}
+        if not self.begun:
+            return self.row
         if self.trainer is not None:
             self._count_costs(self.trainer)
         try:
             self.recorder.summary(self.row)
-        except CannotWrite as error:
+        except (CannotWrite, RunLost) as error:
             if state in RESULTS:
                 raise
-            self.console.say(str(error))
+            if reason is None or str(error) not in reason:
+                self.console.say(str(error))
         if state == "finished" and self.trainer is not None:  # nothing needs the checkpoints now
             self.trainer.checkpoints.finish(keep_weights=self.cfg.keep_weights)
         self.recorder.finish(self.row)
         return self.row
 
-    def _describe(self, parts: Parts) -> None:
-        """What is known once the parts are there: facts of the data and the model, the machine and the versions."""
-        environment = costs.environment(parts.device)
-        self.recorder.environment(environment)
-        self.row |= {"device": str(parts.device), **parts.facts}
-        self.row |= {name: environment[name] for name in ("git_commit", "versions")}
+    def _begin(self) -> None:
+        self.begun = True
+        self.team.from_first(lambda: self.recorder.begin(self.row))
+
+    def _start(self, trainer: Trainer, environment: Row) -> None:
+        """From here on the record is this start's: all that can fail early has not."""
+        self.started = True
+        self.row["commits"] = trainer.checkpoints.commits
+        if not self.begun:
+            self._begin()
+        self.recorder.environment(environment | {"commits": trainer.checkpoints.commits})
+        self.recorder.forget_after(trainer.checkpoints.sizes)
+
+    def _compare_team(self, trainer: Trainer) -> None:
+        """Raises TeamError if the processes do not have the same data, model and losses."""
+        if self.team.size > 1:
+            names = ("rows_hash", "prompt_hash", "tokenizer_hash", "base_checksum", "model_checksum", "eval_every")
+            row = self.row | {"eval_every": trainer.settings.eval_every}
+            self.team.check_alike(lambda: {name: str(row[name]) for name in names})
+            provenance.compare_losses(self.team, self.team.together(trainer.first_loss), getattr(torch, self.cfg.dtype))
 
     def _fill_cache(self, parts: Parts) -> None:
         """Run the frozen layers once for all examples that will be asked for."""
@@ -105,11 +135,13 @@ class Cell:
             self.console.say(complaint)
         self.console.say(f"cached the frozen layers of {sequences} sequences, {used / 2**20:.0f} MiB")
 
-    def _evaluate_zero_shot(self, trainer: Trainer) -> None:
+    def _evaluate_zero_shot(self, trainer: Trainer, environment: Row) -> None:
         """Evaluate the model as it came; of a run that trains nothing that is the result."""
         metric = trainer.parts.task.metric
         dev = trainer.evaluate("dev")
         test = trainer.evaluate("test", dev.threshold)
+        if not self.begun:
+            self._start(trainer, environment)
         trainer.progress.zero_shot = named("zero_shot/dev", dev.values) | named("zero_shot/test", test.values)
         self.recorder.log({"step": 0, "forwards": 0, **trainer.progress.zero_shot})
         self.console.say(f"zero-shot test {metric} {test.values[metric]:.3f}")

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from zobench.errors import ConfigError, DataError
-from zobench.record import checkpoint, trajectory
+from zobench.record import checkpoint, tensors, trajectory
 from zobench.record.recorder import Recorder
 from zobench.run import parallel, recovery
 from zobench.run.build import Parts
+from zobench.run.provenance import Provenance
 from zobench.system.console import Bar
 from zobench.system.costs import Clocks
 from zobench.zo import Team
@@ -51,7 +52,7 @@ class Checkpoints:
         parts: of the run; the base model must be as it was loaded, as its weights are hashed here.
         recorder: keeps the lines and losses that a checkpoint speaks of.
         clocks: of the run.
-        signature: the run's name.
+        provenance: settings and code that the run is of.
         say: prints a line.
     """
 
@@ -61,17 +62,24 @@ class Checkpoints:
         parts: Parts,
         recorder: Recorder,
         clocks: Clocks,
-        signature: str,
+        provenance: Provenance,
         say: Callable[[str], None],
     ):
         self.folder, self.parts, self.recorder, self.clocks, self.say = folder, parts, recorder, clocks, say
         #: whether losses and keys give the weights again
         self.replays = not parts.method.backwards_per_step
         #: checksums of the weights before any step: of those that train, and of all
-        self.base, self.model = checkpoint.checksums(parts.model, parts.method.slots)
+        self.base, self.model = checkpoint.checksums(parts.as_loaded, parts.method.slots)
         #: the damage for which the run begins again from its losses, in words
         self.remade: str | None = None
-        self.run = self._identity(signature)
+        self.provenance = provenance
+        #: every commit that has worked on the run, oldest first
+        self.commits = provenance.commits({})
+        #: what has changed since the checkpoint that the run goes on from; None for nothing
+        self.since: str | None = None
+        #: bytes of the files of lines that the run goes on from
+        self.sizes = recovery.Plan().sizes
+        self.run = self._identity(provenance.signature)
         self._known = trajectory.Trajectory(folder.parent / trajectory.NAME)
         self._snapshot: dict[str, Any] | None = None
         self._saved_at = time.monotonic()
@@ -106,7 +114,8 @@ class Checkpoints:
         if plan.saved:
             self.clocks.load_state_dict(plan.saved["clocks"])
             self.parts.peak.earlier = plan.saved.get("peak", 0)
-        self.recorder.forget_after(plan.sizes)
+            self.commits, self.since = self.provenance.commits(plan.saved), self.provenance.since(plan.saved)
+        self.sizes = plan.sizes
         self.remade = progress.remade if progress else plan.remade
         return progress
 
@@ -149,10 +158,14 @@ class Checkpoints:
     def _check(self, saved: dict[str, Any]) -> None:
         """Raises UserError if this is not the run that a checkpoint was made of."""
         device = self.parts.device.type
+        model = self.model
+        if "signature" not in saved and saved.get("model_checksum") not in (None, model):
+            # Versions that wrote no signature hashed adapters with the model.
+            model = tensors.checksum(dict(self.parts.model.named_parameters()))
         for what, then, now in (
             ("data", saved["rows_hash"], self.parts.facts["rows_hash"]),
             ("base model", saved["base_checksum"], self.base),
-            ("base model", saved.get("model_checksum", self.model), self.model),
+            ("base model", saved.get("model_checksum", model), model),
         ):
             if then != now:
                 raise DataError(
@@ -195,7 +208,9 @@ class Checkpoints:
             "model_checksum": self.model,
             "shards": parts.division.shards.size,
             "peak": parts.peak.bytes,
+            **self.provenance.saved(self.commits),
         }
+        self.recorder.check()
         checkpoint.save(self.folder, method.t, run)
         checkpoint.prune(self.folder, method.t, progress.best_step)
 
@@ -203,6 +218,7 @@ class Checkpoints:
         """Keep the weights as they are, those of the best dev evaluation so far; their checksum, where this leads."""
         if not self.parts.division.team.leads:
             return None
+        self.recorder.check()
         with self.parts.peak.uncounted():
             return checkpoint.save_best(self.folder, self.parts.method.slots, self.parts.method.t)
 
@@ -221,6 +237,7 @@ class Checkpoints:
     def finish(self, *, keep_weights: bool) -> None:
         """Clear what a finished run does not need; what no trajectory gives again stays."""
         if self.parts.division.team.leads:
+            self.recorder.check()
             checkpoint.finish(self.folder, keep_weights=keep_weights or not self.replays)
 
 

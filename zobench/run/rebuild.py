@@ -15,7 +15,7 @@ from zobench.config.signature import SCHEMA, digest
 from zobench.errors import ConfigError, DataError, UserError
 from zobench.models.base import Loaded
 from zobench.models.tuning import Tuning
-from zobench.record import archive, checkpoint, configs, summaries, trajectory
+from zobench.record import archive, checkpoint, configs, summaries, tensors, trajectory
 from zobench.record.archive import Place
 from zobench.record.reading import Missing, Unreadable
 from zobench.record.trajectory import Trajectory
@@ -86,7 +86,10 @@ def rebuild(
     expected = _expected(wanted, summary)
     followed = None
     if not unverified:
-        base, model = checkpoint.checksums(trained.loaded.model, slots)
+        base, model = checkpoint.checksums(trained.as_loaded, slots)
+        if "model_family" not in summary and summary.get("model_checksum") not in (None, model):
+            # Versions that did not record the family hashed adapters with the model.
+            model = tensors.checksum(dict(trained.loaded.model.named_parameters()))
         _check_base(run, "trainable weights", summary.get("base_checksum"), base)
         _check_base(run, "weights", summary.get("model_checksum"), model)
     if isinstance(kept, Path) and kept.is_file() and not replay:

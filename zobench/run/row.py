@@ -9,11 +9,13 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from zobench.config.signature import SCHEMA, signature
+from zobench.config.signature import SCHEMA
+from zobench.record.inputs import digests
 from zobench.record.lookup import place
 from zobench.run.build import Parts
 from zobench.run.evaluate import Evaluation
 from zobench.run.progress import Progress
+from zobench.run.provenance import Provenance
 from zobench.system import costs
 from zobench.zo import noise
 
@@ -24,18 +26,22 @@ _SETTINGS = (
 )  # fmt: skip
 
 
-def chosen(cfg: DictConfig, directory: Path) -> Row:
-    """What is known from the start: the choices, seeds and settings of the run, and where its record is."""
+def chosen(cfg: DictConfig, directory: Path, provenance: Provenance) -> Row:
+    """What is known from the start: choices, seeds and settings of the run, its code, and where its record is."""
     return {
         **{name: cfg.choices[name] for name in _CHOICES},
         **{name: cfg[name] for name in _SETTINGS},
         **_flat("method", OmegaConf.to_container(cfg.method, resolve=True)),
         **_flat("tuning", OmegaConf.to_container(cfg.tuning, resolve=True)),
         "schema": SCHEMA,
-        "config_hash": signature(_root_=cfg),
+        "config_hash": provenance.signature,
         "data.dir": place(cfg.data.dir),
         "model.dir": place(cfg.model.get("dir")),
         "directory": str(directory),
+        **digests(cfg),
+        "zobench_version": provenance.zobench_version,
+        "git_commit": provenance.commit,
+        "commits": provenance.commits({}),
     }
 
 

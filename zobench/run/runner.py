@@ -6,7 +6,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from zobench.config.settings import check_settings
-from zobench.errors import ConfigError, RunExists, UserError
+from zobench.errors import ConfigError, RunExists
 from zobench.record.directory import open_record
 from zobench.record.lookup import located
 from zobench.record.recorder import Recorder, Tee, Values
@@ -17,12 +17,14 @@ from zobench.run.build import check_parts
 from zobench.run.cell import Cell
 from zobench.run.identity import check_found
 from zobench.run.parallel import team_of
+from zobench.run.provenance import compare_settings
 from zobench.run.train import Interrupted
 from zobench.system.console import Console
 from zobench.system.out_of_memory import explained
 from zobench.system.signals import StopRequest
 from zobench.system.workers import at_work
 from zobench.zo import Diverged, Team
+from zobench.zo.team import TeamLost
 
 
 @at_work()
@@ -44,16 +46,17 @@ def run(cfg: DictConfig) -> dict[str, Any]:
 def _run(cfg: DictConfig, team: Team) -> dict[str, Any]:
     check_parts(cfg, team.size)
     console, directory = Console(quiet=not team.leads), located(Path(cfg.runs_dir) / cfg.out, cfg)
+    compare_settings(team, cfg)
     try:
-        record = open_record(team, directory, cfg)
-    except RunExists as found:
-        check_found(cfg, found.summary, found.directory, console)
+        record = open_record(team, directory, cfg, console.say)
+    except RunExists as exists:
+        found = exists
+        team.together(lambda: check_found(cfg, found.summary, found.directory, console))
         console.summary(found.summary)
         console.say(str(found))
         return found.summary
-    if record.put_aside:
-        console.say(record.put_aside)
     recorder = _recorders(record, cfg, directory, console) if team.leads else record
+    recorder.replaces, recorder.anew = team.from_first(lambda: [recorder.replaces, recorder.anew])
     try:
         cell = Cell(cfg, directory, recorder, console, team)
         with StopRequest(patient=team.size > 1) as stop:
@@ -98,13 +101,18 @@ def _to_its_end(cell: Cell, stop: StopRequest) -> dict[str, Any]:
     except (Interrupted, KeyboardInterrupt) as error:
         state, reason = "interrupted", str(error) or "Ctrl-C"
         raised = KeyboardInterrupt(stop.requested or reason.partition(" ")[0])  # another process may have the signal
+    except TeamLost as error:  # a process was killed, perhaps for a reason of its machine; nothing is lost
+        state, reason = "interrupted", str(error)
+        raised = KeyboardInterrupt(stop.requested) if stop.requested else error
     except BaseException as error:
         raised = explained(error, cell.cfg)
         state, reason = "failed", f"{type(raised).__name__}: {raised}"
     with stop.deferred():
         row = cell.end(state, reason)
-        if isinstance(raised, UserError) and not cell.begun:
-            cell.recorder.withdraw(wholly=isinstance(raised, ConfigError))
+        if state == "interrupted" and not cell.begun:
+            cell.console.say("stopped before it began; what was recorded before is as it was")
+        if isinstance(raised, ConfigError) and not cell.started:
+            cell.recorder.withdraw()
     if raised is not None:
         raise raised from None
     return row

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
+
 from zobench.errors import ModelError
 from zobench.record.recorder import Recorder
 from zobench.run import parallel
@@ -10,6 +12,7 @@ from zobench.run.batches import Batches
 from zobench.run.build import Parts
 from zobench.run.evaluate import Evaluation, NotFinite, evaluate
 from zobench.run.progress import Checkpoints, Progress
+from zobench.run.provenance import Provenance
 from zobench.run.row import Row, named
 from zobench.system.console import Bar
 from zobench.system.costs import Clocks
@@ -31,8 +34,8 @@ class Trainer:
         directory: the run's.
         recorder: is told every line.
         clocks: measure training, evaluations and the lens apart.
+        provenance: settings and code that the run is of.
         say: prints a line.
-        signature: the run's name.
     """
 
     def __init__(
@@ -41,13 +44,13 @@ class Trainer:
         directory: Path,
         recorder: Recorder,
         clocks: Clocks,
+        provenance: Provenance,
         say: Callable[[str], None],
-        signature: str,
     ):
         self.parts, self.recorder, self.clocks, self.say = parts, recorder, clocks, say
         self.settings, self.method, self.team = parts.settings, parts.method, parts.division.team
         self.batches = Batches(parts, clocks)
-        self.checkpoints = Checkpoints(directory / "checkpoint", parts, recorder, clocks, signature, say)
+        self.checkpoints = Checkpoints(directory / "checkpoint", parts, recorder, clocks, provenance, say)
         self.progress = Progress()
         self.begun = 0  # the step that this start went on from
 
@@ -114,6 +117,11 @@ class Trainer:
                 f"{split}: {error} before any step: weights of the model are damaged, or numbers too large for "
                 f"dtype={dtype}; look at the model's files, or set dtype=float32"
             ) from None
+
+    def first_loss(self) -> float:
+        """The loss of a few examples at the weights as they are; it leaves no trace."""
+        with torch.no_grad():
+            return float(self.batches.mean_loss((self.parts.train or self.parts.dev)[:2]))
 
     def compare_weights(self) -> None:
         """Raises TeamError if the processes are not at one step, with the same weights to the bit."""

@@ -7,6 +7,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 
 from zobench.errors import RunBusy, SweepFailed
+from zobench.record.contents import clear_rest
 from zobench.sweep.estimate import Costs
 from zobench.sweep.overview import Overview
 from zobench.sweep.plan import PlannedCell
@@ -50,6 +51,8 @@ def run(
     """
     console = Terminal(highlight=False)
     before = Overview(cells)
+    for cell, finished in before.of("finished"):
+        clear_rest(cell.directory, finished.row)
     left = to_run(before, retry_failed=retry_failed)
     console.print(f"sweep of {before.line()}; {len(left):,} to run", markup=False, soft_wrap=True)
     returns: list[JobReturn] = []

@@ -163,6 +163,8 @@ def watch(cells: Sequence[PlannedCell], costs: Costs, console: Console) -> None:
 
 def _state(cell: PlannedCell, errors: Mapping[Path, str]) -> State:
     found = state.read(cell.directory)
+    if cell.directory in errors and cell.get("overwrite"):  # the record is still that of an earlier run
+        return State("failed", found.row | {"reason": errors[cell.directory]})
     if found.name in RESULTS:
         return compared(cell, found)
     if cell.directory in errors and found.name in ("interrupted", "waiting"):

@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from zobench.config.overrides import FrontDoor
 from zobench.config.ranges import is_known
 from zobench.config.settings import check_settings
-from zobench.config.signature import GROUPS, digest
+from zobench.config.signature import GROUPS, differences, digest
 from zobench.errors import ConfigError, UserError
 from zobench.record.lookup import located, place
 from zobench.sweep.compose import Family, Load, is_value
@@ -92,6 +92,10 @@ class Planner:
                 raise ConfigError(f"{where}{error}") from error
             for cell in own:
                 _same_run(found.setdefault(cell.directory.resolve(), cell), cell)
+        for directory, cell in found.items():
+            for above in directory.parents:
+                if above in found:
+                    raise _shared(found[above], cell, f"{cell.directory} lies within {found[above].directory}")
         return list(found.values())
 
     def _expand(self, line: list[str], number: int) -> Iterator[PlannedCell]:
@@ -135,7 +139,9 @@ class Planner:
 
 
 def _same_run(first: PlannedCell, second: PlannedCell) -> None:
-    """Raises ConfigError if cells of one directory would differ in what a run's name leaves out and a user means."""
+    """Raises ConfigError if cells of one directory are not one run, or differ in what its name does not hold."""
+    if first is not second and (others := differences(first.settings, second.settings)):
+        raise _shared(first, second, f"they differ in {', '.join(others[:3])}")
     for key in ("data.dir", "model.dir", "device"):
         values = [cell.get(key) for cell in (first, second)]
         same = values[0] == values[1] or (key != "device" and place(values[0]) == place(values[1]))
@@ -163,6 +169,14 @@ def _check_size(overrides: Iterable[Override]) -> None:
             raise ConfigError(
                 f"{override.input_line}: a sweep of {cells:,} cells or more, expected at most {_MOST_CELLS:,}; split it"
             )
+
+
+def _shared(first: PlannedCell, second: PlannedCell, why: str) -> ConfigError:
+    own = [" ".join(w for w in a.overrides if w not in b.overrides) for a, b in ((first, second), (second, first))]
+    return ConfigError(
+        f"two cells of the sweep would share {first.directory}: {own[0]} and {own[1]}; {why}; leave out= away, or put "
+        "${signature:} into it"
+    )
 
 
 def _texts(override: Override) -> list[str]:

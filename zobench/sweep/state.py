@@ -45,6 +45,8 @@ def read(directory: Path) -> State:
     name = row["state"]
     if name == "running" and not _locked(directory / ".lock"):
         return State("interrupted", row | {"reason": "its process ended without a word"})
+    if name == "interrupted" and _locked(directory / ".lock"):  # it goes on, and is getting ready
+        return State("running", row)
     return State(name, row)
 
 

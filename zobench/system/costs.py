@@ -85,8 +85,8 @@ class Clocks:
 def environment(device: torch.device) -> dict[str, Any]:
     """The contents of ``environment.json``: versions, git commit, machine, device and threads."""
     return {
-        "zobench": _version("zobench"),
-        "git_commit": _git_commit(),
+        "zobench": version_of("zobench"),
+        "git_commit": git_commit(),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "processor": _processor(),
@@ -95,11 +95,12 @@ def environment(device: torch.device) -> dict[str, Any]:
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "cuda": torch.version.cuda if device.type == "cuda" else None,
         "threads": torch.get_num_threads(),
-        "versions": {name: _version(name) for name in _PACKAGES},
+        "versions": {name: version_of(name) for name in _PACKAGES},
     }
 
 
-def _version(package: str) -> str | None:
+def version_of(package: str) -> str | None:
+    """The version of an installed package; None if it is not installed."""
     try:
         return version(package)
     except PackageNotFoundError:
@@ -115,7 +116,7 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def _git_commit() -> str | None:
+def git_commit() -> str | None:
     """The commit of the checkout this package lies in; None for an installed wheel."""
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():

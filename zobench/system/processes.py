@@ -3,7 +3,7 @@
 import json
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from itertools import count
@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, distributed
 
-from zobench.zo.team import Item, Team, TeamError, Value, Work
+from zobench.zo.team import Item, Team, TeamError, TeamLost, Value, Work
 
 #: how long a process waits for the others; also for a slow download, or a large checkpoint that one of them writes
 PATIENCE = timedelta(minutes=30)
@@ -30,7 +30,7 @@ class Processes(Team):
     """Several processes over torch.distributed.
 
     Whatever is raised in one of them is told to the others in its turn, so that none waits for what will not come.
-    ``TeamError`` is raised where another process failed, ended or did not answer.
+    ``TeamError`` is raised where another process failed, ``TeamLost`` where it ended or did not answer.
 
     Args:
         device: where messages are put together: what the backend works on.
@@ -80,6 +80,17 @@ class Processes(Team):
         if others:
             raise TeamError(f"{what} differ: process {', '.join(others)} of {self.size} has others than process 0")
 
+    def check_alike(self, work: Callable[[], Mapping[str, str]]) -> None:
+        rows: list[dict[str, str]] = self._texts(lambda: dict(work()))
+        for rank, row in enumerate(rows):
+            names = [name for name in {**rows[0], **row} if rows[0].get(name) != row.get(name)]
+            if names:
+                said = ", ".join(f"{name} is {row.get(name)}, in process 0 {rows[0].get(name)}" for name in names[:3])
+                raise TeamError(
+                    f"process {rank} of {self.size} differs: {said}; start all with the same settings, code, data and "
+                    "libraries"
+                )
+
     def _scalars(self, work: Callable[[], Sequence[float]], width: int) -> list[list[float]]:
         """What ``work`` gives in each process, by rank; one message of ``width + 1`` float64 numbers from each."""
         error: BaseException | None = None
@@ -127,7 +138,7 @@ class Processes(Team):
             distributed.all_gather(rows, sent)
             return [row.cpu() for row in rows]
         except RuntimeError as error:
-            raise TeamError(
+            raise TeamLost(
                 f"process {self.rank} of {self.size} lost the others, of which one ended or hung; see its output. "
                 + str(error).splitlines()[0].split(". ")[0]
             ) from error

@@ -4,7 +4,7 @@ Only scalars cross between them, and short texts where nothing is in a hurry; we
 the default everywhere, and then nothing crosses.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -14,6 +14,10 @@ Work = Callable[[Item], Value]
 
 class TeamError(RuntimeError):
     """The processes of a team cannot go on together."""
+
+
+class TeamLost(TeamError):
+    """Another process of the team ended or hung, without a word."""
 
 
 class Team:
@@ -101,6 +105,13 @@ class Team:
 
         Raises:
             TeamError: if a process has another text than the first.
+        """
+
+    def check_alike(self, work: Callable[[], Mapping[str, str]]) -> None:
+        """Check that ``work`` gives the same names with the same texts in all processes.
+
+        Raises:
+            TeamError: in all processes, if one has others than the first; it names the process and what differs.
         """
 
 

@@ -1,0 +1,136 @@
+"""Which settings and which code a run is of: what a checkpoint says of itself, and what a team compares."""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from zobench.config.options import leaves
+from zobench.config.signature import SCHEMA, signature
+from zobench.record.cache import code_digest
+from zobench.record.inputs import code_of, is_outside
+from zobench.system import costs
+from zobench.system.devices import pick_device
+from zobench.zo.team import Team, TeamError
+
+#: libraries whose versions are compared; a loss depends on them
+LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "numba")
+#: settings that processes of a team may have each for itself
+_OWN = frozenset(("data.dir", "model.dir", "device", "threads", "runs_dir", "out", "tags", "tensorboard"))
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What makes a run's steps: its settings by their name, zobench by version, commit and content, and libraries."""
+
+    signature: str
+    zobench_version: str | None
+    commit: str | None
+    code: str
+    libraries: Mapping[str, str | None]
+
+    def saved(self, commits: list[str]) -> dict[str, Any]:
+        """What a checkpoint keeps of it.
+
+        Args:
+            commits: those that have worked on the run.
+        """
+        return {
+            "schema": SCHEMA,
+            "signature": self.signature,
+            "zobench_version": self.zobench_version,
+            "commits": commits,
+            "code": self.code,
+            "libraries": dict(self.libraries),
+        }
+
+    def commits(self, saved: Mapping[str, Any]) -> list[str]:
+        """Every commit that has worked on a run, oldest first, with this one.
+
+        A version stands for the commit of an installed package. Two states of a dirty tree are two entries.
+
+        Args:
+            saved: what the run's checkpoint keeps; empty for a run that begins.
+        """
+        before = [str(commit) for commit in saved.get("commits") or ()]
+        this = self.commit or f"zobench {self.zobench_version}"
+        same = before[-1:] == [this] and saved.get("code", self.code) == self.code
+        return before if same else [*before, this]
+
+    def since(self, saved: Mapping[str, Any]) -> str | None:
+        """In one line what has changed since a checkpoint was written; None if nothing has."""
+        if "code" not in saved:
+            return None
+        found = []
+        last = (saved.get("commits") or [None])[-1]
+        if saved.get("zobench_version") != self.zobench_version:
+            found.append(f"zobench {self.zobench_version} (before: {saved.get('zobench_version')})")
+        if last != self.commits({})[0]:
+            found.append(f"commit {self.commits({})[0][:20]} (before: {str(last)[:20]})")
+        elif saved["code"] != self.code:
+            found.append(f"other code of the same commit {str(last)[:20]}")
+        then = saved.get("libraries") or {}
+        found += [f"{k} {v} (before: {then[k]})" for k, v in self.libraries.items() if k in then and then[k] != v]
+        return f"going on with {', '.join(found)}; the record lists every commit" if found else None
+
+
+def of(cfg: DictConfig) -> Provenance:
+    """The provenance of a run that this process does."""
+    version, commit, libraries = _installed()
+    return Provenance(signature(_root_=cfg), version, commit, code_digest(), dict(libraries))
+
+
+@cache
+def _installed() -> tuple[str | None, str | None, tuple[tuple[str, str | None], ...]]:
+    libraries = tuple((name, costs.version_of(name)) for name in LIBRARIES)
+    return costs.version_of("zobench"), costs.git_commit(), libraries
+
+
+def compare_settings(team: Team, cfg: DictConfig) -> None:
+    """Raises TeamError if the processes of a team were told different things, or run different code."""
+    if team.size > 1:
+        team.check_alike(lambda: _told(cfg))
+
+
+def _told(cfg: DictConfig) -> dict[str, str]:
+    settings = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(settings, dict)
+    plain = {str(key): value for key, value in settings.items()}
+    told = {key: str(value) for key, value in leaves(plain) if key not in _OWN and not key.startswith("wandb.")}
+    own = of(cfg)
+    told |= {"signature": own.signature, "zobench": str(own.zobench_version), "commit": str(own.commit)}
+    told |= {"the code of zobench": own.code} | {name: str(version) for name, version in own.libraries.items()}
+    told |= {f"the code of {target}": str(code_of(target)) for target in sorted(set(_targets(plain)))}
+    if pick_device(str(cfg.device)).type == "cpu":  # their number rounds sums otherwise
+        told["threads"] = str(cfg.threads or torch.get_num_threads())
+    return told
+
+
+def _targets(node: Mapping[str, Any]) -> Iterator[str]:
+    for key, value in node.items():
+        if isinstance(value, Mapping):
+            yield from _targets(value)
+        elif key == "_target_" and is_outside(value):
+            yield value
+
+
+def compare_losses(team: Team, loss: float, dtype: torch.dtype) -> None:
+    """Raises TeamError if processes of a team have another loss of the same examples, beyond rounding.
+
+    Args:
+        loss: of this process, at the weights before any step.
+        dtype: of the weights.
+    """
+    tolerance = 1e-3 if dtype == torch.float32 else 5e-2
+    losses = team.results(lambda _: loss, range(team.size))
+    for rank, other in enumerate(losses):
+        alike = math.isclose(other, losses[0], rel_tol=tolerance, abs_tol=1e-6)
+        if not alike and not (math.isnan(other) and math.isnan(losses[0])):
+            raise TeamError(
+                f"process {rank} of {team.size} has the loss {other:.6g} on the first examples, process 0 has "
+                f"{losses[0]:.6g}; they do not compute the same: start all with the same settings, code and libraries"
+            )
