@@ -190,3 +190,28 @@ def test_a_cell_does_not_load_its_model_beside_that_of_the_cell_before(tmp_path,
     ended = command("zobench", "-m", "data=mini", "method=mezo", "seed=0,1", *TINY, cwd=tmp_path)
     assert ended.returncode == 0, ended.stderr
     assert alive == [0, 0]
+
+
+def test_cells_that_cannot_be_overwritten_are_failures_and_keep_their_record(tmp_path):
+    words = (*TINY, "data=mini", "runs_dir=r", "seed=0,1")
+    assert command("zobench", "-m", *words, cwd=tmp_path).returncode == 0
+    before = changes(tmp_path / "r")
+    ended = command("zobench", "-m", *words, "overwrite=true", "method.eps=-1.0", cwd=tmp_path)
+    assert ended.returncode == 1
+    local = ("data=local", f"data.dir={tmp_path}/nowhere", "data.splits=mini")
+    ended = command("zobench", "-m", *(w for w in words if w != "data=mini"), *local, "overwrite=true", cwd=tmp_path)
+    assert ended.returncode == 1
+    assert "2 cells: 2 failed" in ended.stdout
+    assert ended.stderr.count("has no train") == 2
+    assert {path: changed for path, changed in changes(tmp_path / "r").items() if path in before} == before
+
+
+def test_a_sweep_clears_the_checkpoints_that_a_kill_left(tmp_path):
+    words = (*TINY, "data=mini", "runs_dir=r", "seed=0,1")
+    command("zobench", "-m", *words, cwd=tmp_path)
+    for path in (tmp_path / "r").rglob("summary.json"):
+        (path.parent / "checkpoint").mkdir()
+        (path.parent / "checkpoint/state.json").write_text("{}")
+        (path.parent / "checkpoint/best-00000004.safetensors").touch()
+    assert command("zobench", "-m", *words, cwd=tmp_path).returncode == 0
+    assert not list((tmp_path / "r").rglob("checkpoint"))

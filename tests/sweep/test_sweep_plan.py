@@ -162,6 +162,31 @@ def test_a_cell_in_two_lines_is_one_cell(planner):
     ]  # fmt: skip
 
 
+SHARING = {
+    "out=z seed=0,1,2": "share r/z: seed=0 and seed=1; they differ in seed=0, now 1; leave out= away",
+    "out=${choices.task} task=rte,sst2 method=mezo,loren": "share r/rte: method=mezo and method=loren; they differ",
+    "out=z method.lr=1e-6,1e-5 seed=0": "method.lr=1e-06 and method.lr=1e-05; they differ in",
+    "out=a,a/b/c seed=0": "out=a and out=a/b/c; r/a/b/c lies within r/a",
+}
+
+
+@pytest.mark.parametrize("line", SHARING)
+def test_cells_that_would_share_a_directory_are_refused(planner, line):
+    with pytest.raises(ConfigError, match="two cells of the sweep would share") as error:
+        planner.cells([["runs_dir=r", *line.split()]])
+    assert SHARING[line] in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_two_settings_of_one_name_are_two_cells(planner, monkeypatch):
+    """A name has 32 bits; here all settings have one."""
+    monkeypatch.setattr("zobench.sweep.plan.digest", lambda settings: "0123abcd")
+    monkeypatch.setattr("zobench.config.signature.digest", lambda settings: "0123abcd")
+    with pytest.raises(ConfigError, match=r"would share .*0123abcd: seed=0 and seed=1; they differ in seed=0, now 1"):
+        planner.cells([["seed=0,1"]])
+    assert len(planner.cells([["seed=0,0", "tags=[a],[b]"]])) == 1
+
+
 @pytest.mark.parametrize(
     ("line", "said"),
     [

@@ -23,7 +23,7 @@ from zobench.run.parallel import check_shards
 from zobench.system.imports import keep_imports
 from zobench.system.processes import Processes, assembled
 from zobench.zo import Method, Team
-from zobench.zo.team import TeamError
+from zobench.zo.team import TeamError, TeamLost
 
 SHORT = (*LOREN, "steps=12", "eval_every=4")
 MEZO = (*RUN, "micro_batch_size=2", "method.lr=1e-5", "steps=20", "eval_every=10", "save_every=6")
@@ -100,15 +100,19 @@ def other_weights(rank, runs):
 
 def stopped_in_an_evaluation(rank, runs):
     """A signal to the second process alone, in its first batch of the dev evaluation after step 4."""
-    scores, calls = Objective.scores, []
+    scores, step, steps = Objective.scores, Method.step, []
+
+    def counted(self, closure):
+        steps.append(self.t + 1)
+        return step(self, closure)
 
     def interrupted(self, batch):
-        calls.append(len(batch))
-        if rank == 1 and len(calls) == 5:  # two batches of dev and two of test came before training
+        if rank == 1 and steps[-1:] == [4]:
+            steps.append(0)
             os.kill(os.getpid(), signal.SIGTERM)
         return scores(self, batch)
 
-    with patch.object(Objective, "scores", interrupted):
+    with patch.object(Objective, "scores", interrupted), patch.object(Method, "step", counted):
         return tell(lambda: alone(runs, *SHORT, "parallel=queries"))
 
 
@@ -310,6 +314,6 @@ def test_a_process_without_examples_keeps_step(stories, tmp_path):
 
 def test_who_is_left_alone_does_not_wait(stories):
     raised, seconds = stories[0][0]["left_alone"]
-    assert raised["raised"] == TeamError.__name__
+    assert raised["raised"] == TeamLost.__name__
     assert raised["text"].startswith("process 0 of 2 lost the others, of which one ended or hung; see its output.")
     assert seconds < 10
