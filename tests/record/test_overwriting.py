@@ -212,7 +212,7 @@ def test_a_run_within_another_is_refused(finished, tmp_path):
     "out", ["null", "5", "1.5", "true", "''", "'  '", "/tmp/x", "..", "../x", "a/../../x", "a/../b", ".", "'a\x1bb'"]
 )
 def test_a_run_stays_below_its_runs_dir(out):
-    with pytest.raises(ConfigError, match=r"out=.*: expected text, a path below runs_dir"):
+    with pytest.raises(ConfigError, match=r"out=.*: expected a folder below runs_dir"):
         check_settings(compose(*CELL[:-1], f"out={out}"))
 
 

@@ -12,7 +12,7 @@ CALLS = {
     "log": ({"step": 1},), "log_losses": (1, [0.5], ["head"], "9a3e"),
     "flush": (), "environment": ({},),
     "predictions": ({"test": []},), "summary": ({"state": "running"},),
-    "finish": ({"state": "finished"},), "begin": ({"state": "running"},), "check": (), "close": (),
+    "finish": ({"state": "finished"},), "withdraw": (), "begin": ({"state": "running"},), "check": (), "close": (),
 }  # fmt: skip
 
 

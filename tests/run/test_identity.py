@@ -63,9 +63,29 @@ def made(model, tmp_path, monkeypatch, request):
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     inputs.code_of.cache_clear()
     words = [*WORDS, "model=tiny-pretrained", "steps=1", f"model.dir={tmp_path}/model", f"runs_dir={tmp_path}/runs"]
-    words += ["data=local", f"data.dir={tmp_path}/data", "data.splits=mini", f"++task._target_={name}.Own"]
-    run(compose(*words))
+    words += ["data=local", f"data.dir={tmp_path}/data", "data.splits=mini", "task=sst2"]
+    (tmp_path / "conf/task").mkdir(parents=True)
+    text = (folders.conf_dir() / "task/sst2.yaml").read_text()
+    (tmp_path / "conf/task/sst2.yaml").write_text(text.replace("zobench.tasks.sst2.SST2", f"{name}.Own"))
+    run(composed(words, tmp_path))
     return words, tmp_path, name
+
+
+def composed(words, folder):
+    return OmegaConf.create(planned(words, folder)[0].settings)
+
+
+def planned(words, folder):
+    signature.register()
+    ours = folder / "conf"
+    for path in [*folders.conf_dir().rglob("*.yaml")]:
+        at = ours / path.relative_to(folders.conf_dir())
+        if not at.exists():
+            at.parent.mkdir(parents=True, exist_ok=True)
+            at.symlink_to(path)
+    with initialize_config_dir(str(ours), version_base="1.3"):
+        load = lambda line: hydra_compose("config", overrides=line, return_hydra_config=True)  # noqa: E731
+        return Planner(load, [ours]).cells([words])
 
 
 def again(words):
@@ -73,14 +93,15 @@ def again(words):
     for module in [module for module in sys.modules if module.startswith(("own_", "words_of_own_"))]:
         del sys.modules[module]
     inputs.code_of.cache_clear()
-    return run(compose(*words))
+    return run(composed(words, folder_of(words)))
 
 
 def status(words):
-    signature.register()
-    with initialize_config_dir(str(folders.conf_dir()), version_base="1.3"):
-        load = lambda line: hydra_compose("config", overrides=line, return_hydra_config=True)  # noqa: E731
-        return Overview(Planner(load, [folders.conf_dir()]).cells([words]))
+    return Overview(planned(words, folder_of(words)))
+
+
+def folder_of(words):
+    return next(Path(word.partition("=")[2]).parent for word in words if word.startswith("runs_dir="))
 
 
 def written(path, text):
@@ -194,7 +215,7 @@ def test_what_only_looks_new_is_compared_once(made, monkeypatch):
 def test_a_model_that_one_run_has_seen_is_known_to_all(made):
     """A sweep of many finished cells does not wait for each to load one folder anew."""
     words, folder, _ = made
-    run(compose(*words, "seed=1"))
+    run(composed([*words, "seed=1"], folder))
     path = folder / "model/config.json"
     path.write_bytes(path.read_bytes() + b"\n")
     assert status([*words, "seed=0,1"]).counts == {"waiting": 2}
@@ -207,7 +228,7 @@ def test_an_untouched_finished_run_is_found_without_a_look_at_its_content(made, 
     for name in ("load_splits", "build_trained", "specs"):
         monkeypatch.setattr(identity, name, None)
     monkeypatch.setattr(inputs.Cache, "load", None)
-    assert run(compose(*words))["state"] == "finished"
+    assert run(composed(words, folder_of(words)))["state"] == "finished"
     assert status(words).counts == {"finished": 1}
 
 
@@ -225,7 +246,7 @@ def test_a_record_of_an_older_version_is_compared_by_times(change, made):
 
 def test_prompts_whose_data_are_elsewhere_cannot_be_compared_and_that_is_said(made, capsys):
     words, folder, _ = made
-    cfg = compose(*words)
+    cfg = composed(words, folder)
     (path,) = (folder / "runs").rglob("summary.json")
     (folder / "data").rename(folder / "gone")
     row = summary_of(path.parent)

@@ -130,6 +130,21 @@ class Folder(Kind):
 
 
 @dataclass(frozen=True)
+class Below(Folder):
+    """The path of a folder below another one, which it cannot leave."""
+
+    def accepts(self, value: Any) -> bool:
+        if not super().accepts(value) or value is None:
+            return False
+        parts = [part for part in value.split("/") if part.strip() not in ("", ".")]
+        named = bool(parts) and ".." not in parts and max(map(len, parts)) < 200
+        return named and value[0] != "/" and value.isprintable()
+
+    def expected(self, key: str, value: Any) -> str:
+        return f"a folder below runs_dir, {key}=DIR, without .. or control characters"
+
+
+@dataclass(frozen=True)
 class Setting:
     """One setting of a run.
 

@@ -11,13 +11,13 @@ from omegaconf.errors import OmegaConfBaseException
 from zobench.config.folders import conf_dir
 from zobench.config.options import leaves, load_yaml, texts
 from zobench.config.ranges import out_of_range
-from zobench.config.schema import SETTINGS, Folder, as_yaml, is_int
+from zobench.config.schema import SETTINGS, Below, as_yaml, is_int
 from zobench.errors import ConfigError, did_you_mean, in_one_line, printable, shown
 
 _WANDB_MODES = ("offline", "online", "disabled")
 _OPTIONS = ("model", "task", "method", "tuning", "data", "protocol")
 #: folders beside the settings of the run
-_FOLDERS = {"out": Folder()}
+_FOLDERS = {"out": Below()}
 #: an integer beyond it is no exact number to everyone who reads the record
 _LARGEST = 2**53
 
@@ -85,23 +85,12 @@ def _run_settings(cfg: DictConfig) -> list[str]:
         plain = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
         if not setting.kind.accepts(plain) and not _follows(setting.default, value, cfg):
             problems.append(f"{setting.key}={as_yaml(value)}: expected {setting.kind.expected(setting.key, value)}")
-    problems += _place_of(OmegaConf.select(cfg, "out"))
     known = {s.key.partition(".")[0] for s in SETTINGS} | set(load_yaml(conf_dir() / "config.yaml"))
     known |= set(cfg.choices) | {"wandb"}
     problems += [f"{key}: no such setting{did_you_mean(key, known)}" for key in map(str, cfg) if key not in known]
     if cfg.wandb.mode not in _WANDB_MODES:
         problems.append(f"wandb.mode={cfg.wandb.mode}: expected offline, online or disabled")
     return problems
-
-
-def _place_of(out: Any) -> list[str]:
-    """What is wrong with ``out``, a run's directory below ``runs_dir``."""
-    parts = out.split("/") if isinstance(out, str) else []
-    words = [part for part in parts if part.strip() not in ("", ".")]
-    if words and parts[0] != "" and ".." not in words and out.isprintable() and max(map(len, words)) < 200:
-        return []
-    shown = "null" if out is None else repr(out) if isinstance(out, str) else out
-    return [f"out={shown}: expected text, a path below runs_dir without .. or control characters, such as out=mine"]
 
 
 def _follows(default: Any, value: Any, cfg: DictConfig) -> bool:

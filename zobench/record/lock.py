@@ -33,6 +33,7 @@ class Lock:
     Raises:
         RunBusy: if another process is writing there.
         CannotWrite: if there can be no lock, as on a disk that is read-only.
+        OSError: if the directory cannot be made.
     """
 
     def __init__(self, directory: Path):
@@ -46,8 +47,7 @@ class Lock:
             time.sleep(_EVERY_S)
 
     def _taken(self) -> bool:
-        with writing(self.directory):
-            self.directory.mkdir(parents=True, exist_ok=True)
+        self.directory.mkdir(parents=True, exist_ok=True)
         path = self.directory / NAME
         with writing(path):
             # No truncation: the directory of a finished run stays untouched.
