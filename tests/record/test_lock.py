@@ -127,7 +127,7 @@ def test_a_second_process_is_refused_within_seconds(tmp_path):
 @pytest.mark.parametrize("path", ["file/mine", "file"])
 def test_a_directory_that_cannot_be_made(path, tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(OSError, match="exists|Not a directory"):
+    with pytest.raises(OSError, match=r"exists|Not a directory"):
         Lock(tmp_path / path)
 
 

@@ -163,7 +163,7 @@ def test_a_row_names_its_model_and_texts_from_the_start_and_whatever_becomes_of_
         assert {name: row[name] for name in names} == {name: whole[name] for name in names}
     monkeypatch.setattr(LastLayers, "apply", fails)
     with pytest.raises(ModelError):
-        run(compose(*CELL[:-1], "tuning=last_layers", f"runs_dir={tmp_path / 'failed'}"))
+        run(compose(*CELL[:-1], "tuning=last_layers", "tuning.layers=1", f"runs_dir={tmp_path / 'failed'}"))
     (failed,) = (tmp_path / "failed").rglob("summary.json")
     row = json.loads(failed.read_text())
     known = ("rows_hash", "prompt_hash", "model_family", "model_parameters", "tokenizer_hash", "commits")
