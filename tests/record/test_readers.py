@@ -24,7 +24,7 @@ OTHER = {
     "record/metrics.py": set(),
     "sweep/state.py": set(),
     "sweep/estimate.py": {"data.splits", "model.parameters", "task.tokens"},
-    "sweep/overview.py": {"out", "running"},
+    "sweep/overview.py": {"out", "overwrite", "running"},
     "run/app.py": set(),
     "run/identity.py": set(),
     "run/rebuild.py": set(),
