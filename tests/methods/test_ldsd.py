@@ -105,7 +105,7 @@ def test_policy_gradient_is_unbiased_on_a_quadratic():
     v = torch.stack([method.policy.draw(method.slots[0], k) for k in range(5)])
     points = x + eps * v
     losses = 0.5 * ((points @ a) * points).sum(-1) + points @ b
-    advantages = torch.stack(method.advantages(list(losses)))
+    advantages = torch.tensor([method.advantages(each) for each in losses.T.tolist()], dtype=F64).T
     estimate = (advantages[..., None] * (v - mu)).mean(0) / sigma**2
     expected = eps * (a @ (x + eps * mu) + b)
     assert torch.cosine_similarity(estimate.mean(0), expected, dim=0) > 0.999
@@ -449,7 +449,7 @@ def test_jaguar_refreshes_its_memory_where_it_was_touched():
     ("arguments", "message"),
     [
         ({"eps": 0.0}, "eps=0.0: must be positive"),
-        ({"candidates": 0}, "candidates=0: must be positive"),
+        ({"candidates": 0}, "candidates=0: must be at least 1"),
         ({"sigma": -1.0}, "sigma=-1.0: must be positive"),
         ({"lr_mu": -0.1}, "lr_mu=-0.1: must be 0 or positive"),
         ({"subset_ratio": 1.5}, r"subset_ratio=1.5: must lie in \(0, 1\]"),

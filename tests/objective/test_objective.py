@@ -221,8 +221,8 @@ def test_length_buckets_change_nothing_but_the_padding(tiny, mini, name, shared,
 def test_the_tokens_of_a_loss_are_known_without_running_it(tiny, mini, name, kind):
     task, splits = mini(name)
     batch = tiny.encoder.encode(task, splits.train[:4])
-    for shared in (True, False):
-        objective = kind(tiny.model, tiny.tokenizer, task, shared_prompt=shared)
+    for options in ({"shared_prompt": True}, {"shared_prompt": False}) if kind is Objective else ({},):
+        objective = kind(tiny.model, tiny.tokenizer, task, **options)
         told = objective.loss_tokens(batch)
         assert objective.tokens == 0
         objective.loss_sum(batch)

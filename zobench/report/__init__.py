@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from zobench.errors import MissingExtra
 
 if TYPE_CHECKING:  # at run time each is imported when it is asked for: pandas, scipy and matplotlib take seconds
+    from zobench.report.compare.memory import with_memory
     from zobench.report.frames.pack import pack
     from zobench.report.frames.runs import curves, load, predictions
     from zobench.report.html_page import page
@@ -35,7 +36,7 @@ if TYPE_CHECKING:  # at run time each is imported when it is asked for: pandas, 
 __all__ = [
     "Table", "beside", "claims_sheet", "comparison", "curves", "draw_curves", "draw_heatmap", "draw_lens",
     "draw_pareto", "draw_times", "grid", "load", "pack", "page", "predictions", "published", "registry", "tables",
-    "to_wandb", "verdicts", "write",
+    "to_wandb", "verdicts", "with_memory", "write",
 ]  # fmt: skip
 
 

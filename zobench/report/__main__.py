@@ -23,12 +23,17 @@ def main(arguments: list[str] | None = None) -> int:
         _check(asked)
         if asked.zip:
             _pack(asked, _select(_load(asked.runs), asked.where))
-        elif asked.claims:
-            print(printable(report.claims_sheet(_select(report.load(asked.runs), asked.where))))
+            return 0
+        runs = report.load(asked.runs) if asked.claims else _load(asked.runs)
+        if asked.memory:
+            runs = report.with_memory(runs, _load(asked.memory))
+        runs = _select(runs, asked.where)
+        if asked.claims:
+            print(printable(report.claims_sheet(runs)))
         elif asked.beside:
-            print(report.beside(_select(_load(asked.runs), asked.where)).markdown())
+            print(report.beside(runs).markdown())
         else:
-            _make(asked, _select(_load(asked.runs), asked.where))
+            _make(asked, runs)
     except ModuleNotFoundError as error:
         return complain(MissingExtra("report", error), _PROGRAM)
     except (UserError, OSError) as error:
@@ -45,6 +50,8 @@ def _parser() -> argparse.ArgumentParser:
         help="folder with run directories, at any depth, a .zip of one, or wandb://ENTITY/PROJECT")  # fmt: skip
     add("--where", action="append", default=[], metavar="KEY=VALUE",
         help="keep runs with this value, or one of several: method=mezo,loren; may be repeated")  # fmt: skip
+    add("--memory", action="append", default=[], metavar="RUNS",
+        help="take peak memory from these runs, short ones with the same settings; may be repeated")  # fmt: skip
     table = parser.add_argument_group("tables")
     add = table.add_argument
     add("--rows", metavar="KEYS", help="what rows are made of (method)")

@@ -57,9 +57,6 @@ def results(frame: pd.DataFrame, axes: Sequence[str] = ("method",), allow_mixed:
     # Records of different ages have different columns; what none but an old one lacks is null there.
     names = [*runs.columns, *AGREE, *AGREE_IF_TRAINED, *SEEDS, *MODEL, *DATA, *_NUMBERS]
     runs, said = identified(runs.reindex(columns=list(dict.fromkeys(names))))
-    finished, runs = runs["state"].eq("finished"), _finite(runs)
-    if lost := int((finished & runs["state"].ne("finished")).sum()):
-        said = [*said, f"{lost} run{'s' * (lost > 1)} finished without finite metrics: counted as diverged"]
     within = [axis for axis in axes if axis != "method"]
     for axis in within:
         check_key(frame, axis, axis)
@@ -79,15 +76,6 @@ def results(frame: pd.DataFrame, axes: Sequence[str] = ("method",), allow_mixed:
         _refuse_several_rows(runs, within)
     runs.attrs |= {"mixed": list(differing.values()), "said": [*said, *_other_folders(runs)]}
     return runs
-
-
-def _finite(runs: pd.DataFrame) -> pd.DataFrame:
-    """Take numbers that are not finite for none; a run that ended without a finite result has diverged."""
-    numbers = [name for name in runs.columns if runs[name].dtype.kind == "f"]
-    runs = runs.assign(**{name: runs[name].where(runs[name].abs() < math.inf) for name in numbers})
-    finished = runs["state"].eq("finished")
-    lost = runs["test_metric"].isna() | (runs["dev_metric"].isna() & runs["trains"].ne(False))
-    return runs.assign(state=runs["state"].mask(finished & lost, "diverged")).copy()  # in one piece
 
 
 def _data_names(runs: pd.DataFrame) -> "pd.Series[str]":
