@@ -15,14 +15,15 @@ from nbclient import NotebookClient
 from zobench import report
 
 HERE = Path(__file__).parent
-METHODS, ABLATIONS = "records/methods.zip", "records/ablations.zip"
+METHODS, ABLATIONS, MEMORY = "records/methods.zip", "records/ablations.zip", "records/memory.zip"
 README = HERE.parent / "README.md"
 MARKS = "<!-- the table of analysis/, by analysis/make.py -->\n", "<!-- end of the table -->\n"
 
 
 def main() -> None:
     os.chdir(HERE)
-    methods, everything = report.load(METHODS), report.load([METHODS, ABLATIONS])
+    memory = report.load(MEMORY)
+    methods, everything = (report.with_memory(report.load(runs), memory) for runs in ([METHODS], [METHODS, ABLATIONS]))
     _tables(methods, "tables/methods")
     _tables(everything, "tables/with-ablations")
     _pictures(methods)

@@ -7,6 +7,7 @@ import pytest
 from helpers.written import write_run
 
 from zobench import report
+from zobench.errors import UserError
 from zobench.report.compare.board import CALIBRATED
 from zobench.report.typeset.latex import latex
 
@@ -105,9 +106,9 @@ def test_a_run_with_a_number_that_is_not_finite_is_left_out_and_named(tmp_path, 
     ((where, why),) = frame.attrs["left_out"]
     assert str(path.parent) in where
     assert column in why or "not JSON" in why
-    table = report.tables(frame)[0]
-    assert table.frame.set_index("row").loc["mezo", "runs"] == 2
-    assert any("1 unreadable" in note for note in table.notes)
+    tables = report.tables(frame)
+    assert tables[0].frame.set_index("row").loc["mezo", "runs"] == 2
+    assert any("1 unreadable" in note for table in tables for note in table.notes)
 
 
 @pytest.mark.parametrize(
@@ -124,3 +125,25 @@ def test_peaks_that_cannot_be_compared_are_marked_and_not_drawn(tmp_path, how, m
     drawn = report.draw_pareto(frame, tmp_path / "pareto.svg")[0].read_text()
     assert (">peak memory (MiB)" in drawn) != marked
     assert (">weights and method state (MiB)" in drawn) == marked
+
+
+SHARED = "VmHWM of the process since the run began, libraries and evaluations included"
+
+
+def test_peaks_may_come_from_short_runs_with_the_same_settings(tmp_path):
+    long, short = tmp_path / "long", tmp_path / "short"
+    for seed in range(2):
+        write_run(long, "mezo", seed, **{"method.lr": 1e-3, "method.eps": 1e-3}, memory_measured_by=SHARED)
+        write_run(long, "kerzoo", seed, **{"method.lr": 1e-3, "method.eps": 1e-3}, memory_measured_by=SHARED)
+    for seed, gib in enumerate((0.25, 0.5)):
+        write_run(short, "mezo", seed, steps=5, **{"method.lr": 1e-6, "method.eps": 1e-3}, peak_gib=gib)
+    write_run(short, "kerzoo", **{"method.lr": 1e-3, "method.eps": 1e-2}, peak_gib=0.1)  # of another eps
+    write_run(short, "mezo", 7, **{"method.lr": 1e-3, "method.eps": 1e-3}, peak_gib=9.0, memory_measured_by=SHARED)
+    frame = report.with_memory(report.load(long), report.load(short))
+    assert frame.groupby("method")["peak_gib"].unique().map(list).to_dict() == {"mezo": [0.5], "kerzoo": [1.0]}
+    assert frame.groupby("method")["steps"].unique().map(list).to_dict() == {"mezo": [100], "kerzoo": [100]}
+    text = report.comparison(frame).markdown()
+    assert "512 " in text
+    assert "1024¶" in text
+    with pytest.raises(UserError, match="no run has the method, model and settings"):
+        report.with_memory(report.load(long), report.load(short).query("method == 'kerzoo'"))

@@ -85,7 +85,9 @@ def test_a_project_gives_what_the_records_give(server, tmp_path, monkeypatch):
     } | {"report": ({}, [])})  # fmt: skip
     records, sent = report.load(tmp_path), report.load("wandb://me/sweep")
     assert list(sent["directory"]) == [f"wandb://me/sweep/{name}" for name in folders]
-    assert sent.attrs["left_out"] == [("wandb://me/sweep/report", "not of a zobench run: it lacks state, method, task, model")]
+    assert sent.attrs["left_out"] == [
+        ("wandb://me/sweep/report", "not of a zobench run: it lacks state, method, task, model")
+    ]
     assert sent.drop(columns="directory").equals(records.drop(columns="directory"))
     lines, sent_lines = report.curves(records), report.curves(sent)
     assert sent_lines[lines.columns].drop(columns="directory").equals(lines.drop(columns="directory"))

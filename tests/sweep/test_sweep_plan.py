@@ -82,8 +82,8 @@ def test_the_plan_is_hydras(planner, line, count):
 #: grid → its cells, what else it needs to be planned, and the part of it that is planned here
 SHIPPED = {
     "smoke": (12, [], 1), "small": (64, ["data.dir=/d"], 1), "ablations": (45, ["data.dir=/d"], 1),
-    "lens": (10, ["data.dir=/d"], 1), "tiny": (96, ["data.dir=/d", "model.dir=/m", "seed=0"], 3),
-    "paper": (820, ["model=opt-1.3b", "task=rte"], 10),
+    "lens": (10, ["data.dir=/d"], 1), "memory": (14, ["data.dir=/d"], 1),
+    "tiny": (96, ["data.dir=/d", "model.dir=/m", "seed=0"], 3), "paper": (820, ["model=opt-1.3b", "task=rte"], 10),
 }  # fmt: skip
 
 
