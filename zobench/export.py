@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from zobench.errors import ConfigError, DataError, UserError, complain, tolerant_streams
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -21,9 +23,9 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         The exit code: 0, 1 if the model cannot be had or written, 2 for wrong arguments.
     """
+    tolerant_streams()
     options = _parser().parse_args(arguments)
     from zobench.config.arguments import check_device, check_step
-    from zobench.errors import UserError, complain
 
     try:
         check_step(options.step)
@@ -37,7 +39,6 @@ def main(arguments: list[str] | None = None) -> int:
 def _export(options: argparse.Namespace) -> int:
     """Do what the command line says and report it on the console; the exit code."""
     from zobench.atomic import writing
-    from zobench.errors import DataError
     from zobench.run.rebuild import rebuild
     from zobench.system.console import Console
 
@@ -78,7 +79,6 @@ def _parser() -> argparse.ArgumentParser:
 
 def _refuse_full(folder: Path) -> None:
     """Raise ConfigError if something is there that would be mixed with the files to be written."""
-    from zobench.errors import ConfigError
 
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"{folder}: is there already; give a new or empty folder")
@@ -109,7 +109,6 @@ def write_adapter(rebuilt: "Rebuilt", folder: Path) -> None:
     """
     from safetensors.torch import save_file
 
-    from zobench.errors import ConfigError
     from zobench.models.tuning import LoRA, LoRALinear
 
     if not isinstance(rebuilt.tuning, LoRA):

@@ -5,6 +5,8 @@ import sys
 import time
 from pathlib import Path
 
+from zobench.errors import UserError, complain, tolerant_streams
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Make a run's weights again, and compare them with its record.
@@ -15,9 +17,9 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         The exit code: 0, 1 if the weights are other ones or cannot be made, 2 for wrong arguments.
     """
+    tolerant_streams()
     options = _parser().parse_args(arguments)
     from zobench.config.arguments import check_device, check_new_file, check_step
-    from zobench.errors import UserError, complain
 
     try:
         check_step(options.step)

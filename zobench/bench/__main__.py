@@ -6,7 +6,7 @@ from pathlib import Path
 
 from zobench.bench.checkout import COMMIT, REPOSITORY
 from zobench.bench.spec import DTYPES, Spec, models, parse_shapes
-from zobench.errors import ConfigError, UserError, complain, did_you_mean
+from zobench.errors import ConfigError, UserError, complain, did_you_mean, tolerant_streams
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -18,6 +18,7 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         The exit code: 0, 1 for what cannot be measured, 2 for arguments that are wrong, 130 after Ctrl-C.
     """
+    tolerant_streams()
     try:
         asked = _parsed(arguments)
         spec = Spec(

@@ -4,6 +4,7 @@ Standard library and PyYAML only. It reads conf/ as files: a group is a folder, 
 comment line describes it.
 """
 
+import fnmatch
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -16,6 +17,8 @@ from zobench.config.words import check_interpolations, check_words, overrides
 from zobench.errors import ConfigError, did_you_mean, shown
 
 _OVERRIDE = re.compile(r"^(?P<mark>\+\+|\+|~)?(?P<key>[A-Za-z_][\w./@:-]*)(=(?P<value>.*))?$", re.S)
+#: Hydra's functions of options in a sweep, and their own arguments
+_CALL, _OF_CALL = re.compile(r"\b(?:choice|glob|shuffle|sort)\(|\)"), re.compile(r"(?:exclude|reverse|list)=")
 _OUTSIDE = ("hydra",)
 LAUNCHERS = "hydra/launcher"
 _PRESETS = ("experiment", "search")  # settings of the whole run, and optional
@@ -94,6 +97,8 @@ class FrontDoor:
                     f"{shown(argument)}: the class belongs to the option's file; write one of your own into a "
                     "--config-dir, see CONTRIBUTING.md"
                 )
+            if mark == "+" and value and key in self.groups:
+                raise ConfigError(f"{shown(argument)}: zobench has a {key}, if only null; choose with {key}={value}")
             if mark in ("+", "++"):
                 continue
             if key.replace(".", "/") in self.groups and "." in key:
@@ -131,7 +136,7 @@ class FrontDoor:
         for argument in overrides(arguments):
             match = _OVERRIDE.match(argument)
             if match and match["key"] in self.groups and match["value"]:
-                given[match["key"]] = _split(match["value"])
+                given[match["key"]] = self._named(match["key"], match["value"])
         for group in _PRESETS:
             for option in given.get(group, []):
                 path = self.file(group, option)
@@ -159,12 +164,20 @@ class FrontDoor:
             raise ConfigError(f"{shown(argument)}: a setting cannot be taken away; leave it out for its default")
 
     def _check_options(self, group: str, value: str | None) -> None:
-        for option in _split(value or ""):
+        for option in self._named(group, value or ""):
             if option in self.groups[group] or option in ("null", ""):
                 continue
             hint = did_you_mean(option, self.groups[group], f"{group}=")
             known = ", ".join(self.groups[group])
             raise ConfigError(f"{group}={option}: no such {group}{hint}\n{group} is one of: {known}")
+
+    def _named(self, group: str, value: str) -> list[str]:
+        """Options that a value names, of a sweep's ``choice(...)`` and ``glob(...)`` as well."""
+        words = _split(_CALL.sub("", value) if _CALL.search(value) else value)
+        found: list[str] = []
+        for word in words if "glob(" in value else ():
+            found += [] if _OF_CALL.match(word) else fnmatch.filter(self.groups[group], word) or [word]
+        return found or words
 
     def _check_key(self, key: str, value: str | None, chosen: dict[str, list[str]]) -> None:
         head = key.split(".")[0]

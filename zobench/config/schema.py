@@ -224,7 +224,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("overwrite", False, Flag(), "start again, whatever the run directory holds", names_run=False),
     Setting(
         "keep_weights", False, Flag(),
-        "keep the best trainable weights after the run; python -m zobench.export can make them again", names_run=False,
+        "keep the best trainable weights; first-order runs always do, zobench.export makes others again",
+        names_run=False,
     ),
     Setting(
         "tensorboard", False, Flag(),

@@ -109,7 +109,8 @@ def _options(cfg: DictConfig, folders: Sequence[Path]) -> list[str]:
         of_types = []
         for path in files[:1]:
             default = load_yaml(path)
-            of_types += [*_compared(default, cfg[group], group), *_folder(default, cfg[group], group)]
+            found = [*_compared(default, cfg[group], group), *_folder(default, cfg[group], group)]
+            of_types += {problem.partition("=")[0]: problem for problem in found}.values()  # one for a key
         node: Any = OmegaConf.to_container(cfg[group], resolve=True)
         problems += of_types or [*_too_large(node, group), *out_of_range(node, group)]
     return problems

@@ -19,6 +19,7 @@ Numbers count by value: 1 and 1.0 are one.
 
 import hashlib
 import json
+import warnings
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -187,6 +188,8 @@ def register() -> None:
     from hydra.core.config_store import ConfigStore
 
     OmegaConf.register_new_resolver("signature", signature, replace=True)
+    # the preset bears its plugin's name on purpose, so that it is what hydra/launcher=joblib chooses
+    warnings.filterwarnings("ignore", r"\s*'hydra/launcher/joblib' is validated against ConfigStore schema")
     ConfigStore.instance().store("run_settings", defaults_of_run())
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import zobench.report as report
-from zobench.errors import ConfigError, MissingExtra, UserError, complain, printable
+from zobench.errors import ConfigError, MissingExtra, UserError, complain, show, tolerant_streams
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,6 +18,7 @@ _PICTURES = ("curves", "lens", "pareto", "times", "heatmap")
 
 def main(arguments: list[str] | None = None) -> int:
     """The exit code: 0, 1 for what the runs do not allow, 2 for arguments that are wrong."""
+    tolerant_streams()
     asked = _parser().parse_args(arguments)
     try:
         _check(asked)
@@ -29,9 +30,9 @@ def main(arguments: list[str] | None = None) -> int:
             runs = report.with_memory(runs, _load(asked.memory))
         runs = _select(runs, asked.where)
         if asked.claims:
-            print(printable(report.claims_sheet(runs)))
+            show(report.claims_sheet(runs))
         elif asked.beside:
-            print(report.beside(runs).markdown())
+            show(report.beside(runs).markdown())
         else:
             _make(asked, runs)
     except ModuleNotFoundError as error:
@@ -113,7 +114,7 @@ def _load(folders: list[str]) -> "pd.DataFrame":
 def _pack(asked: argparse.Namespace, frame: "pd.DataFrame") -> None:
     path = report.pack(frame, asked.runs, asked.zip)
     left_out = len(frame.attrs.get("left_out", ()))
-    print(f"written: {path}, {len(frame)} runs" + (f"; left out: {left_out} unreadable" if left_out else ""))
+    show(f"written: {path}, {len(frame)} runs" + (f"; left out: {left_out} unreadable" if left_out else ""))
 
 
 def _select(frame: "pd.DataFrame", conditions: list[str]) -> "pd.DataFrame":
@@ -142,9 +143,8 @@ def _as_text(word: str, text: Callable[[Any], str]) -> str:
 
 
 def _make(asked: argparse.Namespace, frame: "pd.DataFrame") -> None:
-    from rich.console import Console
-
-    from zobench.report.typeset.write import show, write_text
+    from zobench.report.typeset.write import show_tables, write_text
+    from zobench.system.console import Terminal
 
     axes: dict[str, Any] = {"rows": _keys(asked.rows, "method"), "columns": _keys(asked.columns, "task")}
     options: dict[str, Any] = {"reference": asked.reference, "allow_mixed": asked.allow_mixed}
@@ -165,9 +165,9 @@ def _make(asked: argparse.Namespace, frame: "pd.DataFrame") -> None:
     if asked.wandb:
         sent = report.to_wandb(frame, **axes, **options, group=asked.wandb_group)
         files.append(sent if "://" in sent else f"{sent} (send it with `wandb sync {sent}`)")
-    show(tables, Console(highlight=False))
+    show_tables(tables, Terminal(highlight=False))
     for file in files:
-        print(printable(f"written: {file}"))
+        show(f"written: {file}")
 
 
 def _keys(words: str | None, default: str) -> list[str]:

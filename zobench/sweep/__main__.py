@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from zobench.config.folders import conf_dir
 from zobench.config.options import own_folder
+from zobench.config.words import ALLOW_FOREIGN
 from zobench.errors import UserError, complain, show, tolerant_streams
 
 if TYPE_CHECKING:
@@ -59,6 +60,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--launcher", metavar="NAME", help="Hydra's launcher: basic (default), joblib, ...")
     parser.add_argument("--config-dir", metavar="DIR", help="a folder with options and grids of one's own")
+    parser.add_argument(
+        ALLOW_FOREIGN, action="store_true", help="let options of --config-dir have Hydra run code of others"
+    )
     return parser
 
 
@@ -123,6 +127,7 @@ def _run(asked: argparse.Namespace) -> int:
     sys.argv += [f"hydra.sweeper.only=[{','.join(quoted)}]", "hydra.sweeper.retry=--retry-failed"]
     sys.argv += ["hydra.sweeper.retry_failed=true"] if asked.retry_failed else []
     sys.argv += [f"hydra/launcher={asked.launcher}"] if asked.launcher else []
+    sys.argv += [ALLOW_FOREIGN] if asked.allow_foreign else []
     sys.argv += ["--config-dir", asked.config_dir] if asked.config_dir else []
     sys.argv += asked.overrides
     zobench()

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from zobench.errors import ConfigError, MissingExtra, complain
+from zobench.errors import ConfigError, MissingExtra, complain, show, tolerant_streams
 
 PROGRAM = "zobench.testing"
 USAGE = "expected --method my_pkg.MyMethod, and any of pytest's options, e.g. -k sgd"
@@ -22,8 +22,9 @@ Holds a method to the contracts that every method of zobench keeps, with each up
 
 def main(arguments: Sequence[str]) -> int:
     """Run pytest on the contracts; its exit code, or 2 if no method is named."""
+    tolerant_streams()
     if {"-h", "--help"} & set(arguments):
-        print(HELP, end="")
+        show(HELP.rstrip())
         return 0
     if not any(argument.partition("=")[0] == "--method" for argument in arguments):
         return complain(ConfigError(USAGE), PROGRAM)

@@ -14,7 +14,7 @@ from zobench.zo import schedule
 from zobench.zo.checks import not_negative, one_of, positive
 from zobench.zo.direction import Direction
 from zobench.zo.keys import Keys
-from zobench.zo.oracle import Closure, Mode, Oracle
+from zobench.zo.oracle import Closure, Diverged, Mode, Oracle
 from zobench.zo.perturbation import Gaussian, Perturbation
 from zobench.zo.rules import SGD, State, UpdateRule, parts_of
 from zobench.zo.slot import make_slots, pick
@@ -178,6 +178,10 @@ class Method:
         self.perturbation.begin(self.t, self.slots)
         try:
             self.update(self.oracle)
+        except RuntimeError as error:
+            if "without overflow" in str(error):  # torch's word for a factor beyond the weights' dtype
+                raise Diverged("a number of the update is beyond the weights' dtype") from None
+            raise
         finally:
             self.oracle.settle()
         self.perturbation.after(self.t, self.slots)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zobench.errors import ConfigError, printable
+from zobench.errors import ConfigError, printable, show
 from zobench.report.typeset.latex import latex
 from zobench.report.typeset.table import Bold, Table
 
@@ -58,11 +58,11 @@ def write(tables: Sequence[Table], path: str | Path) -> Path:
     return write_text(path, _WRITERS[table_file(path).suffix](tables))
 
 
-def show(tables: Sequence[Table], console: "Console") -> None:
+def show_tables(tables: Sequence[Table], console: "Console") -> None:
     """Print tables: drawn on a terminal, turned on their side where too wide; as Markdown into a file or pipe."""
     for table in tables:
         if not console.is_terminal:
-            console.out(table.markdown(), highlight=False)
+            show(table.markdown())
             continue
         cells = table.cells()
         drawn = _drawn(table.title, cells)

@@ -211,7 +211,9 @@ def _tasks(job: NoiseJob, stream: int) -> Iterator[tuple[Any, ...]]:
     out, source, rows, first = _as_array(job.out), _as_array(job.source), job.rows, job.first
     number = np.float64 if job.out.dtype == torch.float64 else np.float32
     lows, highs = (np.array([philox.halves(key)[side] for key in job.keys], np.uint32) for side in (0, 1))
-    common = (lows, highs, np.array(job.weights, number), number(job.keep), stream, job.out is job.source)
+    with np.errstate(over="ignore"):  # of a run that diverges; the loss says so
+        weights, keep = np.array(job.weights, number), number(job.keep)
+    common = (lows, highs, weights, keep, stream, job.out is job.source)
     if rows is None:
         for begin in range(0, out.size, _SHARE):
             yield (_add, out[begin : begin + _SHARE], source[begin : begin + _SHARE], first + begin, *common)
