@@ -35,3 +35,45 @@ def test_a_seed_that_others_follow_is_complained_about_once():
 def test_a_lens_that_is_a_number_is_told_its_keys():
     with pytest.raises(ConfigError, match=r"^lens=5: expected its keys, such as lens\.every=200$"):
         check_settings(compose("lens=5"))
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["method=choice(mezo,loren)", "method=glob(m*)", "method=glob([m*,k*])",
+     "method='glob(*,exclude=[adamw,zeroshot])'", "method=sort(mezo,loren)", "method=shuffle(mezo,loren)"],
+)  # fmt: skip
+def test_options_may_be_named_by_hydras_functions(word):
+    FrontDoor([conf_dir()]).check(["-m", word, "method.eps=1e-3"])
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("method=choice(mezo,mezzo)", "method=mezzo: no such method; did you mean method=mezo"),
+        ("method=glob(x*)", r"method=x\*: no such method"),
+        ("method=[mezo]", r"method=\[mezo\]: no such method; did you mean method=mezo"),
+        ("+experiment=quickstart", r"^\+experiment=quickstart: .* choose with experiment=quickstart$"),
+    ],
+)
+def test_options_that_are_named_amiss_are_told_the_right_name(word, said):
+    with pytest.raises(ConfigError, match=said):
+        FrontDoor([conf_dir()]).check([word])
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "1", "[]"])
+def test_a_folder_that_is_none_is_complained_about_once(value):
+    with pytest.raises(ConfigError) as said:
+        check_settings(compose("model=llama", f"model.dir={value}"), [conf_dir()])
+    assert str(said.value).count("model.dir") == 1
+
+
+def test_the_joblib_preset_is_composed_in_silence(recwarn):
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+
+    from zobench.config.signature import register
+
+    register()
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        hydra_compose("config", overrides=["hydra/launcher=joblib"], return_hydra_config=True)
+    assert not [each for each in recwarn if "ConfigStore" in str(each.message)]

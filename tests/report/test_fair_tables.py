@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 
 import pytest
 from helpers.written import write_run
@@ -147,3 +148,26 @@ def test_peaks_may_come_from_short_runs_with_the_same_settings(tmp_path):
     assert "1024¶" in text
     with pytest.raises(UserError, match="no run has the method, model and settings"):
         report.with_memory(report.load(long), report.load(short).query("method == 'kerzoo'"))
+
+
+def test_what_all_runs_of_a_method_have_set_otherwise_than_it_ships_is_said(tmp_path):
+    for seed in (0, 1):
+        write_run(tmp_path, "mezo", seed, **{"method.weight_decay": 0, "method.eps": 1e-3})
+        write_run(tmp_path, "loren", seed, **{"method.variant": "iso_rloo", "method.eps": 1e-3})
+    frame = report.load(tmp_path)
+    for table in (report.tables(frame)[0], report.tables(frame)[-1], report.comparison(frame)):
+        (said,) = [note for note in table.notes if note.startswith("set otherwise")]
+        assert said.endswith(": variant=iso_rloo (loren)")
+
+
+def test_numbers_that_no_record_knows_are_no_obstacle(tmp_path):
+    unknown = dict.fromkeys(
+        ("train_seconds", "peak_gib", "cpu_hours", "gpu_hours", "weights_gib", "state_bytes", "test/n", "test/loss",
+         "test/auc", "method.lr", "backwards", "test_metric_stderr", "dev/loss")
+    )  # fmt: skip
+    for seed in (0, 1):
+        for method in ("mezo", "loren"):
+            write_run(tmp_path, method, seed, **unknown)
+    frame = report.load(tmp_path)
+    tables = [*report.tables(frame), report.comparison(frame), report.grid(frame)]
+    assert not re.search(r"\b(nan|inf|None)\b", "".join(table.markdown() for table in tables))

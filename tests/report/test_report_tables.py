@@ -17,7 +17,7 @@ from zobench.report.__main__ import main
 from zobench.report.compare.comparable import Mixed
 from zobench.report.typeset.latex import escape
 from zobench.report.typeset.table import Bold
-from zobench.report.typeset.write import show
+from zobench.report.typeset.write import show_tables
 
 BETTER = (0.80, 0.82, 0.81, 0.83)
 WORSE = (0.70, 0.73, 0.70, 0.71)
@@ -251,7 +251,7 @@ def test_formats_agree(runs, tmp_path, capsys):
 def test_a_terminal_shows_every_number(runs, width):
     written = io.StringIO()
     tables = report.tables(report.load(runs))
-    show(tables, Console(file=written, force_terminal=True, width=width, color_system=None))
+    show_tables(tables, Console(file=written, force_terminal=True, width=width, color_system=None))
     said = written.getvalue()
     assert max(map(len, said.splitlines())) <= width
     assert "0.815 ± 0.013 (4)" in said

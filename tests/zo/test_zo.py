@@ -6,7 +6,7 @@ import re
 import pytest
 import torch
 
-from zobench import MeZO
+from zobench import LDSD, LOREN, AdamW, MeZO
 from zobench.testing.definition import moved
 from zobench.zo import (
     ZERO,
@@ -257,3 +257,23 @@ def test_a_beginners_slips_are_told_what_was_expected():
     ):
         with pytest.raises(error, match=re.escape(said)):
             method([("w", torch.zeros(3))], lr=0.1).step(lambda: 1.0)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize(
+    ("made", "settings"),
+    [(MeZO, {"lr": 1e60}), (MeZO, {"lr": 1e60, "rule": Adam()}), (MeZO, {"lr": 1e60, "rule": Momentum()}),
+     (AdamW, {"lr": 1e38}), (LDSD, {"lr": 1e60}), (LDSD, {"lr": 1e-3, "lr_mu": 1e60}), (LOREN, {"lr": 1e60}),
+     (MeZO, {"lr": 1.0, "weight_decay": 1e60}), (MeZO, {"lr": 1.0, "eps": 1e60})],
+)  # fmt: skip
+def test_numbers_beyond_the_dtype_diverge_and_neither_warn_nor_crash(made, settings, dtype):
+    torch.manual_seed(0)
+    params = {"w": torch.randn(6, 4).to(dtype).requires_grad_(made is AdamW), "b": torch.ones(4, dtype=dtype)}
+    method = made(params.items(), **settings)
+
+    def loss():
+        return (params["w"].float() ** 2).sum() + (params["b"].float() ** 2).sum()
+
+    with pytest.raises(Diverged):
+        list(map(method.step, [loss] * 4))

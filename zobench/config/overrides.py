@@ -98,7 +98,7 @@ class FrontDoor:
                     "--config-dir, see CONTRIBUTING.md"
                 )
             if mark == "+" and value and key in self.groups:
-                raise ConfigError(f"{shown(argument)}: zobench has a {key}, if only null; choose with {key}={value}")
+                raise ConfigError(f"{shown(argument)}: the + is for keys that there are not; choose with {key}={value}")
             if mark in ("+", "++"):
                 continue
             if key.replace(".", "/") in self.groups and "." in key:
@@ -173,7 +173,7 @@ class FrontDoor:
 
     def _named(self, group: str, value: str) -> list[str]:
         """Options that a value names, of a sweep's ``choice(...)`` and ``glob(...)`` as well."""
-        words = _split(_CALL.sub("", value) if _CALL.search(value) else value)
+        words = _split(_CALL.sub("", value).replace("[", "").replace("]", "") if _CALL.search(value) else value)
         found: list[str] = []
         for word in words if "glob(" in value else ():
             found += [] if _OF_CALL.match(word) else fnmatch.filter(self.groups[group], word) or [word]
@@ -251,4 +251,4 @@ class FrontDoor:
 
 
 def _split(value: str) -> list[str]:
-    return [part.strip().strip("'\"[]") for part in value.split(",")]
+    return [part.strip().strip("'\"") for part in value.split(",")]

@@ -158,7 +158,8 @@ class Trainer:
                 else:
                     loss = method.step(self.batches.closure(batch))
         except Diverged as error:
-            raise Diverged(f"{error}, step {method.t + 1}; lower method.lr (now {lr:g})") from None
+            or_eps = " or method.eps" * (not method.t and not method.backwards_per_step)  # nothing has moved before
+            raise Diverged(f"{error}, step {method.t + 1}; lower method.lr (now {lr:g}){or_eps}") from None
         p.examples += len(batch)
         p.tokens += self.batches.tokens()
         p.window_loss += loss

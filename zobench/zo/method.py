@@ -175,16 +175,17 @@ class Method:
 
     def _step(self) -> float:
         self.applied = None
-        self.perturbation.begin(self.t, self.slots)
         try:
+            self.perturbation.begin(self.t, self.slots)
             self.update(self.oracle)
+            self.oracle.settle()
+            self.perturbation.after(self.t, self.slots)
         except RuntimeError as error:
             if "without overflow" in str(error):  # torch's word for a factor beyond the weights' dtype
                 raise Diverged("a number of the update is beyond the weights' dtype") from None
             raise
         finally:
             self.oracle.settle()
-        self.perturbation.after(self.t, self.slots)
         self.t += 1
         return sum(self.oracle.seen) / max(1, len(self.oracle.seen))
 

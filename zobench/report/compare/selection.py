@@ -7,7 +7,7 @@ from functools import cache
 import pandas as pd
 
 from zobench.config.folders import conf_dir
-from zobench.config.options import defaults, load_yaml
+from zobench.config.options import TUNED, defaults, load_yaml
 from zobench.errors import UserError
 from zobench.record.summaries import RESULTS
 from zobench.report.compare.comparable import (
@@ -57,6 +57,8 @@ def results(frame: pd.DataFrame, axes: Sequence[str] = ("method",), allow_mixed:
     # Records of different ages have different columns; what none but an old one lacks is null there.
     names = [*runs.columns, *AGREE, *AGREE_IF_TRAINED, *SEEDS, *MODEL, *DATA, *_NUMBERS]
     runs, said = identified(runs.reindex(columns=list(dict.fromkeys(names))))
+    unknown = [name for name in _NUMBERS if runs[name].isna().all()]  # null everywhere, no number to pandas
+    runs = runs.astype(dict.fromkeys(unknown, float))
     within = [axis for axis in axes if axis != "method"]
     for axis in within:
         check_key(frame, axis, axis)
@@ -74,7 +76,7 @@ def results(frame: pd.DataFrame, axes: Sequence[str] = ("method",), allow_mixed:
     _refuse_repetitions(runs, within)
     if "method" not in axes:
         _refuse_several_rows(runs, within)
-    runs.attrs |= {"mixed": list(differing.values()), "said": [*said, *_other_folders(runs)]}
+    runs.attrs |= {"mixed": list(differing.values()), "said": [*said, *_other_folders(runs), *_not_as_shipped(runs)]}
     return runs
 
 
@@ -156,6 +158,24 @@ def _defaults(method: str) -> dict[str, str]:
         return {}
     given = load_yaml(path) | {group: ",".join(options) for group, options in defaults(path).items()}
     return {f"method.{name}": text(value) for name, value in given.items()}
+
+
+def _not_as_shipped(runs: pd.DataFrame) -> list[str]:
+    """Say what all runs of a method have set otherwise than it ships, which the names of its rows do not tell."""
+    found: dict[str, list[str]] = {}
+    for method, of_method in runs.groupby("method"):
+        for name, shipped in _defaults(method).items():
+            values = set(of_method[name].dropna().map(text)) if name in of_method and name != "method.lr" else set()
+            if len(values) == 1 and not values & {shipped, *_tuned_defaults(method, name)}:
+                found.setdefault(f"{name.removeprefix('method.')}={values.pop()}", []).append(method)
+    told = [f"{setting} ({', '.join(methods)})" for setting, methods in found.items()]
+    return [f"set otherwise than the methods ship, in all of their runs: {', '.join(told)}"] if told else []
+
+
+def _tuned_defaults(method: str, name: str) -> set[str]:
+    """What tunings set a method's setting to by default, as texts."""
+    files = [load_yaml(path) for path in (conf_dir() / TUNED).glob(f"*/{method}.yaml")]
+    return {text(values[key]) for values in files if (key := name.removeprefix("method.")) in values}
 
 
 def _says(run: Row, name: str) -> bool:
