@@ -106,7 +106,7 @@ def _options(cfg: DictConfig, folders: Sequence[Path]) -> list[str]:
             problems.append(f"{group}={cfg[group]}: expected the name of an option, {group}=NAME")
             continue
         files = [path for folder in folders if (path := folder / group / f"{cfg.choices[group]}.yaml").is_file()]
-        of_types = []
+        of_types: list[str] = []
         for path in files[:1]:
             default = load_yaml(path)
             found = [*_compared(default, cfg[group], group), *_folder(default, cfg[group], group)]
