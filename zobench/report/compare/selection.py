@@ -58,7 +58,7 @@ def results(frame: pd.DataFrame, axes: Sequence[str] = ("method",), allow_mixed:
     names = [*runs.columns, *AGREE, *AGREE_IF_TRAINED, *SEEDS, *MODEL, *DATA, *_NUMBERS]
     runs, said = identified(runs.reindex(columns=list(dict.fromkeys(names))))
     unknown = [name for name in _NUMBERS if runs[name].isna().all()]  # null everywhere, no number to pandas
-    runs = runs.astype(dict.fromkeys(unknown, float))
+    runs = runs.astype(dict.fromkeys(unknown, float)).copy()  # in one piece
     within = [axis for axis in axes if axis != "method"]
     for axis in within:
         check_key(frame, axis, axis)
