@@ -4,12 +4,26 @@ import errno
 import math
 import os
 import shutil
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from zobench.errors import CannotWrite
+
+
+def regular(path: Path, mode: str) -> IO[Any]:
+    """Open a file for appending, which is made if it is not there.
+
+    Raises:
+        OSError: if that fails, or if there is something else of that name, such as a pipe, which would never open.
+    """
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK, 0o666)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return open(fd, mode)
 
 
 @contextmanager

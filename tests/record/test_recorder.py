@@ -9,7 +9,7 @@ from zobench.record.recorder import NullRecord, Recorder, Tee
 
 CALLS = {
     "forget_after": ({"metrics.jsonl": 0},),
-    "log": ({"step": 1},), "log_losses": (1, [0.5], ["head"], "9a3e"),
+    "log": ({"step": 1},), "log_losses": (1, [0.5], ["head"], "9a3e", {"code": "5d0c"}),
     "flush": (), "environment": ({},),
     "predictions": ({"test": []},), "summary": ({"state": "running"},),
     "finish": ({"state": "finished"},), "withdraw": (), "begin": ({"state": "running"},), "check": (), "close": (),

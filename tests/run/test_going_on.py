@@ -11,17 +11,18 @@ from helpers.tiny_runs import TINY, lines_of, summary_of
 from omegaconf import OmegaConf
 
 from zobench.config.signature import compose
-from zobench.errors import ConfigError, ModelError
+from zobench.errors import ConfigError, DataError, ModelError
 from zobench.models.tuning import LastLayers
+from zobench.record import inputs, trajectory
 from zobench.run import provenance
 from zobench.run.runner import run
 from zobench.run.train import Trainer
-from zobench.zo import Method
+from zobench.zo import SGD, Method
 
 CELL = (*TINY, "steps=8", "eval_every=8", "save_every=2", "method.lr=1e-3", "out=mine")
 
 
-def stopped(runs):
+def stopped(runs, words=CELL):
     """The directory of a run that was stopped in its fifth step."""
     step = Method.step
 
@@ -33,7 +34,7 @@ def stopped(runs):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Method, "step", disturbed)
         with pytest.raises(KeyboardInterrupt):
-            run(compose(*CELL, f"runs_dir={runs}"))
+            run(compose(*words, f"runs_dir={runs}"))
     return runs / "mine"
 
 
@@ -121,6 +122,93 @@ def test_another_commit_version_and_library_are_said_and_kept(stop, whole, tmp_p
     assert (row["zobench_version"], row["git_commit"]) == ("7.7", "f" * 40 + "-dirty")
     assert json.loads((directory / "environment.json").read_text())["commits"] == row["commits"]
     assert row["weights_checksum"] == whole["weights_checksum"]
+
+
+def without_checkpoint(directory):
+    """As a kill before the first checkpoint leaves a run."""
+    shutil.rmtree(directory / "checkpoint")
+
+
+def damaged_state(directory):
+    (directory / "checkpoint/state.json").write_text("{")
+
+
+def damaged_metrics(directory):
+    (directory / "metrics.jsonl").write_text("")
+
+
+@pytest.mark.parametrize("damage", [without_checkpoint, damaged_state, damaged_metrics])
+def test_losses_that_other_code_has_measured_are_said_and_kept_at_every_start(
+    damage, stop, whole, tmp_path, capsys, monkeypatch
+):
+    directory = shutil.copytree(stop, tmp_path / "mine")
+    before = summary_of(directory)["commits"]
+    for start, commit in ((5, "1" * 40), (7, "2" * 40)):
+        damage(directory)
+        monkeypatch.setattr(provenance, "_installed", lambda commit=commit: (None, commit, (("torch", "9.9"),)))
+        with monkeypatch.context() as patch:
+            step = Method.step
+
+            def disturbed(self, closure, start=start, step=step):
+                if self.t == start:
+                    raise KeyboardInterrupt("SIGTERM")
+                return step(self, closure)
+
+            patch.setattr(Method, "step", disturbed)
+            capsys.readouterr()
+            with pytest.raises(KeyboardInterrupt):
+                run(compose(*CELL, f"runs_dir={tmp_path}"))
+        assert f"commit {commit[:20]} (before: {before[-1][:20]})" in capsys.readouterr().out
+        before = [*before, commit]
+        assert summary_of(directory)["commits"] == before
+    damage(directory)
+    row = run(compose(*CELL, f"runs_dir={tmp_path}"))
+    assert row["commits"] == before
+    assert row["weights_checksum"] == whole["weights_checksum"]
+    assert [line["by"]["commits"] for line in lines_of(directory, "trajectory.jsonl") if isinstance(line, dict)] == [
+        before[:n] for n in range(1, len(before) + 1)
+    ]
+
+
+def test_losses_without_a_word_on_their_code_are_measured_again(stop, whole, tmp_path):
+    directory = shutil.copytree(stop, tmp_path / "mine")
+    without_checkpoint(directory)
+    found, chain = trajectory.read(directory / "trajectory.jsonl"), trajectory.Chain()
+    head = chain._sealed({"missed": found.missed, "run": found.run}, ',"crc":')
+    steps = [chain.line(n, [loss + 1 for loss in losses]) for n, losses in enumerate(found.steps, 1)]
+    (directory / "trajectory.jsonl").write_text("".join([head, *steps]))
+    row = run(compose(*CELL, f"runs_dir={tmp_path}"))
+    assert row["weights_checksum"] == whole["weights_checksum"]
+
+
+def test_code_that_makes_other_weights_of_the_same_losses_is_refused(stop, tmp_path, monkeypatch):
+    """Where the weights of an evaluation are known; the rule is an edited one."""
+    words = tuple(word.replace("eval_every=8", "eval_every=2") for word in CELL)
+    runs = tmp_path / "runs"
+    stopped(runs, words)
+    content_before = content(runs / "mine")
+    monkeypatch.setattr(provenance, "_installed", lambda: ("7.7", "f" * 40, ()))
+    monkeypatch.setattr(SGD, "linear", False)
+    monkeypatch.setattr(SGD, "__call__", lambda self, slot, estimate, state, step: 2 * estimate)
+    with pytest.raises(DataError, match=r"made again to [0-9a-f]+: code, libraries or processor"):
+        run(compose(*words, f"runs_dir={runs}"))
+    assert content(runs / "mine") == content_before
+
+
+METHOD = "from zobench.methods.mezo import MeZO\n\nclass Mine(MeZO):\n    pass\n"
+
+
+def test_a_class_of_ones_own_that_was_edited_is_said_and_counts_as_other_code(tmp_path, capsys, monkeypatch):
+    (tmp_path / "my_methods.py").write_text(METHOD)
+    monkeypatch.syspath_prepend(tmp_path)
+    words = (*CELL, "++method._target_=my_methods.Mine")
+    stopped(tmp_path, words)
+    (tmp_path / "my_methods.py").write_text(METHOD + "# edited\n")
+    inputs.code_of.cache_clear()
+    capsys.readouterr()
+    row = run(compose(*words, f"runs_dir={tmp_path}"))
+    assert "going on with other code of my_methods.Mine" in capsys.readouterr().out
+    assert len(row["commits"]) == 2
 
 
 def test_other_code_of_one_dirty_tree_counts_as_another():

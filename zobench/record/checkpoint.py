@@ -83,6 +83,8 @@ def load(folder: Path) -> dict[str, Any] | None:
     path = folder / "state.json"
     if not path.exists():
         return None
+    if not path.is_file():  # a pipe would never end
+        raise DataError(f"{path}: not a regular file")
     try:
         text = path.read_text(encoding="utf-8")
         content = json.loads(text)

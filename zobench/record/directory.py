@@ -16,7 +16,7 @@ from zobench.record.lines import Lines, Mark
 from zobench.record.lock import Lock
 from zobench.record.lookup import check_name
 from zobench.record.reading import Missing, Unreadable, json_object
-from zobench.record.recorder import NullRecord, Predictions, Recorder, Values
+from zobench.record.recorder import NOBODY, NullRecord, Predictions, Recorder, Values
 from zobench.record.summaries import RESULTS
 from zobench.zo.team import Team
 
@@ -45,7 +45,8 @@ class Record(Recorder):
         self.directory, self._cfg, self._say = directory, cfg, say
         self._files: list[Lines] = []
         self._chain = trajectory.Chain()
-        self._headed = False
+        #: what the trajectory says of the code of its next line; None where it says nothing yet
+        self._by: Values | None = None
         self._damage = ""
         try:
             self._lock = Lock(directory)
@@ -142,18 +143,22 @@ class Record(Recorder):
         self._lock.check()
         for lines in self._files:
             lines.cut(sizes[lines.path.name])
-        self._headed = sizes[trajectory.NAME] > 0
-        self._chain = trajectory.Chain(trajectory.read(self._trajectory.path).crc)
+        found = trajectory.read(self._trajectory.path)
+        self._by = found.by if sizes[trajectory.NAME] else None
+        self._chain = trajectory.Chain(found.crc)
 
     def log(self, line: Values) -> None:
         self._lock.check()
         self._metrics.add(json.dumps(clean(line)) + "\n")
         self._metrics.flush()
 
-    def log_losses(self, step: int, losses: Sequence[float], missed: Collection[str], run: str = "") -> None:
-        if not self._headed:
-            self._trajectory.add(self._chain.head(missed, run))
-            self._headed = True
+    def log_losses(
+        self, step: int, losses: Sequence[float], missed: Collection[str], run: str = "", by: Values = NOBODY
+    ) -> None:
+        if self._by is not by:
+            if self._by is None or (self._by != by and self._chain.crc is not None):
+                self._trajectory.add(self._chain.head(missed if self._by is None else None, run, by))
+            self._by = by
         self._trajectory.add(self._chain.line(step, losses))
 
     def flush(self) -> dict[str, Mark]:

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from zobench.atomic import sync, writing
+from zobench.atomic import regular, sync, writing
 from zobench.errors import DataError
 
 #: of the lines up to a checkpoint: ``bytes``, ``lines`` and ``sha256``
@@ -32,7 +32,7 @@ class Lines:
         self.path = path
         with writing(path):
             new = not path.exists()
-            self._file = path.open("ab")
+            self._file = regular(path, "ab")
             if new:
                 sync(path.parent)
         self._measure()

@@ -6,7 +6,7 @@ import os
 import time
 from pathlib import Path
 
-from zobench.atomic import writing
+from zobench.atomic import regular, writing
 from zobench.errors import RunBusy, RunLost
 
 NAME = ".lock"
@@ -51,7 +51,7 @@ class Lock:
         path = self.directory / NAME
         with writing(path):
             # No truncation: the directory of a finished run stays untouched.
-            self._file = path.open("a")
+            self._file = regular(path, "a")
             try:
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

@@ -8,6 +8,7 @@ from zobench.record.lines import Mark
 Values = Mapping[str, Any]
 #: the predictions of each split, one dictionary an example
 Predictions = Mapping[str, list[dict[str, Any]]]
+NOBODY: Values = {}
 
 
 class Recorder:
@@ -41,7 +42,9 @@ class Recorder:
     def log(self, line: Values) -> None:
         """Keep one line: a logged step, an evaluation, or what the lens saw."""
 
-    def log_losses(self, step: int, losses: Sequence[float], missed: Collection[str], run: str = "") -> None:
+    def log_losses(
+        self, step: int, losses: Sequence[float], missed: Collection[str], run: str = "", by: Values = NOBODY
+    ) -> None:
         """Keep the losses that a step saw.
 
         Args:
@@ -49,6 +52,7 @@ class Recorder:
             losses: in the order of evaluation.
             missed: names of the weights that the oracle had to move itself (``Oracle.missed``).
             run: a hash of what makes the run this one.
+            by: the code that measured them, the same in all calls.
         """
 
     def flush(self) -> dict[str, Mark] | None:
@@ -114,9 +118,11 @@ class Tee(Recorder):
         for each in self.recorders:
             each.log(line)
 
-    def log_losses(self, step: int, losses: Sequence[float], missed: Collection[str], run: str = "") -> None:
+    def log_losses(
+        self, step: int, losses: Sequence[float], missed: Collection[str], run: str = "", by: Values = NOBODY
+    ) -> None:
         for each in self.recorders:
-            each.log_losses(step, losses, missed, run)
+            each.log_losses(step, losses, missed, run, by)
 
     def flush(self) -> dict[str, Mark] | None:
         marks: dict[str, Mark] = {}

@@ -4,7 +4,8 @@ Keys are functions of seed, step and query, and what a method adds to the weight
 keys and losses. So ``trajectory.jsonl`` rebuilds both to the bit, for every method that is told losses alone. It has a
 line a step, ``[step, loss, loss, ..., checksum]`` in the order of evaluation, floats exact. The line ahead of them says
 what else the moves depend on: ``missed``, weights that the oracle had to move because the model reads them in its own
-way; and ``run``, a hash of what makes the run this one.
+way; ``run``, a hash of what makes the run this one; and ``by``, the code that measured the losses. Where other code
+goes on, a line with ``run`` and ``by`` is ahead of its steps.
 
 A checksum is the CRC-32 of all lines up to there, so that a line that was changed, dropped, doubled or moved shows.
 Files of earlier versions have none.
@@ -15,7 +16,7 @@ import math
 import re
 import zlib
 from array import array
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -34,10 +35,10 @@ class Chain:
     """Makes the lines of a trajectory, with a checksum that runs on from line to line.
 
     >>> chain = Chain()
-    >>> chain.head(["model.embed.weight"], "9a3e3083")
-    '{"missed":["model.embed.weight"],"run":"9a3e3083","crc":"9e5808d9"}\\n'
+    >>> chain.head(["model.embed.weight"], "9a3e3083", {"commits": ["dbc63bd"]})
+    '{"missed":["model.embed.weight"],"run":"9a3e3083","by":{"commits":["dbc63bd"]},"crc":"d3877d38"}\\n'
     >>> chain.line(1, [0.5, 0.25])
-    '[1,0.5,0.25,"60cbbf43"]\\n'
+    '[1,0.5,0.25,"bd493ee1"]\\n'
 
     Args:
         crc: of the lines before; None goes on with a file that has no checksums.
@@ -46,14 +47,16 @@ class Chain:
     def __init__(self, crc: int | None = 0):
         self.crc = crc
 
-    def head(self, missed: Collection[str], run: str) -> str:
-        """The line ahead of all steps.
+    def head(self, missed: Collection[str] | None, run: str, by: Mapping[str, Any]) -> str:
+        """The line ahead of the steps of a start.
 
         Args:
-            missed: names of the weights that the oracle had to move itself.
+            missed: names of the weights that the oracle had to move itself; None but ahead of the first step.
             run: a hash of what makes the run this one.
+            by: the code that goes on from here, JSON-able.
         """
-        return self._sealed({"missed": list(missed), "run": run}, ',"crc":')
+        names = {} if missed is None else {"missed": list(missed)}
+        return self._sealed(names | {"run": run, "by": dict(by)}, ',"crc":')
 
     def line(self, step: int, losses: Sequence[float]) -> str:
         """The line of one step.
@@ -80,6 +83,7 @@ class Trajectory:
         path: where it lies.
         missed: names of the weights that the oracle had to move itself.
         run: a hash of what makes the run this one; None in files of earlier versions.
+        by: the code that has made the last steps; empty in files of earlier versions.
         steps: the losses of the steps 1, 2, ....
         size: bytes of these lines.
         crc: the checksum of these lines; None if they carry none.
@@ -89,6 +93,7 @@ class Trajectory:
     path: Place
     missed: list[str] = field(default_factory=list)
     run: str | None = None
+    by: dict[str, Any] = field(default_factory=dict)
     steps: list["array[float]"] = field(default_factory=list)
     size: int = 0
     crc: int | None = 0
@@ -145,11 +150,13 @@ def read(path: Place, *, upto: float = math.inf, size: int | None = None) -> Tra
         found.damage = "not there"
         return found
     for number, line in enumerate(data.splitlines(keepends=True), start=1):
-        if number > upto + 1:
+        if len(found.steps) >= upto:
             break
         try:
             if number == 1:
                 _read_head(found, line)
+            elif line.startswith(b"{"):
+                _read_start(found, line)
             else:
                 _read_step(found, line)
         except (ValueError, OverflowError) as error:
@@ -181,10 +188,20 @@ def _read_head(found: Trajectory, line: bytes) -> None:
     sealed = _HEAD.fullmatch(line)
     content, found.crc = _opened(line, sealed, 0) if sealed else (_parsed(line), None)
     names = content.get("missed") if isinstance(content, dict) else None
-    known = {"missed", "run"} if sealed else {"missed"}
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or set(content) != known:
+    known = {"missed", "run", "by"} if sealed else {"missed"}
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or set(content) - known:
         raise ValueError("it does not say what was missed, as the first line must")
-    found.missed, found.run = names, content.get("run")
+    found.missed, found.run, found.by = names, content.get("run"), content.get("by", {})
+
+
+def _read_start(found: Trajectory, line: bytes) -> None:
+    sealed = _HEAD.fullmatch(line)
+    if found.crc is None or not sealed:
+        raise ValueError("it has no checksum")
+    content, found.crc = _opened(line, sealed, found.crc)
+    if set(content) != {"run", "by"} or content["run"] != found.run or not isinstance(content["by"], dict):
+        raise ValueError("it is of another run")
+    found.by = content["by"]
 
 
 def _read_step(found: Trajectory, line: bytes) -> None:

@@ -14,7 +14,7 @@ from zobench.record import checkpoint, tensors, trajectory
 from zobench.record.recorder import Recorder
 from zobench.run import parallel, recovery
 from zobench.run.build import Parts
-from zobench.run.provenance import Provenance
+from zobench.run.provenance import Provenance, of_environment
 from zobench.system.console import Bar
 from zobench.system.costs import Clocks
 from zobench.zo import Team
@@ -73,8 +73,9 @@ class Checkpoints:
         #: the damage for which the run begins again from its losses, in words
         self.remade: str | None = None
         self.provenance = provenance
-        #: every commit that has worked on the run, oldest first
+        #: every commit that has worked on the run, oldest first; and what its losses say of their code
         self.commits = provenance.commits({})
+        self.by = provenance.saved(self.commits)
         #: what has changed since the checkpoint that the run goes on from; None for nothing
         self.since: str | None = None
         #: bytes of the files of lines that the run goes on from
@@ -110,11 +111,15 @@ class Checkpoints:
         for line in plan.said:
             self.say(line)
         self._known = trajectory.read(self._known.path, size=plan.sizes[trajectory.NAME])
+        before = {**self._known.by, **(plan.saved or {})}
+        if before and "commits" not in before:
+            before |= of_environment(self.folder.parent)
+        self.commits, self.since = self.provenance.commits(before), self.provenance.since(before)
+        self.by = self.provenance.saved(self.commits)
         progress = self._go(plan, task) if plan.saved and "step" in plan.saved else None
         if plan.saved:
             self.clocks.load_state_dict(plan.saved["clocks"])
             self.parts.peak.earlier = plan.saved.get("peak", 0)
-            self.commits, self.since = self.provenance.commits(plan.saved), self.provenance.since(plan.saved)
         self.sizes = plan.sizes
         self.remade = progress.remade if progress else plan.remade
         return progress
@@ -131,14 +136,18 @@ class Checkpoints:
             checkpoint.restore(method.slots, snapshot.weights)
             method.load_state_dict(snapshot.method)
         with task("replaying", saved["step"] - method.t) as bar:
-            if plan.best is not None:
-                self._known.follow(method, plan.best, bar.advance)
-                made = self.save_best() if self.parts.division.team.leads else None
-                if made and progress.best_checksum not in (None, made):
+            compares = self.since is not None and self.replays and (progress.best_step or 0) > method.t
+            if plan.best is not None or compares:
+                assert progress.best_step is not None
+                self._known.follow(method, progress.best_step, bar.advance)
+                made = checkpoint.checksum(method.slots)
+                if progress.best_checksum not in (None, made):
                     raise DataError(
                         f"{self.folder}: the best weights hash to {progress.best_checksum}, made again to {made}: "
-                        "libraries or processor changed since; start again with overwrite=true"
+                        "code, libraries or processor changed since; put them back, or start again with overwrite=true"
                     )
+            if plan.best is not None:
+                self.save_best()
             self._known.follow(method, saved["step"], bar.advance)
         return progress
 
@@ -208,7 +217,7 @@ class Checkpoints:
             "model_checksum": self.model,
             "shards": parts.division.shards.size,
             "peak": parts.peak.bytes,
-            **self.provenance.saved(self.commits),
+            **self.by,
         }
         self.recorder.check()
         checkpoint.save(self.folder, method.t, run)

@@ -2,8 +2,9 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,8 +12,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from zobench.config.options import leaves
 from zobench.config.signature import SCHEMA, signature
+from zobench.record import environments
 from zobench.record.cache import code_digest
 from zobench.record.inputs import code_of, is_outside
+from zobench.record.reading import Unreadable
 from zobench.system import costs
 from zobench.system.devices import pick_device
 from zobench.zo.team import Team, TeamError
@@ -32,6 +35,8 @@ class Provenance:
     commit: str | None
     code: str
     libraries: Mapping[str, str | None]
+    #: classes of a user's own, by their path, with a digest of their code
+    own: Mapping[str, str | None] = field(default_factory=dict)
 
     def saved(self, commits: list[str]) -> dict[str, Any]:
         """What a checkpoint keeps of it.
@@ -46,24 +51,26 @@ class Provenance:
             "commits": commits,
             "code": self.code,
             "libraries": dict(self.libraries),
+            "own": dict(self.own),
         }
 
     def commits(self, saved: Mapping[str, Any]) -> list[str]:
         """Every commit that has worked on a run, oldest first, with this one.
 
-        A version stands for the commit of an installed package. Two states of a dirty tree are two entries.
+        A version stands for the commit of an installed package. Two states of a dirty tree, or of a class of a user's
+        own, are two entries.
 
         Args:
-            saved: what the run's checkpoint keeps; empty for a run that begins.
+            saved: what the run's checkpoint or trajectory keeps; empty for a run that begins.
         """
         before = [str(commit) for commit in saved.get("commits") or ()]
         this = self.commit or f"zobench {self.zobench_version}"
-        same = before[-1:] == [this] and saved.get("code", self.code) == self.code
+        same = before[-1:] == [this] and saved.get("code", self.code) == self.code and not self._edited(saved)
         return before if same else [*before, this]
 
     def since(self, saved: Mapping[str, Any]) -> str | None:
         """In one line what has changed since a checkpoint was written; None if nothing has."""
-        if "code" not in saved:
+        if "commits" not in saved:
             return None
         found = []
         last = (saved.get("commits") or [None])[-1]
@@ -71,17 +78,40 @@ class Provenance:
             found.append(f"zobench {self.zobench_version} (before: {saved.get('zobench_version')})")
         if last != self.commits({})[0]:
             found.append(f"commit {self.commits({})[0][:20]} (before: {str(last)[:20]})")
-        elif saved["code"] != self.code:
+        elif saved.get("code", self.code) != self.code:
             found.append(f"other code of the same commit {str(last)[:20]}")
         then = saved.get("libraries") or {}
         found += [f"{k} {v} (before: {then[k]})" for k, v in self.libraries.items() if k in then and then[k] != v]
+        found += [f"other code of {target}" for target in self._edited(saved)]
         return f"going on with {', '.join(found)}; the record lists every commit" if found else None
+
+    def _edited(self, saved: Mapping[str, Any]) -> list[str]:
+        """The classes of a user's own whose code has changed."""
+        then = saved.get("own") or {}
+        return [target for target, digest in self.own.items() if then.get(target, digest) != digest]
 
 
 def of(cfg: DictConfig) -> Provenance:
     """The provenance of a run that this process does."""
     version, commit, libraries = _installed()
-    return Provenance(signature(_root_=cfg), version, commit, code_digest(), dict(libraries))
+    own = {target: code_of(target) for target in sorted(set(_targets(_plain(cfg))))}
+    return Provenance(signature(_root_=cfg), version, commit, code_digest(), dict(libraries), own)
+
+
+def of_environment(directory: Path) -> dict[str, Any]:
+    """What a checkpoint would keep of the code and libraries that a run's ``environment.json`` names.
+
+    That is for checkpoints of versions that kept nothing of it; empty where the file does not say.
+    """
+    try:
+        found = environments.read(directory)
+    except Unreadable:
+        return {}
+    version, commit = found.get("zobench"), found.get("git_commit")
+    if not (version or commit):
+        return {}
+    commits = found.get("commits") or [commit or f"zobench {version}"]
+    return {"zobench_version": version, "commits": commits, "libraries": found.get("versions") or {}}
 
 
 @cache
@@ -97,17 +127,21 @@ def compare_settings(team: Team, cfg: DictConfig) -> None:
 
 
 def _told(cfg: DictConfig) -> dict[str, str]:
-    settings = OmegaConf.to_container(cfg, resolve=True)
-    assert isinstance(settings, dict)
-    plain = {str(key): value for key, value in settings.items()}
+    plain = _plain(cfg)
     told = {key: str(value) for key, value in leaves(plain) if key not in _OWN and not key.startswith("wandb.")}
     own = of(cfg)
     told |= {"signature": own.signature, "zobench": str(own.zobench_version), "commit": str(own.commit)}
     told |= {"the code of zobench": own.code} | {name: str(version) for name, version in own.libraries.items()}
-    told |= {f"the code of {target}": str(code_of(target)) for target in sorted(set(_targets(plain)))}
+    told |= {f"the code of {target}": str(code) for target, code in own.own.items()}
     if pick_device(str(cfg.device)).type == "cpu":  # their number rounds sums otherwise
         told["threads"] = str(cfg.threads or torch.get_num_threads())
     return told
+
+
+def _plain(cfg: DictConfig) -> dict[str, Any]:
+    settings = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(settings, dict)
+    return {str(key): value for key, value in settings.items()}
 
 
 def _targets(node: Mapping[str, Any]) -> Iterator[str]:

@@ -113,7 +113,7 @@ class Planner:
 
         Args:
             why: what is damaged; None where there is no checkpoint yet.
-            saved: the checkpoint, where that is whole: it has the seconds so far.
+            saved: the checkpoint, where that is whole: it has the seconds so far, and who has worked on the run.
         """
         if not self.replays:
             if why:
@@ -126,7 +126,7 @@ class Planner:
             its = found.damage or "it does not say that it is of this run"
             raise DataError(f"{why}; {trajectory.NAME} cannot help ({its}): {_ANEW}")
         steps = len(found.steps)
-        if why is None and not steps:
+        if why is None and not (steps and found.by):
             return Plan()
         plan = Plan(sizes={METRICS: 0, trajectory.NAME: found.size})
         if why is None:
@@ -135,7 +135,7 @@ class Planner:
         if found.damage and trajectory.NAME in why:
             why = f"{found.path}: {found.damage}"
         plan.remade = why
-        plan.saved = saved and {"clocks": saved["clocks"]}
+        plan.saved = saved and {name: value for name, value in saved.items() if name != "step"}
         plan.said = [f"{why}; made again from the base model, with the losses of the first {steps} steps"]
         return plan
 

@@ -52,9 +52,10 @@ def _run(cfg: DictConfig, team: Team) -> dict[str, Any]:
     except RunExists as exists:
         found = exists
         team.together(lambda: check_found(cfg, found.summary, found.directory, console))
-        console.summary(found.summary)
+        row = found.summary | {"directory": str(found.directory)}  # it may have been copied or moved
+        console.summary(row)
         console.say(str(found))
-        return found.summary
+        return row
     recorder = _recorders(record, cfg, directory, console) if team.leads else record
     recorder.replaces, recorder.anew = team.from_first(lambda: [recorder.replaces, recorder.anew])
     try:

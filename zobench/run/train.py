@@ -166,7 +166,8 @@ class Trainer:
         p.window_steps += 1
         if self.checkpoints.replays and not known:
             missed = method.oracle.missed or ()
-            self.recorder.log_losses(method.t, method.oracle.seen, missed, self.checkpoints.run)
+            run, by = self.checkpoints.run, self.checkpoints.by
+            self.recorder.log_losses(method.t, method.oracle.seen, missed, run, by)
         if method.t % s.log_every == 0 or method.t == s.total_steps:
             self._log_step(lr)
         return f"loss {loss:.4f}, {method.oracle.forwards / self.clocks.wall['train']:.1f} forwards/s,"
