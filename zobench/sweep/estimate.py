@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -65,13 +65,18 @@ class Costs:
     """
 
     def __init__(self, folders: Iterable[Path]):
-        self._prices = Prices()
-        self._known: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-        for row in _finished(folders):
+        self._prices, self._folders = Prices(), list(folders)
+        self._of = cache(self._from_runs)
+
+    @cached_property
+    def _known(self) -> dict[tuple[Any, ...], list[dict[str, Any]]]:
+        """The rows of finished runs by what they have in common; read once something is left to be estimated."""
+        known: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+        for row in _finished(self._folders):
             key = tuple(row.get(name) for name in _LIKE)
             for length in (len(_LIKE), len(_LIKE) - 1):
-                self._known.setdefault(key[:length], []).append(row)
-        self._of = cache(self._from_runs)
+                known.setdefault(key[:length], []).append(row)
+        return known
 
     def of(self, cell: PlannedCell) -> Cost:
         """What a cell costs: as runs of the same settings did, else as those of any method, else by rule of thumb."""
