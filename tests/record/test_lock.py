@@ -1,6 +1,7 @@
 """One process writes to a run's directory, and only while it is the directory that the process opened."""
 
 import fcntl
+import os
 import shutil
 import subprocess
 import threading
@@ -13,8 +14,10 @@ from helpers.tiny_runs import TINY, summary_of
 from helpers.waiting import wait_for
 
 from zobench.config.signature import compose
-from zobench.errors import RunBusy, RunExists, RunLost
+from zobench.errors import CannotWrite, DataError, RunBusy, RunExists, RunLost
+from zobench.record import checkpoint
 from zobench.record.directory import Record
+from zobench.record.lines import Lines
 from zobench.record.lock import Lock
 from zobench.run.recovery import Plan
 from zobench.run.runner import run
@@ -150,3 +153,15 @@ def test_on_a_read_only_disk_a_finished_run_is_shown(tmp_path):
                 run(compose(*words, *more))
     finally:
         subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+@pytest.mark.parametrize("name", [".lock", "metrics.jsonl", "checkpoint/state.json"])
+def test_a_pipe_in_the_place_of_a_file_is_an_error_and_no_wait(name, tmp_path):
+    (tmp_path / "checkpoint").mkdir()
+    os.mkfifo(tmp_path / name)
+    opens = {
+        ".lock": lambda: Lock(tmp_path), "metrics.jsonl": lambda: Lines(tmp_path / name),
+        "checkpoint/state.json": lambda: checkpoint.load(tmp_path / "checkpoint"),
+    }  # fmt: skip
+    with pytest.raises((CannotWrite, DataError), match=name):
+        opens[name]()

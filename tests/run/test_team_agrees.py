@@ -67,6 +67,7 @@ DIFFERENT = {
     "has the loss": {"before": (None, double_losses), "more": ("parallel=data",)},
     "the loss": {"before": (double_losses, None)},
     "rows_hash is": {"own": other_rows},
+    "is not there for this one": {"own": ((), ("out=elsewhere",))},
 }
 
 

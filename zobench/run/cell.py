@@ -6,7 +6,7 @@ import torch
 from omegaconf import DictConfig
 
 from zobench.errors import CannotWrite, RunLost
-from zobench.record import checkpoint
+from zobench.record import checkpoint, lock
 from zobench.record.inputs import remember_model
 from zobench.record.recorder import Recorder
 from zobench.record.summaries import RESULTS
@@ -50,6 +50,7 @@ class Cell:
 
     def run(self, stop: StopRequest) -> None:
         """Go through all stages. Raises what they raise; the caller ends the row."""
+        self.team.together(lambda: lock.wait_for(self.directory))
         parts = self.team.together(lambda: build(self.cfg, self.console, self.team, self.row.update))
         self.team.check_same("the way in which the model is run", lambda: parts.objective.forward_path)
         environment = costs.environment(parts.device)
