@@ -79,7 +79,7 @@ def test_a_process_that_differs_is_named_before_the_first_step(said, tmp_path):
     ends = members(tmp_path, **given)
     assert [code for code, _, _ in ends] == [1, 1], ends
     error = ends[0][2]
-    assert error.startswith("zobench: process 1 of 2 "), error
+    assert error.startswith("zobench: process 1 of 2"), error
     assert said in error
     assert error.count("\n") == 1
     assert not any(path.read_text() for path in (tmp_path / "runs").rglob("metrics.jsonl"))
