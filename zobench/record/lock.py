@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from zobench.atomic import regular, writing
-from zobench.errors import ConfigError, RunBusy, RunLost
+from zobench.errors import DataError, RunBusy, RunLost
 
 NAME = ".lock"
 #: seconds for which a start waits: whoever only asks whether a run is at work holds the lock for a moment
@@ -21,12 +21,12 @@ def wait_for(directory: Path) -> None:
     """Make sure that the record which a process of a team has opened is there for this process too.
 
     Raises:
-        ConfigError: if it is not, after the seconds that shared disks may take to show it.
+        DataError: if it is not, after the seconds that shared disks may take to show it.
     """
     deadline = time.monotonic() + _SHARED_S
     while not (directory / NAME).exists():
         if time.monotonic() > deadline:
-            raise ConfigError(
+            raise DataError(
                 f"{directory} of process 0 is not there for this one; give all the same runs_dir= and out=, on a disk "
                 "that they share"
             )
