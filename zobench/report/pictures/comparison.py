@@ -28,6 +28,7 @@ _PARTS = {
 }
 _PART_COLOURS = (COLOURS[2], COLOURS[5], COLOURS[6], COLOURS[4], COLOURS[3])
 _SAME_COST = 1e-3  # relative
+_SAME_MIB = 16.0  # of peaks on a CPU: what its allocators keep differs so much from one time to another
 _INK = 0.45  # white figures on cells darker than this share of the scale
 
 
@@ -177,16 +178,17 @@ def _told(parts: "pd.Series[float]") -> str:
 def _supported_front(board: Board, slice_: Slice, points: pd.DataFrame, x: str) -> pd.DataFrame:
     """Select the rows that are better than every cheaper one by the tests; where nothing is tested, none.
 
-    Costs that differ by less than their spread over seeds, or by a thousandth, are equal: of these a row stays unless
-    another is better than it.
+    Costs that differ by less than their spread over seeds, by a thousandth, or peaks on a CPU by 16 MiB, are equal: of
+    these a row stays unless another is better than it.
     """
     if slice_.mixed:
         return points.iloc[:0]
     known = points[points[x].notna()].to_dict("records")
+    least = _SAME_MIB if x == "peak_mib" and board.on_cpu else 0.0
 
     def beaten(row: Row, other: Row) -> bool:
         spread = math.hypot(*(each.get(f"{x}_std") or 0.0 for each in (row, other)))
-        spread = max(0.0 if spread != spread else spread, _SAME_COST * row[x])
+        spread = max(0.0 if spread != spread else spread, _SAME_COST * row[x], least)
         if other[x] < row[x] - spread:
             return not board.supported(slice_, row["row"], other["row"])
         return abs(other[x] - row[x]) <= spread and board.supported(slice_, other["row"], row["row"])
