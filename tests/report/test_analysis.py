@@ -28,7 +28,7 @@ def make():
 
 @pytest.fixture(scope="module")
 def methods():
-    return report.load(RECORDS / "methods.zip")
+    return report.with_memory(report.load(RECORDS / "methods.zip"), report.load(RECORDS / "memory.zip"))
 
 
 @pytest.fixture
