@@ -4,6 +4,7 @@ import contextlib
 import difflib
 import io
 import os
+import re
 import sys
 import time
 from collections.abc import Iterable
@@ -14,6 +15,8 @@ from typing import Any, TextIO
 _FIRST_SPEAKS_S = 2.0
 #: white space that moves what is printed elsewhere
 _BREAKS = "\r\v\f\x1c\x1d\x1e\x1f\x85\u2028\u2029"
+#: what errors of torch and of C++ say where memory is used up
+_SIGNS = re.compile(r"out of memory|allocate memory|not enough memory|bad_alloc|ALLOC_FAILED", re.I)
 
 
 class UserError(Exception):
@@ -129,6 +132,11 @@ def shown(value: object, limit: int = 80) -> str:
     if not kept.isprintable():
         kept = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in kept)
     return kept if len(text) <= limit else f"{kept}… ({len(text)} characters)"
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error means that memory is used up."""
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and bool(_SIGNS.search(str(error))))
 
 
 def first_line(error: BaseException, limit: int = 240) -> str:

@@ -29,6 +29,7 @@ _LINEAR = {"linear_num_key_heads": 2, "linear_num_value_heads": 4, "linear_key_h
 _LATENT = {"kv_lora_rank": 16, "q_lora_rank": None, "qk_rope_head_dim": 4, "qk_nope_head_dim": 8, "v_head_dim": 8}
 _ROUTED = {"n_routed_experts": 4, "n_group": 2, "topk_group": 1, "first_k_dense_replace": 1, "num_key_value_heads": 4}
 _BAMBA = {"mamba_n_heads": 8, "mamba_d_head": 8, "mamba_n_groups": 1, "mamba_d_state": 8, "mamba_chunk_size": 8}
+_H1 = {**_BAMBA, "mamba_d_ssm": 64}
 _ZAMBA = {"mamba_headdim": 8, "n_mamba_heads": 8, "mamba_ngroups": 1, "chunk_size": 8, "mamba_d_state": 8}
 _BLOCKS = {"layers_block_type": ["mamba", "hybrid"] * 2, "num_mem_blocks": 1, "adapter_rank": 4}
 _JAMBA = {"attn_layer_period": 2, "attn_layer_offset": 1, "mamba_d_state": 8, "use_mamba_kernels": False}
@@ -72,6 +73,7 @@ OTHERS = {
     "exaone4": ("Exaone4", _MIXED),
     "falcon": ("Falcon", {"new_decoder_architecture": False, "alibi": False}),
     "falcon, alibi": ("Falcon", {"new_decoder_architecture": False, "alibi": True}),
+    "falcon_h1": ("FalconH1", {**_H1, "lm_head_multiplier": 0.3}),
     "gemma": ("Gemma", _HEADS),
     "gemma3_text": ("Gemma3Text", {**_GEMMA, **_MIXED}),
     "glm": ("Glm", _HEADS),

@@ -115,6 +115,34 @@ def test_half_precision_hides_no_cap_and_no_factor(name, dtype):
     assert objective.forward_path == ("trimmed" if name == "llama" else "trimmed, the model's own head")
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_half_precision_hides_no_layer_in_which_more_than_the_attention_mixes_positions(dtype):
+    """Falcon-H1's layers have a state-space part beside the attention, so that nothing can be trimmed."""
+    model = build("falcon_h1", dtype)
+    for batch in matrix.BATCHES:
+        objective = Objective(model, None, matrix.CLASSIFICATION)
+        check.settle(objective, batch)
+        assert objective.forward_path == "whole, the model's own head"
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_sequences_that_a_batch_gives_other_frequencies_run_alone_however_short_the_check_is(monkeypatch, dtype):
+    monkeypatch.setattr(check, "LONGEST", 12)  # below the length at which the frequencies change
+    objective = Objective(build("phi3, longrope", dtype), None, matrix.CLASSIFICATION)
+    check.settle(objective, matrix.BATCHES[0])
+    assert objective.forward_path == "all logits, one sequence at a time"
+    short = [e for e in matrix.BATCHES[0] if len(e.rows[0].ids) <= 16]
+    check.settle(objective, short)
+    assert objective.forward_path == "trimmed"
+
+
+def test_a_model_that_cannot_run_a_sequence_is_refused_in_a_line():
+    """MPT has a setting of its own for its positions."""
+    objective = objective_of(build("mpt", positions=24))
+    with pytest.raises(ModelError, match=r"^MptForCausalLM cannot run a sequence of 31 tokens: .*max_length$"):
+        check.settle(objective, matrix.BATCHES[0])
+
+
 def test_a_cache_that_goes_stale_is_not_used():
     """A norm ahead of the layers trains, which only shows once it has moved."""
     model = build("llama")

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from zobench.errors import ModelError, first_line
+from zobench.errors import ModelError, first_line, is_out_of_memory
 from zobench.models.architecture import causal_config, outline
 from zobench.models.attention import supported
 from zobench.models.base import Loaded, ModelSpec, silence_libraries
@@ -15,7 +15,6 @@ from zobench.models.folder import Unusable, read_settings, read_weights
 from zobench.models.tokenizer import check_vocabulary, load_tokenizer
 from zobench.models.weights import Unmerged, check_complete, check_finite, check_types
 from zobench.system import network
-from zobench.system.out_of_memory import is_out_of_memory
 
 #: transformers' ``device_map``
 DeviceMap = str | dict[str, Any] | None

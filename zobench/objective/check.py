@@ -4,7 +4,9 @@ A few of a run's own examples go through the path that the run would take, and a
 sequence at a time, unpadded. Of the paths, from the fastest to the simplest, the first is taken whose numbers agree.
 
 What is compared: the scores of the options and the training loss of a shortest and a longest example in one padded
-batch; and all logits of the short way through the head with those of the model's own code, for the same hidden states.
+batch; all logits of the short way through the head with those of the model's own code, for the same hidden states; and
+the hidden states of a model that is run in parts with those of the whole one, for the same padded batch. The last two
+differ by a few roundings at most, so that they show, in 16 bits too, what the rounding of a whole forward pass hides.
 Where part of the model is frozen, also after what trains was moved, since a cache must be right for other weights than
 the first. Long examples are cut on the left to what a check may cost.
 """
@@ -18,16 +20,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zobench.errors import ModelError
+from zobench.errors import ModelError, is_out_of_memory
 from zobench.objective.clean import Objective
 from zobench.objective.cuts import Tail
 from zobench.objective.encode import Encoded, Row
 from zobench.objective.heads import OwnHead, WeightHead
-from zobench.objective.paths import Path
+from zobench.objective.paths import ALONE, LOGITS, WHOLE, Path
 from zobench.objective.reference import Reference, check_causal
+from zobench.objective.rotary import mixes_frequencies
 
-#: longest sequence that is compared, in tokens
-LONGEST = 1024
+#: longest sequence that is compared, in tokens, and the length to which none is cut further
+LONGEST, SHORTEST = 1024, 8
 #: on a CPU, where a check must not take long: bound on the model's parameters × the tokens of the longest example
 WORK = 1 << 35
 #: for the comparison at other weights: how far a tensor is moved, in standard deviations, and where all of it is zero
@@ -65,8 +68,10 @@ def settle(objective: Objective, examples: Sequence[Encoded]) -> Agreement:
         with torch.inference_mode():
             here = Reference.of(model, chosen)
             check_causal(model, here)
+            mixed = mixes_frequencies(model, [len(row.tail.ids) for e in examples for row in e.rows])
             for path in objective.paths:
-                found = _Trial(objective, path, chosen).difference(here)
+                fits = not mixed or path.place == ALONE
+                found = _Trial(objective, path, chosen).difference(here) if fits else math.inf
                 if found <= here.tolerance:
                     objective.path = path
                     return Agreement(found, here.tolerance, refused)
@@ -99,14 +104,13 @@ class _Trial:
         try:
             if self.path.prefix:
                 self.path.prefix.hold(self.objective.tails(self.examples))
-            found = self._ratio(here)
-            if found <= 1 and not all(p.requires_grad for p in model.parameters()):
+            whole = all(p.requires_grad for p in model.parameters())
+            found = self._ratio(here, body=whole)
+            if found <= 1 and not whole:
                 with _moved(model):
-                    found = max(found, self._ratio(Reference.of(model, self.examples)))
-        except (ModelError, MemoryError, torch.OutOfMemoryError):
-            raise
-        except Exception:  # models of another build fail in ways of their own
-            if self.path is self.objective.paths[-1]:
+                    found = max(found, self._ratio(Reference.of(model, self.examples), body=True))
+        except Exception as error:  # models of another build fail in ways of their own
+            if isinstance(error, ModelError) or is_out_of_memory(error) or self.path is self.objective.paths[-1]:
                 raise
             return math.inf
         finally:
@@ -115,8 +119,12 @@ class _Trial:
                 self.path.prefix.forget()
         return found * here.tolerance if math.isfinite(found) else math.inf
 
-    def _ratio(self, reference: Reference) -> float:
-        """The largest difference over what rounding explains, at the weights as they are."""
+    def _ratio(self, reference: Reference, *, body: bool) -> float:
+        """The largest difference over what rounding explains, at the weights as they are.
+
+        Args:
+            body: whether to compare the hidden states too, for which once suffices.
+        """
         held: dict[tuple[Tail, ...], Tensor] = {}
 
         def once(tails: Sequence[Tail]) -> Tensor:  # scores and loss ask for the same
@@ -133,7 +141,23 @@ class _Trial:
         ratios = [abs(found - expected) / reference.tolerance for found, expected in pairs]
         if isinstance(self.path.head, WeightHead):
             ratios += [_head_ratio(objective.model, hidden.to(objective.head_device)) for hidden in held.values()]
+        if body and self.path.place not in (WHOLE, LOGITS, ALONE):
+            whole = next(path for path in objective.paths if path.place == WHOLE)
+            ratios += [self._body_ratio(whole, tails, hidden) for tails, hidden in held.items()]
         return max(ratios) if all(map(math.isfinite, ratios)) else math.inf
+
+    def _body_ratio(self, whole: Path, tails: Sequence[Tail], hidden: Tensor) -> float:
+        """The largest difference of hidden states to those of the whole model for the same batch, over the rounding's.
+
+        Above a cut the same is computed as in the whole model, from the same numbers; a layer in which more than the
+        attention looks at other positions gives others.
+        """
+        if self.path.prefix:  # what it holds comes from another batch, which rounds differently
+            hidden = self.path.prefix.anew(tails)
+        expected = whole.run(tails).float()
+        sizes = expected.norm(dim=-1).clamp_min(torch.finfo(torch.float32).tiny)
+        difference = float(((hidden.float() - expected).norm(dim=-1) / sizes).max())
+        return difference / (torch.finfo(self.objective.model.dtype).eps + 1e-5)
 
 
 def _head_ratio(model: Any, hidden: Tensor) -> float:
@@ -166,7 +190,7 @@ def _choose(examples: Sequence[Encoded], model: Any) -> list[Encoded]:
     found = list({id(e): e for e in (ordered[0], ordered[-1], *kinds.values())}.values())
     limit = LONGEST
     if next(model.parameters()).device.type == "cpu":
-        limit = min(limit, max(32, WORK // sum(p.numel() for p in model.parameters())))
+        limit = min(limit, max(SHORTEST, WORK // sum(p.numel() for p in model.parameters())))
     return [replace(e, rows=tuple(_cut(row, limit) for row in e.rows)) for e in found]
 
 

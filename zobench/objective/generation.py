@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from zobench.objective.encode import MAX_NEW_TOKENS
+from zobench.objective.rotary import mixes_frequencies
 
 #: largest difference of log-probabilities that padding may make by rounding: in fp32 and more, and in 16 bits
 _ROUNDING = {4: 1e-3, 2: 0.3}
@@ -71,7 +72,8 @@ class Greedy:
         lengths = sorted({len(prompt) for prompt in prompts})
         if len(lengths) > 1 and self._pads is None:
             self._pads = self._padding_changes_nothing(min(prompts, key=len), lengths[-1])
-        groups = [lengths] if self._pads else [[length] for length in lengths]
+        mixed = mixes_frequencies(self.model, [lengths[0], lengths[-1] + MAX_NEW_TOKENS])
+        groups = [lengths] if self._pads and not mixed else [[length] for length in lengths]
         found: dict[int, str | None] = {}
         for group in groups:
             places = [i for i, prompt in enumerate(prompts) if len(prompt) in group]

@@ -59,13 +59,17 @@ def paths(model: Any, *, cache_gib: float, shelf: Shelf | None, trim: bool) -> l
     if layers and trim and LastAttention.fits(layers, backbone):
         cut = LastAttention(layers, backbone)
         bodies.append(("trimmed", partial(_in_two, cut), None))
-    bodies.append(("whole", partial(_all_positions, backbone, _device(model)), None))
+    bodies.append((WHOLE, partial(_all_positions, backbone, _device(model)), None))
     short, own = WeightHead(model), OwnHead(model)
     found = [Path(place, run, head, prefix) for place, run, prefix in bodies for head in (short, own)]
     every = partial(_all_positions, partial(_logits, model), _device(model))
-    return [*found, Path("all logits", every, NoHead()), Path(ALONE, partial(_one_by_one, every), NoHead())]
+    return [*found, Path(LOGITS, every, NoHead()), Path(ALONE, partial(_one_by_one, every), NoHead())]
 
 
+#: the model without its head, at all positions
+WHOLE = "whole"
+#: the model's forward pass, examples padded to one length
+LOGITS = "all logits"
 #: the simplest path: the model's forward pass of each sequence, nothing else
 ALONE = "all logits, one sequence at a time"
 

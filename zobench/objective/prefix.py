@@ -123,6 +123,10 @@ class Prefix:
         keys = [self._cut.key(tail) for tail in tails]
         return self._cut.above([computed[k] if k in computed else self._cache[k] for k in keys], tails)
 
+    def anew(self, tails: Sequence[Tail]) -> Tensor:
+        """Last hidden states as ``hidden`` gives them, with nothing from the cache."""
+        return self._cut.above(self._below(tails), tails)
+
     def _below(self, tails: Sequence[Tail]) -> list[Tensor]:
         # A first-order method differentiates through the upper part, which inference tensors do not allow.
         with torch.inference_mode(False), torch.no_grad():

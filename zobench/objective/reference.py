@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from zobench.errors import ModelError
+from zobench.errors import ModelError, first_line, is_out_of_memory
 from zobench.objective.cuts import Tail
 from zobench.objective.encode import Encoded
 
@@ -91,10 +91,22 @@ def plain_logits(model: Any, ids: tuple[int, ...], last: int) -> Tensor:
     Args:
         ids: its tokens.
         last: how many positions at its end; 0 for all.
+
+    Raises:
+        ModelError: if the model's code fails, such as at a sequence that is too long for it.
     """
     # Where the model can, it makes the logits that are asked for alone: all of a long sequence take much memory.
     few = {"logits_to_keep": last} if last and "logits_to_keep" in inspect.signature(model.forward).parameters else {}
-    out = model(input_ids=torch.tensor([ids], device=next(model.parameters()).device), use_cache=False, **few)
+    inputs = torch.tensor([ids], device=next(model.parameters()).device)
+    try:
+        out = model(input_ids=inputs, use_cache=False, **few)
+    except Exception as error:  # each family fails in its own way
+        if is_out_of_memory(error):
+            raise
+        raise ModelError(
+            f"{type(model).__name__} cannot run a sequence of {len(ids)} tokens: {type(error).__name__}: "
+            f"{first_line(error)}; if that is too long for it, set model.max_length"
+        ) from error
     return out.logits[0, -last:].float()
 
 

@@ -5,18 +5,11 @@ import traceback
 
 from omegaconf import DictConfig
 
-from zobench.errors import UserError
-
-_SIGNS = re.compile(r"out of memory|allocate memory|not enough memory|bad_alloc|ALLOC_FAILED", re.I)
+from zobench.errors import UserError, is_out_of_memory
 
 
 class OutOfMemory(UserError, MemoryError):
     """Memory of the machine or of the GPU is used up; the checkpoint before stays valid."""
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error means that memory is used up."""
-    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and bool(_SIGNS.search(str(error))))
 
 
 def explained(error: BaseException, cfg: DictConfig) -> BaseException:
