@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.damage import reseal
+from helpers.tiny_runs import summary_of as row_of
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from zobench import export, replay
 from zobench.config.signature import compose
-from zobench.record import archive, checkpoint
+from zobench.record import checkpoint, packing
 from zobench.run.runner import run
 from zobench.zo.slot import make_slots
 
@@ -23,10 +25,6 @@ LR = "method.lr=1e-3"
 
 def cell(folder, *overrides):
     return Path(run(compose(*TINY, *SIZES, *overrides, f"runs_dir={folder}"))["directory"])
-
-
-def row_of(directory):
-    return json.loads((directory / "summary.json").read_text())
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +76,7 @@ def test_any_step_to_a_file(mezo, tmp_path, capsys):
 
 def test_a_run_inside_a_zip(mezo, tmp_path, capsys):
     file = tmp_path / "runs.zip"
-    archive.pack({"sst2/mezo/1234": mezo}, file)
+    packing.pack({"sst2/mezo/1234": mezo}, file)
     assert replay.main([f"{file}/sst2/mezo/1234"]) == 0
     said = capsys.readouterr().out
     assert f"weights {row_of(mezo)['weights_checksum']}: bit for bit those of the run" in said
@@ -97,9 +95,10 @@ def stranger(mezo, tmp_path):
         config = copy / "config.yaml"
         assert old in config.read_text()
         config.write_text(config.read_text().replace(old, new))
+        reseal(copy)
         if not zipped:
             return str(copy)
-        archive.pack({"run": copy}, tmp_path / "runs.zip")
+        packing.pack({"run": copy}, tmp_path / "runs.zip")
         return str(tmp_path / "runs.zip" / "run")
 
     return made

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from helpers.tiny_runs import TINY
+from helpers.tiny_runs import TINY, summary_of
 from omegaconf import OmegaConf
 
 import zobench
@@ -276,7 +276,7 @@ def test_a_run_under_an_old_name_is_found_and_goes_on(tmp_path):
     first = run(compose(*RUN, f"runs_dir={tmp_path}"))
     directory = Path(first["directory"])
     old = directory.rename(directory.with_name("0123abcd"))
-    summary = json.loads((old / "summary.json").read_text())
+    summary = summary_of(old)
     for key in ("schema", "data.dir", "model.dir"):
         del summary[key]
     summary["config_hash"] = "0123abcd"

@@ -6,7 +6,7 @@
 import json
 import os
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 from hypothesis import strategies as st
+
+from zobench.record import digests
 
 #: what a value is replaced by, whatever it was
 VALUES = [
@@ -46,13 +48,19 @@ class Damage:
     kind: str
     at: tuple[Any, ...] = ()
     value: Any = None
+    #: whether the digests in summary.json are made to fit, as a stranger can
+    sealed: bool = False
 
     def __str__(self):
         where = ".".join(map(str, self.at))
-        return f"{self.file}: {self.kind} {where} {self.value!r}"[:160]
+        return f"{self.file}: {self.kind} {where} {self.value!r}"[:160] + ", sealed" * self.sealed
 
     def apply(self, record):
-        path = Path(record) / self.file
+        self._change(Path(record) / self.file)
+        if self.sealed:
+            reseal(Path(record))
+
+    def _change(self, path):
         if self.kind == "swap":
             swap(path, self.value)
         elif self.kind == "content":
@@ -70,6 +78,19 @@ class Damage:
             path.write_bytes(b"".join(lines))
         else:
             write(path, changed(read(path), self.kind, self.at, self.value))
+
+
+def reseal(record):
+    """Make the digests of a record fit its files, as far as it has them and can be read."""
+    try:
+        row = json.loads((record / "summary.json").read_bytes())
+        for name in row.get(digests.FILES) or ():
+            if (record / name).is_file():
+                row[digests.FILES][name] = digests.of((record / name).read_bytes())
+        row.pop(digests.ROW, None)
+        (record / "summary.json").write_text(json.dumps(digests.sealed(row), indent=1))
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+        return
 
 
 def _bytes(data, kind, share, bit):
@@ -174,6 +195,9 @@ def damages(record, only=None):
         kinds = ["content", "swap", "cut", "flip", "insert"]
         kinds += ["value"] * 8 + ["remove", "remove", "add"] if structured.get(name) else []
         kind = draw(st.sampled_from([*kinds, "line"] if name.endswith(("jsonl", "yaml")) else kinds))
+        return replace(of_kind(draw, name, kind), sealed=draw(st.booleans()))
+
+    def of_kind(draw, name, kind):
         if kind == "content":
             return Damage(name, kind, value=draw(st.sampled_from(sorted(CONTENTS))))
         if kind == "swap":

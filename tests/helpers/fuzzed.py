@@ -15,6 +15,8 @@ from unittest.mock import patch
 
 from helpers.tiny_runs import TINY
 from zobench.config.signature import compose
+from zobench.record import configs, environments, metrics, predictions, summaries
+from zobench.record.reading import Unreadable
 from zobench.run.runner import run
 from zobench.zo import Method
 
@@ -149,4 +151,23 @@ def silent(name, record, result, outcome, names):
             return "no row"
         if {key: row.get(key) for key in names} != {key: result.get(key) for key in names}:
             return "other result"
+    return ""
+
+
+READERS = {
+    "summary.json": summaries.read, "config.yaml": configs.read, "environment.json": environments.read,
+    "metrics.jsonl": metrics.read,
+    "predictions.parquet": lambda record: [predictions.read(record, split) for split in ("dev", "test")],
+}  # fmt: skip
+
+
+def misread(clean, dirty):
+    """What a damaged record holds other values of, and says nothing of it: a file's name; empty if all is well."""
+    for name, read in READERS.items():
+        try:
+            values = read(dirty)
+        except Unreadable:
+            continue
+        if values != read(clean):
+            return name
     return ""

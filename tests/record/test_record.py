@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 import torch
-from helpers.tiny_runs import TINY, lines_of
+from helpers.tiny_runs import TINY, lines_of, summary_of
 
 from zobench.config.signature import compose
 from zobench.errors import UserError
@@ -61,7 +61,7 @@ def test_the_row_has_what_the_design_demands(finished, key):
 
 def test_the_row_is_consistent(finished):
     row, directory = finished
-    stored = json.loads((directory / "summary.json").read_text())
+    stored = summary_of(directory)
     assert {k: v for k, v in stored.items() if k != "restarts"} == {k: v for k, v in row.items() if k != "restarts"}
     assert (row["state"], row["reason"], row["device"]) == ("finished", None, "cpu")
     assert (row["examples_seen"], row["train_examples"], row["gpu_hours"]) == (16, 8, 0.0)

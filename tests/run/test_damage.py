@@ -48,6 +48,12 @@ def stopped_run(made):
     return made("trajectory")
 
 
+#: what a state.json held before it had digests
+OLDER = (
+    "step", "progress", "clocks", "device", "rows_hash", "base_checksum", "model_checksum", "shards", "peak",
+)  # fmt: skip
+
+
 def artefact(directory, pattern):
     found = sorted(directory.glob(pattern))
     return found[-1] if found else None
@@ -241,8 +247,7 @@ def test_a_checkpoint_of_an_earlier_version_goes_on_and_is_said_to_be_unverified
     _, options, reference, directory = kind
     copy = copied(directory, tmp_path)
     path = copy / "checkpoint" / "state.json"
-    known = ("progress", "clocks", "device", "rows_hash", "base_checksum", "model_checksum", "shards", "step")
-    state = {k: v for k, v in json.loads(path.read_text()).items() if k in known}
+    state = {k: v for k, v in json.loads(path.read_text()).items() if k in OLDER}
     state["progress"] = {k: v for k, v in state["progress"].items() if k not in ("best_checksum", "remade")}
     path.write_text(json.dumps(state))
     older(copy / "trajectory.jsonl")
@@ -256,6 +261,16 @@ def test_a_checkpoint_of_an_earlier_version_goes_on_and_is_said_to_be_unverified
     assert facts(row, copy)[:2] == reference[:2]
     assert "what is read is not verified" in capsys.readouterr().out
     assert row["remade"] is None
+
+
+@pytest.mark.parametrize("step", [3, 8, 10])
+def test_a_checkpoint_of_an_earlier_version_at_another_step_is_noticed(stopped_run, tmp_path, step):
+    copy = copied(stopped_run[3], tmp_path)
+    path = copy / "checkpoint" / "state.json"
+    state = {k: v for k, v in json.loads(path.read_text()).items() if k in OLDER} | {"step": step}
+    path.write_text(json.dumps(state))
+    older(copy / "trajectory.jsonl")
+    assert "overwrite=true" in go_on(tmp_path, *stopped_run[1])
 
 
 def older(path):

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from helpers.commands import command
+from helpers.tiny_runs import summary_of
 from helpers.waiting import wait_for
 
 import zobench
@@ -103,7 +104,7 @@ def test_a_cell_of_another_process_is_left_alone_and_a_stopped_one_goes_on(tmp_p
     words = ("-m", "seed=0,1", "data=mini", *TINY, "runs_dir=r")
     assert command("zobench", *words, cwd=tmp_path).returncode == 0
     first, second = sorted((tmp_path / "r").glob("*/*/*/*"))
-    finished = json.loads((second / "summary.json").read_text())
+    finished = summary_of(second)
     shutil.rmtree(first)
     # Killed: its last word is that it runs, and nobody holds the lock.
     (second / "summary.json").write_text(json.dumps(finished | {"state": "running"}))

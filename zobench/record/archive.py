@@ -1,4 +1,4 @@
-"""Records packed into one zip per sweep, and read where they lie, as if the zip were a folder. Standard library only.
+"""Records in a zip per sweep (``zobench.record.packing``), read as if the zip were a folder. Standard library only.
 
 An address goes on inside the zip: ``methods.zip/sst2/opt-125m/mezo/9a3e3083``. Nothing is ever extracted: a name in a
 zip only looks up bytes, which are read as data, at most ``LIMIT`` of them a file.
@@ -11,13 +11,11 @@ import os
 import struct
 import zipfile
 import zlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Union
 
-from zobench.atomic import replacing, writing
 from zobench.errors import DataError
 
 #: what is packed of a run: its record, without weights, checkpoints and wandb's files
@@ -26,7 +24,6 @@ FILES = (
 )  # fmt: skip
 #: bytes of one unpacked file beyond which it is not read
 LIMIT = 2**28
-_TIME = (1980, 1, 1, 0, 0, 0)  # the first that a zip can tell: equal records make equal zips
 _DEEPEST = 64  # folders in one another that a zip of records has at most
 #: what ``zipfile`` raises for a zip that is damaged, encrypted, or packed in another way
 _BROKEN = (
@@ -59,6 +56,11 @@ class PathInZip:
     def name(self) -> str:
         """The last part of the address."""
         return self.inner.name
+
+    @property
+    def parent(self) -> "PathInZip":
+        """The folder that it lies in."""
+        return PathInZip(self.archive, self.inner.parent)
 
     def __truediv__(self, name: str) -> "PathInZip":
         return PathInZip(self.archive, self.inner / name)
@@ -115,39 +117,6 @@ def locate(address: str | os.PathLike[str]) -> Place:
     return path
 
 
-def pack(runs: Mapping[str, Place], file: Path) -> None:
-    """Write the records of runs into one zip. Equal records make equal bytes with the same version of zlib.
-
-    Args:
-        runs: path inside the zip -> the run's directory.
-        file: an older one is replaced once the new one is whole.
-
-    Raises:
-        CannotWrite: if the zip cannot be written.
-        DataError: if a record cannot be read.
-    """
-    with writing(file):
-        file.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(file) as scratch, zipfile.ZipFile(scratch, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as made:
-        for name, run in sorted(runs.items()):
-            for part in FILES:
-                if (run / part).is_file():
-                    made.writestr(_member(f"{name}/{part}"), _content(run / part))
-
-
-def _member(name: str) -> zipfile.ZipInfo:
-    member = zipfile.ZipInfo(name, _TIME)
-    member.compress_type, member.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
-    return member
-
-
-def _content(path: Place) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
-
-
 class CannotRead(DataError, OSError):
     """A file inside a zip is damaged, or too large; ``reason`` says which."""
 
@@ -181,6 +150,8 @@ class _Archive:
             self.folders.setdefault(path, ({}, {}))
             self.folders[at][0][folder] = None
         if not member.is_dir():
+            if member.filename in self.members:
+                raise DataError(f"{self.file}: not a zip of records: it holds {member.filename[:200]!r} twice")
             self.members[member.filename] = member
             self.folders["/".join(above) or "."][1][name] = None
 

@@ -17,7 +17,9 @@ from torch import Tensor
 
 from zobench.atomic import remove, replacing, write_atomically
 from zobench.errors import DataError
-from zobench.record import contents, tensors
+from zobench.record import contents, reading, tensors
+from zobench.record.archive import LIMIT
+from zobench.record.reading import Missing, Unreadable
 from zobench.zo.method import StateDict
 from zobench.zo.slot import Slot
 
@@ -81,14 +83,14 @@ def load(folder: Path) -> dict[str, Any] | None:
         DataError: if the file is damaged.
     """
     path = folder / "state.json"
-    if not path.exists():
-        return None
-    if not path.is_file():  # a pipe would never end
-        raise DataError(f"{path}: not a regular file")
     try:
-        text = path.read_text(encoding="utf-8")
+        text = reading.text(path, LIMIT)
         content = json.loads(text)
-    except (OSError, ValueError, RecursionError) as error:
+    except Missing:
+        return None
+    except Unreadable as error:
+        raise DataError(f"{path.parent / error.said}") from error
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: cannot be read ({error})") from error
     if not isinstance(content, dict):
         raise DataError(f"{path}: not the state of a run")
@@ -147,12 +149,10 @@ def _former_scalars(path: Path) -> dict[str, Any]:
     """The numbers of a method's state, which earlier versions kept in a file of their own."""
     file = path / "method.json"
     try:
-        scalars = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        scalars = reading.json_object(file)
+    except Unreadable as error:
         raise DataError(f"{file}: cannot be read ({error})") from error
-    if not isinstance(scalars, dict) or not all(
-        isinstance(scalars.get(k), int) for k in ("t", "forwards", "backwards")
-    ):
+    if not all(isinstance(scalars.get(k), int) for k in ("t", "forwards", "backwards")):
         raise DataError(f"{file}: not a method's state")
     return scalars
 

@@ -106,6 +106,9 @@ ROW = Schema(
     Group(START, "record/directory.py", (
         count("restarts", "how often the run was started before without finishing"),
     )),
+    Group(START, "record/digests.py", (
+        text("digest", "hash of this row in its file; a frame lacks it, and so do records of earlier versions"),
+    )),
     Group(BUILT, "run/build.py", (
         text("variant", "the method's variant, such as `paper`; the protocol's where it has none"),
         text("rows_hash", "hash of the drawn rows: equal means equal data in equal order"),
@@ -171,6 +174,9 @@ ROW = Schema(
     Group(ENDED, "run/cell.py", (
         number("bytes_per_step", "scalars that all processes contribute in a step", _BYTES, null="no step yet"),
         text("weights_checksum", "hash of the trainable weights after the last step"),
+    )),
+    Group(ENDED, "record/digests.py", (
+        Column("digests", OBJECT, "hash of each other file as it was left; likewise"),
     )),
     Group(FINISHED, "run/row.py", (
         number("dev_metric", "the task's metric on dev, at the weights that are tested", _SHARE),

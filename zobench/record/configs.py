@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from zobench.record import digests
 from zobench.record.archive import Place
 from zobench.record.reading import Unreadable, shown, text
 from zobench.record.schema import is_plain
@@ -47,10 +48,11 @@ def read(directory: Place) -> dict[str, Any]:
 
     Raises:
         Missing: if there is none.
-        Unreadable: if it is not the configuration of a run.
+        Unreadable: if it is not the configuration of a run, or was changed.
     """
     path = directory / NAME
     written = text(path, _LIMIT)
+    digests.check(path, written.encode())
     try:
         _check_shape(written)
         settings = yaml.load(written, Loader=_Loader)

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from zobench.atomic import clean, replacing, sync, write_atomically, writing
 from zobench.errors import CannotWrite, RunExists
-from zobench.record import contents, lock, summaries, trajectory
+from zobench.record import contents, digests, lock, summaries, trajectory
 from zobench.record.lines import Lines, Mark
 from zobench.record.lock import Lock
 from zobench.record.lookup import check_name
@@ -48,6 +48,8 @@ class Record(Recorder):
         #: what the trajectory says of the code of its next line; None where it says nothing yet
         self._by: Values | None = None
         self._damage = ""
+        #: of the files that this start has written, by name
+        self._digests: dict[str, str] = {}
         try:
             self._lock = Lock(directory)
         except CannotWrite:  # a read-only disk; what is finished can be shown
@@ -115,11 +117,11 @@ class Record(Recorder):
             self._say(f"{self._damage}; kept as {aside}; the run goes on from its checkpoint, if there is one")
         if self.anew:
             self._overwrite(row)
-        self._write("config.yaml", OmegaConf.to_yaml(self._cfg, resolve=True))
         self._metrics = Lines(self.directory / "metrics.jsonl")
         self._trajectory = Lines(self.directory / trajectory.NAME)
         self._files = [self._metrics, self._trajectory]
-        self.summary(row)
+        self.summary(row)  # the first: the digests of a former one would not fit what comes now
+        self._write("config.yaml", OmegaConf.to_yaml(self._cfg, resolve=True))
 
     def _overwrite(self, row: Values) -> None:
         """Remove what an earlier run wrote; a cut leaves its whole record, or one that the next start clears."""
@@ -181,15 +183,20 @@ class Record(Recorder):
         self._lock.check()
         with replacing(self.directory / "predictions.parquet", durable=True) as scratch:
             pq.write_table(table, scratch, write_page_checksum=True)
+            self._digests["predictions.parquet"] = digests.of(scratch.read_bytes())
 
     def summary(self, row: Values) -> None:
         self.flush()
-        text = json.dumps(clean({**row, "restarts": self.restarts}), indent=1, ensure_ascii=False)
-        self._write("summary.json", text + "\n")
+        values = clean({**row, "restarts": self.restarts})
+        if row.get("state") != "running":
+            values[digests.FILES] = self._digests | {lines.path.name: lines.digest for lines in self._files}
+        text = json.dumps(digests.sealed(values), indent=1, ensure_ascii=False)
+        write_atomically(self.directory / summaries.NAME, text + "\n")
 
     def _write(self, name: str, text: str) -> None:
         self._lock.check()
         write_atomically(self.directory / name, text)
+        self._digests[name] = digests.of(text.encode())
 
     def close(self) -> None:
         for file in self._files:

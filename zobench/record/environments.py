@@ -2,9 +2,10 @@
 
 from typing import Any
 
+from zobench.record import digests
 from zobench.record.archive import Place
 from zobench.record.columns import ENVIRONMENT
-from zobench.record.reading import Unreadable, json_object
+from zobench.record.reading import Unreadable, content, json_object
 
 NAME = "environment.json"
 
@@ -14,9 +15,11 @@ def read(directory: Place) -> dict[str, Any]:
 
     Raises:
         Missing: if there is no such file, as of a run that ended before it knew.
-        Unreadable: if it is damaged, or holds a value that its name cannot have.
+        Unreadable: if it is damaged, holds a value that its name cannot have, or was changed.
     """
-    facts = json_object(directory / NAME)
+    path = directory / NAME
+    facts = json_object(path)
     if wrong := ENVIRONMENT.misfit(facts):
-        raise Unreadable(directory / NAME, wrong)
+        raise Unreadable(path, wrong)
+    digests.check(path, content(path))
     return facts

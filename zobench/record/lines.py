@@ -10,6 +10,8 @@ from typing import Any
 
 from zobench.atomic import regular, sync, writing
 from zobench.errors import DataError
+from zobench.record.archive import LIMIT
+from zobench.record.reading import Missing, content
 
 #: of the lines up to a checkpoint: ``bytes``, ``lines`` and ``sha256``
 Mark = dict[str, Any]
@@ -52,6 +54,11 @@ class Lines:
             self._file.flush()
             if to_disk:
                 os.fsync(self._file.fileno())
+
+    @property
+    def digest(self) -> str:
+        """The digest of all that was added, as ``zobench.record.digests`` makes it."""
+        return self._digest.hexdigest()[:16]
 
     def mark(self) -> Mark:
         """The mark of all that was added."""
@@ -107,8 +114,8 @@ def size_upto(path: Path, step: int) -> int:
         DataError: if another line is damaged.
     """
     size = 0
-    with contextlib.suppress(FileNotFoundError):
-        lines = path.read_bytes().splitlines(keepends=True)
+    with contextlib.suppress(Missing):
+        lines = content(path, LIMIT).splitlines(keepends=True)
         for number, line in enumerate(lines, start=1):
             at = _step_of(line)
             if at is None and number < len(lines):
@@ -122,10 +129,10 @@ def size_upto(path: Path, step: int) -> int:
 def _step_of(line: bytes) -> float | None:
     """The step of a line of metrics; infinite for final values, None for a damaged line."""
     try:
-        content = json.loads(line)
+        values = json.loads(line)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(content, dict) or not line.endswith(b"\n"):
+    if not isinstance(values, dict) or not line.endswith(b"\n"):
         return None
-    step = math.inf if any(name.startswith("final/") for name in content) else content.get("step", 0)
+    step = math.inf if any(name.startswith("final/") for name in values) else values.get("step", 0)
     return step if isinstance(step, int | float) else None

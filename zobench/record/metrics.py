@@ -5,12 +5,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from zobench.record import digests
 from zobench.record.archive import LIMIT, Place
 from zobench.record.columns import LINES
 from zobench.record.reading import Unreadable, content, parse, shown
 
 NAME = "metrics.jsonl"
 _TAIL_BYTES = 2**14
+_LINES = 10**6
 Line = dict[str, Any]
 
 
@@ -44,10 +46,14 @@ def read(directory: Place) -> tuple[list[Line], list[Unreadable]]:
 
     Raises:
         Missing: if there is no such file.
-        Unreadable: if it cannot be read at all.
+        Unreadable: if it cannot be read at all, or was changed.
     """
     path = directory / NAME
-    texts = content(path, LIMIT).splitlines()
+    data = content(path, LIMIT)
+    digests.check(path, data)
+    if (count := data.count(b"\n")) > _LINES:
+        raise Unreadable(path, f"{count:,} lines; at most {_LINES:,} are read")
+    texts = data.splitlines()
     lines: list[Line] = []
     wrong: list[Unreadable] = []
     for number, written in enumerate(texts, start=1):

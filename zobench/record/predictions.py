@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from zobench.record import digests
 from zobench.record.archive import LIMIT, Place
 from zobench.record.columns import PREDICTIONS
 from zobench.record.reading import Unreadable, content, shown
@@ -22,13 +23,14 @@ def read(directory: Place, split: str) -> list[dict[str, Any]]:
 
     Raises:
         Missing: if there is no such file.
-        Unreadable: if it is damaged, too large, or a column is not what ``zobench.record.columns`` says.
+        Unreadable: if it is damaged, changed or too large, or a column is not what ``zobench.record.columns`` says.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
 
     path = directory / NAME
     data = content(path, LIMIT)
+    digests.check(path, data)
     try:
         table = _table(data)
         if wrong := _problem(table):

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from zobench.record import digests
 from zobench.record.archive import Place
 from zobench.record.columns import ROW
 from zobench.record.reading import Unreadable, json_object, shown
@@ -24,12 +25,12 @@ def read(directory: Place) -> dict[str, Any]:
 
     Raises:
         Missing: if there is none.
-        Unreadable: if the file is damaged, is not of a run, or holds a value that its column cannot have.
+        Unreadable: if the file is damaged, is not of a run, holds a value that its column cannot have, or was changed.
     """
     row = json_object(directory / NAME)
     if wrong := problem(row):
         raise Unreadable(directory / NAME, wrong)
-    return row
+    return digests.opened(row, directory / NAME)
 
 
 def problem(row: Mapping[str, Any]) -> str | None:

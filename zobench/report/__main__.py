@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import zobench.report as report
-from zobench.errors import ConfigError, MissingExtra, UserError, complain, show, tolerant_streams
+from zobench.errors import ConfigError, MissingExtra, UserError, complain, in_one_line, show, tolerant_streams
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -112,9 +112,12 @@ def _load(folders: list[str]) -> "pd.DataFrame":
 
 
 def _pack(asked: argparse.Namespace, frame: "pd.DataFrame") -> None:
-    path = report.pack(frame, asked.runs, asked.zip)
-    left_out = len(frame.attrs.get("left_out", ()))
-    show(f"written: {path}, {len(frame)} runs" + (f"; left out: {left_out} unreadable" if left_out else ""))
+    left_out = [*frame.attrs.get("left_out", ())]
+    known = len(left_out)
+    path = report.pack(frame, asked.runs, asked.zip, left_out)
+    show(f"written: {path}, {len(frame) - len(left_out) + known} runs")
+    for directory, reason in left_out:
+        show(in_one_line(ValueError(f"left out: {directory}: {reason}")))
 
 
 def _select(frame: "pd.DataFrame", conditions: list[str]) -> "pd.DataFrame":

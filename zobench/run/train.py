@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from zobench.errors import ModelError
+from zobench.errors import DataError, ModelError
 from zobench.record.recorder import Recorder
 from zobench.run import parallel
 from zobench.run.batches import Batches
@@ -60,6 +60,12 @@ class Trainer:
         if progress is None:
             self.progress.remade = self.checkpoints.remade
             return False
+        if progress.examples != sum(len(self.batches.of(step)) for step in range(self.method.t)):
+            folder = self.checkpoints.folder
+            raise DataError(
+                f"{folder}: {progress.examples} examples by step {self.method.t}, which is not what these steps take; "
+                "it is damaged, start again with overwrite=true"
+            )
         self.progress, self.begun = progress, self.method.t
         return True
 

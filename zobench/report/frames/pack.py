@@ -6,10 +6,10 @@ from pathlib import Path, PurePath
 import pandas as pd
 
 from zobench.errors import ConfigError, UserError
-from zobench.record import archive
+from zobench.record import archive, packing
 from zobench.record.archive import Place
 from zobench.report.frames import wandb_project
-from zobench.report.frames.runs import Folders, listed
+from zobench.report.frames.runs import Folders, LeftOut, listed
 
 
 def zip_file(path: str | os.PathLike[str]) -> Path:
@@ -19,7 +19,7 @@ def zip_file(path: str | os.PathLike[str]) -> Path:
     return Path(path)
 
 
-def pack(frame: pd.DataFrame, folders: Folders, path: str | os.PathLike[str]) -> Path:
+def pack(frame: pd.DataFrame, folders: Folders, path: str | os.PathLike[str], left_out: LeftOut | None = None) -> Path:
     """Write the records of runs into one zip, which ``load`` and ``python -m zobench.replay`` read like a folder.
 
     Weights, checkpoints and wandb's files stay out. Equal records make equal zips.
@@ -28,10 +28,11 @@ def pack(frame: pd.DataFrame, folders: Folders, path: str | os.PathLike[str]) ->
         frame: the runs, from ``load``.
         folders: what they were loaded from; a run's path inside the zip is its path below its folder.
         path: a file that ends in .zip; an older one is replaced.
+        left_out: is told (directory, reason) of each run that is not packed, as a file of its record cannot be read.
 
     Raises:
         ConfigError: if the path does not end in .zip.
-        UserError: if two runs would have one path, or a run is wandb's; if a file cannot be read or written.
+        UserError: if two runs would have one path, or a run is wandb's; if the zip cannot be written.
     """
     runs: dict[str, Place] = {}
     for directory in frame["directory"]:
@@ -41,7 +42,9 @@ def pack(frame: pd.DataFrame, folders: Folders, path: str | os.PathLike[str]) ->
         if name in runs:
             raise UserError(f"{runs[name]} and {directory} would both be {name} in the zip; pack them apart")
         runs[name] = archive.locate(directory)
-    archive.pack(runs, zip_file(path))
+    unreadable = packing.pack(runs, zip_file(path))
+    if left_out is not None:
+        left_out += unreadable
     return Path(path)
 
 

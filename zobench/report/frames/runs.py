@@ -12,7 +12,7 @@ from zobench.errors import UserError
 from zobench.record import archive, metrics, summaries
 from zobench.record import predictions as stored
 from zobench.record.columns import LINES
-from zobench.record.reading import Missing, Unreadable
+from zobench.record.reading import Missing, Unreadable, shown
 from zobench.record.runs import find
 from zobench.report.frames import wandb_project
 
@@ -150,8 +150,10 @@ def _checked(summary: Row) -> Row:
 
 def _lines(directory: str, left_out: LeftOut) -> list[Row]:
     if directory.startswith(wandb_project.SCHEME):
-        lines = wandb_project.lines(directory)
-        return [line for line in lines if line.get("step") is not None and not LINES.misfit(line)]
+        logged = [line for line in wandb_project.lines(directory) if line.get("step") is not None]
+        misfits = [(line, LINES.misfit(line)) for line in logged]
+        left_out += [(directory, f"step {shown(line['step'])}: {wrong}") for line, wrong in misfits if wrong]
+        return [line for line, wrong in misfits if not wrong]
     lines, wrong = metrics.read(archive.locate(directory))
     left_out += [(directory, error.said) for error in wrong]
     return lines

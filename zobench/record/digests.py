@@ -1,0 +1,63 @@
+"""Digests by which a run's record tells that its files are as the run left them. Standard library only.
+
+``summary.json`` ends with ``digest``, over the row itself, and ``digests``, over the other files that are read for
+results. A changed file is refused. Records of earlier versions have neither; they are read without such a check.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from zobench.record.archive import Place
+from zobench.record.reading import Unreadable, json_object
+
+#: columns of summary.json that are about the record, not the run
+ROW, FILES = "digest", "digests"
+_CHANGED = "changed since the run wrote it"
+_ADVICE = f"put the file of the run back; or, if you trust it, remove {ROW} and {FILES} from summary.json"
+
+
+def of(data: bytes) -> str:
+    """16 hex digits of the SHA-256 of a file's content."""
+    return hashlib.sha256(data).hexdigest()[:16]
+
+
+def sealed(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row with the digest of its values, whatever their order and the spaces between them.
+
+    >>> opened(sealed({"seed": 0, "steps": 10}), Path("summary.json"))
+    {'seed': 0, 'steps': 10}
+    """
+    return {**row, ROW: _of_row(row)}
+
+
+def opened(row: Mapping[str, Any], path: Place) -> dict[str, Any]:
+    """The values of a row alone, where its digest fits or it has none. Raises Unreadable for another digest."""
+    values = {name: value for name, value in row.items() if name != ROW}
+    if ROW in row and row[ROW] != _of_row(values):
+        raise Unreadable(path, f"{_CHANGED} (its digest does not fit)", advice=_ADVICE)
+    values.pop(FILES, None)
+    return values
+
+
+def check(path: Place, data: bytes) -> None:
+    """Hold what was read of a run's file against the summary beside it.
+
+    Raises:
+        Unreadable: if the summary speaks of another content.
+    """
+    directory = path.parent
+    try:
+        known = json_object(directory / "summary.json").get(FILES)
+    except Unreadable:  # whoever reads the summary says so
+        return
+    if isinstance(known, dict) and known.get(path.name, of(data)) != of(data):
+        raise Unreadable(path, f"{_CHANGED} (summary.json has another digest of it)", advice=_ADVICE)
+
+
+def _of_row(row: Mapping[str, Any]) -> str:
+    try:
+        return of(json.dumps(row, sort_keys=True, separators=(",", ":")).encode())
+    except RecursionError:
+        return ""
