@@ -7,6 +7,7 @@ import signal
 from pathlib import Path
 
 import pytest
+from helpers.damage import reseal
 from helpers.tiny_runs import TINY, lines_of, summary_of
 from omegaconf import OmegaConf
 
@@ -229,6 +230,7 @@ def test_two_settings_of_one_name_are_told_apart(whole, tmp_path):
     cfg = OmegaConf.load(directory / "config.yaml")
     cfg.method.lr = 0.5
     OmegaConf.save(cfg, directory / "config.yaml")
+    reseal(directory)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("zobench.record.lookup.digest", lambda settings: whole["config_hash"])
         with pytest.raises(ConfigError, match=r"holds another run \(method.lr=0.5, now 0.001\)"):

@@ -13,6 +13,7 @@ _SHARE, _SECONDS, _GIB, _BYTES = "0 to 1", "s", "GiB", "bytes"
 _OPTIONS, _TWO, _GENERATES = "tasks with options", "tasks with two options", "tasks that generate"
 _BOTH = "tasks with two options, each of them right somewhere"
 _INFINITE, _TRAINS = "not a finite number", "runs that train"
+_IN_FILE = "in the file, not in a frame"
 _GRADIENT = "`lens.gradient=true`"
 _NONZERO = "`lens.gradient=true`, unless the gradient is 0 or not finite"
 
@@ -107,7 +108,7 @@ ROW = Schema(
         count("restarts", "how often the run was started before without finishing"),
     )),
     Group(START, "record/digests.py", (
-        text("digest", "hash of this row in its file; a frame lacks it, and so do records of earlier versions"),
+        text("digest", "hash of this row; records of earlier versions have none", where=_IN_FILE),
     )),
     Group(BUILT, "run/build.py", (
         text("variant", "the method's variant, such as `paper`; the protocol's where it has none"),
@@ -176,7 +177,7 @@ ROW = Schema(
         text("weights_checksum", "hash of the trainable weights after the last step"),
     )),
     Group(ENDED, "record/digests.py", (
-        Column("digests", OBJECT, "hash of each other file as it was left; likewise"),
+        Column("digests", OBJECT, "hash of each other file as it was left", where=_IN_FILE),
     )),
     Group(FINISHED, "run/row.py", (
         number("dev_metric", "the task's metric on dev, at the weights that are tested", _SHARE),
