@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import zipfile
 
 import pyarrow.parquet as pq
 import pytest
@@ -128,6 +129,24 @@ def test_a_changed_record_is_noticed_in_a_zip(dirty, tmp_path):
     found = report.predictions(frame)
     assert found.empty
     assert "changed since the run wrote it" in found.attrs["left_out"][0][1]
+
+
+def test_useless_lines_without_end_are_named_once(tmp_path):
+    run = write_run(tmp_path)
+    (run / "metrics.jsonl").write_bytes(b"{}\n" * 10**5)
+    with pytest.raises(Unreadable, match="more than 1000 lines that cannot be used"):
+        metrics.read(run)
+
+
+@pytest.mark.parametrize("names", [["a/summary.json"] * 2, ["a\nb/summary.json"], ["a\x1b[2J/x"], ["a\u202eb/x"]])
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_a_zip_of_names_that_deceive_is_refused_in_a_line(tmp_path, capsys, names):
+    with zipfile.ZipFile(tmp_path / "runs.zip", "w") as file:
+        for name in names:
+            file.writestr(name, "{}")
+    assert main([str(tmp_path / "runs.zip")]) == 1
+    (said,) = capsys.readouterr().err.splitlines()
+    assert "not a zip of records: it holds" in said
 
 
 def test_lines_without_end_are_not_read(tmp_path):

@@ -142,7 +142,8 @@ class _Archive:
 
     def _add(self, member: zipfile.ZipInfo) -> None:
         parts = member.filename.removesuffix("/").split("/")
-        if "\\" in member.filename or not {"", ".", ".."}.isdisjoint(parts) or len(parts) > _DEEPEST:
+        strange = "\\" in member.filename or not member.filename.isprintable()
+        if strange or not {"", ".", ".."}.isdisjoint(parts) or len(parts) > _DEEPEST:
             raise DataError(f"{self.file}: not a zip of records: it holds the name {member.filename[:200]!r}")
         *above, name = parts
         for depth, folder in enumerate(above):

@@ -13,6 +13,7 @@ from zobench.record.reading import Unreadable, content, parse, shown
 NAME = "metrics.jsonl"
 _TAIL_BYTES = 2**14
 _LINES = 10**6
+_WRONG = 1000  # lines to name at most
 Line = dict[str, Any]
 
 
@@ -62,6 +63,10 @@ def read(directory: Place) -> tuple[list[Line], list[Unreadable]]:
         except ValueError as error:
             if number < len(texts) or _whole(written):
                 wrong.append(Unreadable(path, str(error), number))
+            if len(wrong) > _WRONG:
+                raise Unreadable(
+                    path, f"more than {_WRONG} lines that cannot be used, as line {number}: {error}"
+                ) from None
     return lines, wrong
 
 
