@@ -23,7 +23,7 @@ def mixes_frequencies(model: Any, lengths: Collection[int]) -> bool:
         >>> [mixes_frequencies(SimpleNamespace(config=config), lengths) for lengths in ([9, 16], [9, 17], [17, 40])]
         [False, True, False]
     """
-    config = model.config.get_text_config()
+    config = model.config.get_text_config() if hasattr(model, "config") else None
     rope = getattr(config, "rope_parameters", None) or {}
     parts = [rope, *(part for part in rope.values() if isinstance(part, Mapping))]  # one for each kind of layer, or one
     switches = [part.get("original_max_position_embeddings") for part in parts if part.get("rope_type") == "longrope"]

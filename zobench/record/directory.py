@@ -117,11 +117,11 @@ class Record(Recorder):
             self._say(f"{self._damage}; kept as {aside}; the run goes on from its checkpoint, if there is one")
         if self.anew:
             self._overwrite(row)
+        self.summary(row)  # the first: the digests of a former one would not fit what comes now
+        self._write("config.yaml", OmegaConf.to_yaml(self._cfg, resolve=True))
         self._metrics = Lines(self.directory / "metrics.jsonl")
         self._trajectory = Lines(self.directory / trajectory.NAME)
         self._files = [self._metrics, self._trajectory]
-        self.summary(row)  # the first: the digests of a former one would not fit what comes now
-        self._write("config.yaml", OmegaConf.to_yaml(self._cfg, resolve=True))
 
     def _overwrite(self, row: Values) -> None:
         """Remove what an earlier run wrote; a cut leaves its whole record, or one that the next start clears."""
