@@ -13,7 +13,7 @@ from torch import Tensor
 
 from zobench.objective.cuts import LastAttention, Tail, pad_right, select_positions
 from zobench.objective.heads import Head, NoHead, OwnHead, WeightHead
-from zobench.objective.layers import Layers
+from zobench.objective.layers import Layers, device_of
 from zobench.objective.prefix import Prefix
 from zobench.objective.shelf import Shelf
 
@@ -59,10 +59,10 @@ def paths(model: Any, *, cache_gib: float, shelf: Shelf | None, trim: bool) -> l
     if layers and trim and LastAttention.fits(layers, backbone):
         cut = LastAttention(layers, backbone)
         bodies.append(("trimmed", partial(_in_two, cut), None))
-    bodies.append((WHOLE, partial(_all_positions, backbone, _device(model)), None))
+    bodies.append((WHOLE, partial(_all_positions, backbone, device_of(model)), None))
     short, own = WeightHead(model), OwnHead(model)
     found = [Path(place, run, head, prefix) for place, run, prefix in bodies for head in (short, own)]
-    every = partial(_all_positions, partial(_logits, model), _device(model))
+    every = partial(_all_positions, partial(_logits, model), device_of(model))
     return [*found, Path(LOGITS, every, NoHead()), Path(ALONE, partial(_one_by_one, every), NoHead())]
 
 
@@ -72,10 +72,6 @@ WHOLE = "whole"
 LOGITS = "all logits"
 #: the simplest path: the model's forward pass of each sequence, nothing else
 ALONE = "all logits, one sequence at a time"
-
-
-def _device(model: Any) -> torch.device:
-    return next(model.parameters()).device
 
 
 def _hidden_states(model: Any, ids: Tensor) -> Tensor:

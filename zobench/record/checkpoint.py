@@ -4,7 +4,6 @@
 from the base model and the trajectory. A snapshot holds them, and shortens the way: the newest is enough.
 """
 
-import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -17,7 +16,7 @@ from torch import Tensor
 
 from zobench.atomic import remove, replacing, write_atomically
 from zobench.errors import DataError
-from zobench.record import contents, reading, tensors
+from zobench.record import contents, digests, reading, tensors
 from zobench.record.archive import LIMIT
 from zobench.record.reading import Missing, Unreadable
 from zobench.zo.method import StateDict
@@ -253,4 +252,4 @@ def checksums(as_loaded: Mapping[str, Tensor], slots: list[Slot]) -> tuple[str, 
 
 def _sealed(text: str) -> str:
     """The text of a JSON object, with its digest as the last value."""
-    return f'{text[:-1]}{_DIGEST}"{hashlib.sha256(text.encode()).hexdigest()[:16]}"}}'
+    return f'{text[:-1]}{_DIGEST}"{digests.of(text.encode())}"}}'

@@ -5,7 +5,7 @@ from typing import Any
 from zobench.record import digests
 from zobench.record.archive import Place
 from zobench.record.columns import ENVIRONMENT
-from zobench.record.reading import Unreadable, content, json_object
+from zobench.record.reading import Unreadable, as_object, text
 
 NAME = "environment.json"
 
@@ -18,8 +18,9 @@ def read(directory: Place) -> dict[str, Any]:
         Unreadable: if it is damaged, holds a value that its name cannot have, or was changed.
     """
     path = directory / NAME
-    facts = json_object(path)
+    written = text(path)
+    facts = as_object(path, written)
     if wrong := ENVIRONMENT.misfit(facts):
         raise Unreadable(path, wrong)
-    digests.check(path, content(path))
+    digests.check(path, written.encode())
     return facts

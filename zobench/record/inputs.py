@@ -6,7 +6,6 @@ of the files that ship with zobench the content. Equal digests mean that nothing
 contents are compared (``run.identity``), once: what was found the same is remembered.
 """
 
-import hashlib
 import inspect
 import json
 import os
@@ -20,7 +19,8 @@ import zobench
 from zobench.config import instantiate
 from zobench.config.options import leaves
 from zobench.errors import ConfigError
-from zobench.record.cache import Cache
+from zobench.record.cache import Cache, sha256
+from zobench.record.digests import of as digest_of
 from zobench.record.lookup import place, then_place
 
 #: the kinds of inputs, each with the column of its digest
@@ -102,8 +102,7 @@ def code_of(target: str | None) -> str | None:
     Of a class outside zobench all Python files beside it count, as it may take its words from them.
     """
     files = sorted({path for path in _sources(target) if path.is_file()})
-    content = [f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}" for path in files]
-    return _sha(content) if content else None
+    return _of_contents(files) if files else None
 
 
 def is_outside(target: str | None) -> bool:
@@ -136,7 +135,11 @@ def _of_folder(settings: Mapping[str, Any], group: str) -> str | None:
 @lru_cache(maxsize=256)
 def _of_mini(task: str) -> str:
     files = sorted((_PACKAGE / "data" / "mini" / task).glob("*"))
-    return _sha([f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}" for path in files])
+    return _of_contents(files)
+
+
+def _of_contents(files: Collection[Path]) -> str:
+    return _sha([f"{path.name} {sha256(path.read_bytes())}" for path in files])
 
 
 def _look(path: Path) -> list[Any]:
@@ -181,4 +184,4 @@ def _of_model(settings: Mapping[str, Any], digest: str | None) -> list[Any]:
 
 
 def _sha(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, default=str).encode()).hexdigest()[:16]
+    return digest_of(json.dumps(value, default=str).encode())

@@ -122,8 +122,17 @@ _DECODER = json.JSONDecoder(object_pairs_hook=_pairs, parse_constant=_constant)
 
 def json_object(path: Place, limit: int = SMALL) -> dict[str, Any]:
     """Read a file that holds one JSON object. Raises what ``text`` does, and Unreadable for anything else in it."""
+    return as_object(path, text(path, limit))
+
+
+def as_object(path: Place, written: str) -> dict[str, Any]:
+    """The JSON object of a text that was read. Raises Unreadable for anything else in it.
+
+    Args:
+        path: of the file, for messages.
+    """
     try:
-        value = parse(text(path, limit))
+        value = parse(written)
     except ValueError as error:
         raise Unreadable(path, f"torn or not JSON ({error})") from None
     if not isinstance(value, dict):

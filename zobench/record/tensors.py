@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from zobench.errors import DataError
+from zobench.record import digests
 
 
 def bytes_of(tensor: Tensor) -> Any:
@@ -68,4 +69,4 @@ def load(path: Path, expected: str | None = None, *, check: bool = True) -> tupl
 def _seal(tensors: Mapping[str, Tensor], own: str, text: str) -> str:
     """A hash of all that a file holds: also dtypes, shapes and values."""
     kinds = [[name, str(tensors[name].dtype), [*tensors[name].shape]] for name in sorted(tensors)]
-    return hashlib.sha256(json.dumps([own, kinds, text]).encode()).hexdigest()[:16]
+    return digests.of(json.dumps([own, kinds, text]).encode())

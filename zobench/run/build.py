@@ -14,6 +14,7 @@ from zobench.data import rows
 from zobench.data.rows import Splits
 from zobench.errors import ConfigError, shown
 from zobench.models.base import Loaded, ModelSpec
+from zobench.models.identity import model_family, model_parameters
 from zobench.models.tokenizer import check_ids, tokenizer_hash
 from zobench.models.tuning import Tuning
 from zobench.objective import Encoded, Encoder, Objective, check
@@ -265,8 +266,8 @@ def build_trained(
     as_loaded = dict(loaded.model.named_parameters())
     tell(
         {
-            "model_family": loaded.model.config.model_type,
-            "model_parameters": sum(p.numel() for p in as_loaded.values()),
+            "model_family": model_family(loaded.model),
+            "model_parameters": model_parameters(loaded.model),
             "tokenizer_hash": tokenizer_hash(loaded.tokenizer),
         }
     )

@@ -1,6 +1,5 @@
 """How far a run is, and its checkpoints: what is saved, when, and how a run goes on from it."""
 
-import hashlib
 import json
 import math
 import time
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from zobench.errors import ConfigError, DataError
-from zobench.record import checkpoint, tensors, trajectory
+from zobench.record import checkpoint, digests, tensors, trajectory
 from zobench.record.recorder import Recorder
 from zobench.run import parallel, recovery
 from zobench.run.build import Parts
@@ -91,7 +90,7 @@ class Checkpoints:
             signature, self.parts.facts["rows_hash"], self.base, self.model, self.parts.device.type,
             self.parts.division.shards.size,
         ]  # fmt: skip
-        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+        return digests.of(json.dumps(facts).encode())
 
     def resume(self, task: Callable[[str, int], Bar]) -> Progress | None:
         """Take the method to the step of the newest checkpoint; None if the run begins at step 0.

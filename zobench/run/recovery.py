@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from zobench.errors import DataError
-from zobench.record import checkpoint, lines, trajectory
+from zobench.record import checkpoint, lines, metrics, trajectory
 
-METRICS = "metrics.jsonl"
 _ANEW = "start again with overwrite=true"
 
 
@@ -31,7 +30,7 @@ class Plan:
     """
 
     saved: dict[str, Any] | None = None
-    sizes: dict[str, int] = field(default_factory=lambda: {METRICS: 0, trajectory.NAME: 0})
+    sizes: dict[str, int] = field(default_factory=lambda: {metrics.NAME: 0, trajectory.NAME: 0})
     snapshot: int | None = None
     best: int | None = None
     remade: str | None = None
@@ -77,7 +76,7 @@ class Planner:
         if marks is None:
             plan = self._unverified(saved)
         else:
-            for name in (METRICS, trajectory.NAME):
+            for name in (metrics.NAME, trajectory.NAME):
                 if damage := lines.damage(self.folder.parent / name, marks[name]):
                     return self._from_start(damage, saved)
             plan = Plan(saved, {name: mark["bytes"] for name, mark in marks.items()})
@@ -128,7 +127,7 @@ class Planner:
         steps = len(found.steps)
         if why is None and not (steps and found.by):
             return Plan()
-        plan = Plan(sizes={METRICS: 0, trajectory.NAME: found.size})
+        plan = Plan(sizes={metrics.NAME: 0, trajectory.NAME: found.size})
         if why is None:
             plan.said = [f"no checkpoint yet; the losses of {steps} steps are there and need no forward passes"]
             return plan
@@ -146,6 +145,6 @@ class Planner:
         if self.replays and len(found.steps) < step:
             damage = found.damage or f"step {len(found.steps) + 1} is missing"
             raise DataError(f"{found.path}: {damage}; {_ANEW}")
-        metrics = lines.size_upto(self.folder.parent / METRICS, step)
+        size = lines.size_upto(self.folder.parent / metrics.NAME, step)
         said = f"{self.folder} was written without checksums, by an earlier version: what is read is not verified"
-        return Plan(saved, {METRICS: metrics, trajectory.NAME: found.size}, said=[said])
+        return Plan(saved, {metrics.NAME: size, trajectory.NAME: found.size}, said=[said])
