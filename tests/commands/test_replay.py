@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.damage import reseal
+from helpers.damage import reseal, rewritten
 from helpers.tiny_runs import summary_of as row_of
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from zobench import export, replay
 from zobench.config.signature import compose
@@ -318,15 +317,6 @@ def flip(path, where, bit=1):
     content = bytearray(path.read_bytes())
     content[int(where * len(content))] ^= bit
     path.write_bytes(content)
-
-
-def rewritten(path, change):
-    """Other tensors under the file's own checksums."""
-    with safe_open(path, "pt") as file:
-        metadata = file.metadata()
-    tensors = load_file(path)
-    change(tensors)
-    save_file(tensors, path, metadata=metadata)
 
 
 def broadcast(tensors):

@@ -14,6 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 from hypothesis import strategies as st
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from zobench.record import digests
 
@@ -210,3 +212,12 @@ def damages(record, only=None):
         return Damage(name, kind, at, draw(st.sampled_from(VALUES)))
 
     return drawn()
+
+
+def rewritten(path, change):
+    """Other tensors under the file's own checksums."""
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata()
+    tensors = load_file(path)
+    change(tensors)
+    save_file(tensors, path, metadata=metadata)

@@ -8,6 +8,7 @@ import os
 import resource
 import runpy
 import sys
+import time
 from itertools import count
 from pathlib import Path
 
@@ -71,3 +72,16 @@ def _become(folder, files, arguments, environment, largest_file, before):
         before()
     sys.argv = ["zobench", *arguments]
     runpy.run_module("zobench", run_name="__main__")
+
+
+def slowly():
+    """In a process: steps take long enough to be counted from outside."""
+    from zobench.zo import Method
+
+    original = Method.step
+
+    def slow(self, closure):
+        time.sleep(0.03)
+        return original(self, closure)
+
+    Method.step = slow

@@ -8,19 +8,9 @@ import torch
 from zobench.config.signature import compose
 from zobench.errors import ModelError
 from zobench.models.hub import HubModel
-from zobench.models.tiny import tiny_tokenizer
 from zobench.run.runner import run
 
 FACTS = {"max_length": 128, "start_token": {"native": "</s>", "mezo": "<s>"}, "lora_targets": ["q_proj"]}
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory, load_model):
-    """A tiny OPT in Hugging Face format."""
-    path = tmp_path_factory.mktemp("model")
-    load_model("tiny-opt").model.save_pretrained(path)
-    tiny_tokenizer().save_pretrained(path)
-    return path
 
 
 def load(folder, device_map):

@@ -25,14 +25,6 @@ RUN = (
 )  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory, load_model):
-    path = tmp_path_factory.mktemp("model")
-    load_model("tiny-opt").model.save_pretrained(path)
-    tiny_tokenizer().save_pretrained(path)
-    return path
-
-
 def load(folder):
     return load_folder(folder, dtype=torch.float32, device=torch.device("cpu"), attention="sdpa")
 

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from helpers.processes import Zobench
+from helpers.processes import Zobench, slowly
 from helpers.tiny_runs import TINY, summary_of
 from helpers.waiting import wait_for
 
@@ -21,19 +21,8 @@ from zobench.record.lines import Lines
 from zobench.record.lock import Lock
 from zobench.run.recovery import Plan
 from zobench.run.runner import run
-from zobench.zo import Method
 
 CELL = (*TINY, "steps=400", "eval_every=400", "save_every=5", "log_every=1", "method.lr=1e-3", "out=mine")
-
-
-def slowly():
-    original = Method.step
-
-    def slow(self, closure):
-        time.sleep(0.03)
-        return original(self, closure)
-
-    Method.step = slow
 
 
 def removed(directory, elsewhere):

@@ -6,6 +6,7 @@ import shutil
 from functools import cache
 
 import pytest
+from helpers.damage import rewritten
 from helpers.stopped import KINDS, copied, facts, go_on, stopped, whole
 from helpers.tiny_runs import summary_of
 from hypothesis import HealthCheck, given, settings
@@ -106,14 +107,6 @@ def test_whatever_bytes_are_damaged(kind, tmp_path_factory, data):
 
     outcome = after(damage, kind, tmp_path_factory.mktemp("damaged"))
     assert outcome == "equal" or "overwrite=true" in outcome
-
-
-def rewritten(path, change):
-    with safe_open(path, "pt") as file:
-        metadata = file.metadata()
-    tensors = load_file(path)
-    change(tensors)
-    save_file(tensors, path, metadata=metadata)
 
 
 def broadcast(tensors):

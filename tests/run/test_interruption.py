@@ -2,12 +2,11 @@
 
 import os
 import signal
-import time
 from functools import partial
 from pathlib import Path
 
 import pytest
-from helpers.processes import Zobench
+from helpers.processes import Zobench, slowly
 from helpers.tiny_runs import TINY, lines_of, series, strictly, summary_of
 from helpers.waiting import wait_for
 
@@ -35,17 +34,6 @@ def signalled(number, step):
         return original(self, closure)
 
     Method.step = disturbed
-
-
-def slowly():
-    """In a process: steps take long enough to be counted from outside."""
-    original = Method.step
-
-    def slow(self, closure):
-        time.sleep(0.03)
-        return original(self, closure)
-
-    Method.step = slow
 
 
 def directory_in(runs):
