@@ -55,18 +55,18 @@ def _compare_rows(
 
 
 def _compare_model(cfg: DictConfig, summary: Mapping[str, Any], directory: Path, console: Console) -> None:
-    now = known_model(cfg, inputs.digests(cfg)["inputs.model"]) if "tokenizer_hash" in summary else None
+    digest = inputs.digests(cfg)["inputs.model"]
+    now = known_model(cfg, digest) if "tokenizer_hash" in summary else None
     if now is None:
         console.say(f"model.dir={cfg.model.dir}: comparing it with the model of the finished run")
-        now = _model_now(cfg, summary)
+        now = _model_now(cfg, summary, digest)
     for name, words in _MODEL.items():
         if name in now and summary.get(name) not in (None, now[name]):
             raise _other(directory, f"model.dir={cfg.model.dir}", words, summary[name], now[name])
 
 
-def _model_now(cfg: DictConfig, summary: Mapping[str, Any]) -> dict[str, Any]:
+def _model_now(cfg: DictConfig, summary: Mapping[str, Any], digest: str | None) -> dict[str, Any]:
     device, (protocol, spec, tuning) = pick_device(str(cfg.device)), specs(cfg)
-    digest = inputs.digests(cfg)["inputs.model"]
     if "tokenizer_hash" in summary:
         loaded = spec.load(dtype=getattr(torch, cfg.dtype), device=device, attention=protocol.attention)
         weights = tensors.checksum(dict(loaded.model.named_parameters()))

@@ -1,7 +1,7 @@
 """Which settings and which code a run is of: what a checkpoint says of itself, and what a team compares."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -94,7 +94,7 @@ class Provenance:
 def of(cfg: DictConfig) -> Provenance:
     """The provenance of a run that this process does."""
     version, commit, libraries = _installed()
-    own = {target: code_of(target) for target in sorted(set(_targets(_plain(cfg))))}
+    own = {target: code_of(target) for target in sorted(set(_outside(_plain(cfg))))}
     return Provenance(signature(_root_=cfg), version, commit, code_digest(), dict(libraries), own)
 
 
@@ -144,12 +144,9 @@ def _plain(cfg: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in settings.items()}
 
 
-def _targets(node: Mapping[str, Any]) -> Iterator[str]:
-    for key, value in node.items():
-        if isinstance(value, Mapping):
-            yield from _targets(value)
-        elif key == "_target_" and is_outside(value):
-            yield value
+def _outside(settings: Mapping[str, Any]) -> list[str]:
+    """The classes of a user's own that a configuration names."""
+    return [value for key, value in leaves(settings) if key.endswith("_target_") and is_outside(value)]
 
 
 def compare_losses(team: Team, loss: float, dtype: torch.dtype) -> None:

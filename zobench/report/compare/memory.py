@@ -47,8 +47,9 @@ def with_memory(runs: pd.DataFrame, measured: pd.DataFrame) -> pd.DataFrame:
     told = told.sort_values("peak_gib")  # of equal keys the last stays
     peaks = dict(zip(_texts(told, keys), told[[*_PEAKS]].to_dict("records"), strict=True))
     own = runs.reindex(columns=[*_PEAKS]).to_dict("records")
-    given = [peaks.get(key, row) for key, row in zip(_texts(runs, keys), own, strict=True)]
-    if peaks.keys().isdisjoint(_texts(runs, keys)):
+    wanted = _texts(runs, keys)
+    given = [peaks.get(key, row) for key, row in zip(wanted, own, strict=True)]
+    if peaks.keys().isdisjoint(wanted):
         raise UserError("no run has the method, model and settings of one whose memory was measured")
     result = runs.assign(**{name: [row[name] for row in given] for name in _PEAKS})
     result.attrs = runs.attrs
