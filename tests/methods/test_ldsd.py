@@ -52,6 +52,7 @@ def traced(method):
         inner(slot, draws, total, rows)
 
     method.policy.add_normals_ = add_normals_
+    method.policy.alone = lambda slot: False  # not in one pass, which draws by itself
     return log
 
 

@@ -80,6 +80,7 @@ def deviations(name, until=None, **switches):
     method.keys = Recorded(run)
     noise = ReleasedNoise(method.policy, method.slots, method.keys, settings["k"])
     method.policy.add_normals_, method.policy.chosen = noise.add_normals_, noise.chosen
+    method.policy.alone = lambda slot: False  # not in one pass, which draws by itself
     if method.policy.mu0 != "zero":
         method.policy.mean = tensors(run["trajectory"][0]["mu"])
 

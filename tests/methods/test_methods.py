@@ -17,7 +17,7 @@ def test_yaml_and_signature_agree(name):
     """Every key of the YAML file is an argument, and every argument a user may set is in the YAML file."""
     node = node_of(name)
     known = instantiate.keyword_arguments(instantiate.locate(node["_target_"], name))
-    runner_sets = {"seed", "total_steps", "perturbation"}
+    runner_sets = {"seed", "total_steps", "perturbation", "noise_cache"}
     assert set(known) - runner_sets == set(node) - {"_target_"}
 
 

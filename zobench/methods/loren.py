@@ -135,12 +135,13 @@ class LOREN(Method):
             slopes = [e / self.eps for e in excess]
         queries = [(slope * w, e * w) for slope, e, w in zip(slopes, excess, draws, strict=True)]
         whole = sum((g for g, _ in queries), ZERO), sum((scores for _, scores in queries), ZERO)
-        for g, scores in queries if self.switches.update_per == "query" else [whole]:
-            self.apply(g)
+        inline, by_query = self.switches.a_update == "inline", self.switches.update_per == "query"
+        for g, scores in queries if by_query else [whole]:
             if self.curvature:
-                self.curvature.observe(scores)
-                if self.switches.a_update == "inline":
-                    self.curvature.learn(self.slots)
+                self.curvature.observe(scores, ahead=inline or not by_query)
+            self.apply(g)
+            if self.curvature and inline:
+                self.curvature.learn(self.slots)
         self.applied = whole[0]
         oracle.notes["loss_spread"] = statistics.stdev(oracle.seen)
         if self.curvature:

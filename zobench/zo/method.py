@@ -4,20 +4,21 @@ A method is the paper's Algorithm box, a few lines of control flow in ``update``
 """
 
 import copy
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
 
-from zobench.zo import schedule
+from zobench.zo import noise, schedule
 from zobench.zo.checks import not_negative, one_of, positive
-from zobench.zo.direction import Direction
+from zobench.zo.direction import ZERO, Direction
 from zobench.zo.keys import Keys
 from zobench.zo.oracle import Closure, Diverged, Mode, Oracle
 from zobench.zo.perturbation import Gaussian, Perturbation
-from zobench.zo.rules import SGD, State, UpdateRule, parts_of
-from zobench.zo.slot import make_slots, pick
+from zobench.zo.rules import SGD, State, UpdateRule, part_of
+from zobench.zo.slot import Rows, Slot, make_slots, pick
 from zobench.zo.team import Team
 
 NamedParameters = Iterable[tuple[str, Tensor]]
@@ -50,6 +51,8 @@ class Method:
         rule: update rule; SGD if None.
         perturbation: distribution of directions; Gaussian if None.
         mode: how the oracle perturbs, ``in_place`` or ``exact``.
+        noise_cache: bytes of a step's draws that are held on a CPU, so that they are made once; the same numbers come
+            out whatever it is. None: an eighth of the model's bytes where one draw of all slots fits into it, else 0.
 
     Raises:
         ValueError: for an argument out of range.
@@ -82,11 +85,14 @@ class Method:
         rule: UpdateRule | None = None,
         perturbation: Perturbation | None = None,
         mode: Mode = "in_place",
+        noise_cache: int | None = None,
     ):
-        not_negative(lr=lr, weight_decay=weight_decay, warmup=warmup)
+        not_negative(lr=lr, weight_decay=weight_decay, warmup=warmup, noise_cache=noise_cache or 0)
         positive(eps=eps)
         one_of(schedule.SCHEDULES, lr_schedule=lr_schedule)
+        named_parameters = list(named_parameters)
         self.slots = make_slots(named_parameters)
+        self.held = noise.HeldDraws(_share(named_parameters, self.slots) if noise_cache is None else noise_cache)
         self.oracle = Oracle(self.slots, perturbation or Gaussian(), mode)
         self.rule, self.keys = rule or SGD(), Keys(seed)
         self.base_lr, self.eps, self.weight_decay = lr, eps, weight_decay
@@ -127,17 +133,44 @@ class Method:
         if self.rule.linear:
             self.oracle.descend(estimate, self.lr, self.weight_decay)
             return
-        self.oracle.settle()
+        perturbation, whole = self.perturbation, not self.rule.elementwise
+        shared = {} if whole else {slot.index: slot for slot in self.slots if perturbation.shares(slot)}
+        back = self.oracle.hand_over(shared)
+        ways = {(i, j): way for i, way in back.items() for j, _ in enumerate(perturbation.parts(self.slots[i]))}
+        tasks: list[noise.Task] = []
         for slot in self.slots:
-            keep = 1.0 - self.lr * self.weight_decay if slot.kind != "vector" else 1.0
-            state = self._rule_state[slot.index]
-            parts = self.perturbation.parts(slot) if self.rule.elementwise else [None]
-            rule = self.rule if self.perturbation.reaches(slot, estimate) else self.rule.unmeasured
-            for rows, held in parts_of(state, slot, parts):
-                tensor = self.perturbation.estimate(slot, estimate, rows)
-                step = rule(slot, tensor, held, self.t)
-                param = pick(slot.param, rows)
-                param.copy_(param.to(step.dtype).mul(keep).sub_(step, alpha=self.lr))
+            names = frozenset(self._rule_state[slot.index])
+            for j, rows in enumerate([None] if whole else perturbation.parts(slot)):
+                way = partial(ways.pop, (slot.index, j), ZERO)
+                task = partial(self._step_part, slot, estimate, names, rows, way)
+                tasks.append(task) if slot.index in shared else task()
+        try:
+            noise.share(tasks)
+        finally:
+            if ways:  # an error stopped it: what is left goes back all the same
+                for slot in shared.values():
+                    for j, rows in enumerate(perturbation.parts(slot)):
+                        perturbation.move_(slot, ways.get((slot.index, j), ZERO), rows=rows)
+
+    def _step_part(
+        self, slot: Slot, estimate: Direction, names: Collection[str], rows: Rows, way: Callable[[], Direction]
+    ) -> None:
+        """Bring a part of a slot back to θ, and step from there, with the draws that the two share made once.
+
+        Args:
+            names: of the tensors in the state of the slot's rule before the step.
+            way: gives the way back to θ, once.
+        """
+        perturbation, state = self.perturbation, self._rule_state[slot.index]
+        keep = 1.0 - self.lr * self.weight_decay if slot.kind != "vector" else 1.0
+        rule = self.rule if perturbation.reaches(slot, estimate) else self.rule.unmeasured
+        with noise.working(), part_of(state, names, slot, rows) as held:
+            if back := way():
+                perturbation.move_(slot, back, rows=rows)
+            step = rule(slot, perturbation.estimate(slot, estimate, rows), held, self.t)
+            param = pick(slot.param, rows)
+            param.copy_(param.to(step.dtype).mul(keep).sub_(step, alpha=self.lr))
+            perturbation.stepped(slot, rows)
 
     def step(self, closure: Closure) -> float:
         """Take one step on the batch that ``closure`` evaluates; torch-style.
@@ -175,11 +208,14 @@ class Method:
 
     def _step(self) -> float:
         self.applied = None
+        held = self.held if self.held.size else None
         try:
-            self.perturbation.begin(self.t, self.slots)
-            self.update(self.oracle)
-            self.oracle.settle()
-            self.perturbation.after(self.t, self.slots)
+            with noise.holding(held):
+                self.perturbation.begin(self.t, self.slots)
+                self.held.clear()  # the last step's draws: what hangs on them, begin has made
+                self.update(self.oracle)
+                self.oracle.settle()
+                self.perturbation.after(self.t, self.slots)
         except RuntimeError as error:
             if "without overflow" in str(error):  # torch's word for a factor beyond the weights' dtype
                 raise Diverged("a number of the update is beyond the weights' dtype") from None
@@ -202,6 +238,7 @@ class Method:
         instead |= {id(self.keys): keys, id(self.oracle.team): Team(), id(closure): closure}
         twin = copy.deepcopy(self, instead)
         twin.oracle.closure, twin.oracle.mode = None, "exact"
+        twin.held = noise.HeldDraws(0)
         return twin
 
     def state_dict(self) -> StateDict:
@@ -268,3 +305,13 @@ def _next(losses: Iterator[float]) -> float:
         return next(losses)
     except StopIteration:
         raise ValueError("the step asks for more losses than were seen in it") from None
+
+
+def _share(named_parameters: NamedParameters, slots: Sequence[Slot]) -> int:
+    """The bytes of draws to hold by default: an eighth of all tensors given, frozen ones too; 0 if that is too little.
+
+    What holds less than one draw of all slots takes memory and saves next to nothing.
+    """
+    size = sum(p.numel() * p.element_size() for p in {id(p): p for _, p in named_parameters}.values()) // 8
+    draw = 4 * sum(slot.param.numel() for slot in slots)
+    return size if draw <= size else 0

@@ -174,6 +174,22 @@ class Oracle:
         """Put the weights back to ``θ``."""
         self._goto(ZERO)
 
+    @torch.no_grad()
+    def hand_over(self, theirs: Collection[int]) -> dict[int, Direction]:
+        """``settle``, but for the slots of some indices, which the caller brings back itself.
+
+        Returns:
+            The way back of those that are not at ``θ``, by index.
+        """
+        if self.mode != "in_place" or self._at == ZERO:
+            self.settle()
+            return {}
+        shown = self._placement.shown if self._placement else set()
+        moved, way = [slot for slot in self.slots if slot.index not in shown], (ZERO - self._at).nonzero()
+        self.perturbation.move([slot for slot in moved if slot.index not in theirs], way)
+        self._at = ZERO
+        return {slot.index: way for slot in moved if slot.index in theirs}
+
     def descend(self, estimate: Direction, lr: float, weight_decay: float) -> None:
         """``θ ← (1 − lr·wd)·θ − lr·estimate``, restore included; vectors are not decayed."""
         if self.mode == "exact":

@@ -11,6 +11,7 @@ draws and adds, to rounding where it sums the cores before it lifts them. All el
 """
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -106,21 +107,26 @@ class Perturbation:
             rows: indices or a slice of axis 0, for slots that ``splits``; None for all.
         """
         direction = self.local(slot, direction)
-        in_place = out is slot.param
-        if not direction and keep == 1.0 and in_place:
+        if not direction and keep == 1.0 and out is slot.param:
             return
         for part, to in self._parts_of(slot, out, rows):
-            weights = to if in_place else pick(slot.param, part)
-            dtype = sum_dtype(slot.param)
-            direct = to.dtype == dtype and to.is_contiguous()  # summed where it is written
-            total = to if direct else weights.to(dtype, copy=True, memory_format=torch.contiguous_format)
-            if direct and not in_place:
-                to.copy_(weights)
-            if keep != 1.0:
-                total.mul_(keep)
-            self.accumulate_(slot, direction, total, part)
-            if not direct:
-                to.copy_(total)
+            self._write_part(slot, direction, to, keep, part, out is slot.param)
+
+    def _write_part(
+        self, slot: Slot, direction: Direction, out: Tensor, keep: float, part: Rows, in_place: bool
+    ) -> None:
+        """``write_`` for a direction that is local already, on one part; in place, ``out`` is that part of the slot."""
+        weights = out if in_place else pick(slot.param, part)
+        dtype = sum_dtype(slot.param)
+        direct = out.dtype == dtype and out.is_contiguous()  # summed where it is written
+        total = out if direct else weights.to(dtype, copy=True, memory_format=torch.contiguous_format)
+        if direct and not in_place:
+            out.copy_(weights)
+        if keep != 1.0:
+            total.mul_(keep)
+        self.accumulate_(slot, direction, total, part)
+        if not direct:
+            out.copy_(total)
 
     def parts(self, slot: Slot) -> Iterator[Rows]:
         """The parts in which a slot is worked on: slices of rows, or None, the whole, where the slot cannot split."""
@@ -139,14 +145,32 @@ class Perturbation:
         for part in self.parts(slot):
             yield part, pick(tensor, part)
 
-    def move_(self, slot: Slot, direction: Direction, keep: float = 1.0) -> None:
-        """``θ ← keep·θ + Σ w_k u(k)`` for one slot."""
-        self.write_(slot, direction, slot.param, keep)
+    def move_(self, slot: Slot, direction: Direction, keep: float = 1.0, rows: Rows = None) -> None:
+        """``θ ← keep·θ + Σ w_k u(k)`` for one slot, or for one of its ``parts``."""
+        if rows is None:
+            self.write_(slot, direction, slot.param, keep)
+        elif (direction := self.local(slot, direction)) or keep != 1.0:
+            self._write_part(slot, direction, pick(slot.param, rows), keep, rows, True)
 
     def move(self, slots: Sequence[Slot], direction: Direction, keep: float = 1.0) -> None:
         """``θ ← keep·θ + Σ w_k u(k)`` for all slots."""
+        tasks: list[noise.Task] = []
         for slot in slots:
-            self.move_(slot, direction, keep)
+            if self.shares(slot):
+                tasks += [partial(self.move_, slot, direction, keep, part) for part in self.parts(slot)]
+            else:
+                self.move_(slot, direction, keep)
+        noise.share(tasks)
+
+    def shares(self, slot: Slot) -> bool:
+        """Whether threads may take the ``parts`` of a slot, each with torch on one thread, and no bit hangs on it."""
+        return False
+
+    def stepped(self, slot: Slot, rows: Rows) -> None:
+        """Told of each of the ``parts`` of a slot once the step has moved it, while the step's draws are at hand.
+
+        Parts come in any order, on several threads. A step that is a single move of all slots tells nothing.
+        """
 
     def state_dict(self) -> dict[str, Tensor | int | float]:
         """What the distribution has learnt, flat: tensors and numbers by name; empty without state."""
@@ -178,6 +202,9 @@ class Independent(Perturbation):
 
     def splits(self, slot: Slot) -> bool:
         return slot.param.ndim > 0
+
+    def shares(self, slot: Slot) -> bool:
+        return self.splits(slot) and slot.param.device.type == "cpu"
 
     def accumulate_(self, slot: Slot, direction: Direction, total: Tensor, rows: Rows = None) -> None:
         noise.add_rows_(total, slot.id, direction, rows, distribution=self.distribution)

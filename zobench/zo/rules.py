@@ -4,7 +4,9 @@ A method multiplies the step by the learning rate and subtracts it. A *linear, s
 direction in one fused pass; the others see the estimate of one slot, or of some of its rows, as a tensor.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from threading import Lock
 
 import torch
 from torch import Tensor
@@ -51,25 +53,31 @@ class UpdateRule:
         return self(slot, nothing, state, step)
 
 
-def parts_of(state: State, slot: Slot, parts: Iterable[Rows]) -> Iterator[tuple[Rows, State]]:
-    """Hand out a slot's state part by part; what a rule sets in a part is set in the whole.
+@contextmanager
+def part_of(state: State, names: Collection[str], slot: Slot, rows: Rows) -> Iterator[State]:
+    """A part of a slot's state, for a rule; what the rule sets in the part is set in the whole.
 
-    Yields:
-        (rows, the state of these rows), for one part after another.
+    Threads may work on several parts at once.
+
+    Args:
+        names: of the tensors that the state held before the first part was worked on.
+        rows: which part; None for the whole.
     """
-    names = set(state)
-    for rows in parts:
-        held = {name: pick(state[name], rows) for name in names}
-        yield rows, held
-        for name, tensor in held.items():
-            if rows is None:
-                state[name] = tensor
-                continue
+    held = {name: pick(state[name], rows) for name in names}
+    yield held
+    for name, tensor in held.items():
+        if rows is None:
+            state[name] = tensor
+            continue
+        with _new:
             if name not in state:
                 state[name] = torch.empty(slot.param.shape, dtype=tensor.dtype, device=tensor.device)
-            to = pick(state[name], rows)
-            if to.data_ptr() != tensor.data_ptr():
-                to.copy_(tensor)
+        to = pick(state[name], rows)
+        if to.data_ptr() != tensor.data_ptr():
+            to.copy_(tensor)
+
+
+_new = Lock()
 
 
 class SGD(UpdateRule):

@@ -6,16 +6,16 @@ shuffling.
 """
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from functools import partial
 from typing import Any
 
 import numba
 import numpy as np
 import torch
 
-from zobench.zo.noise import philox
-from zobench.zo.noise.cpu_words import as_float, as_int, get, put
+from zobench.zo.noise import philox, workers
+from zobench.zo.noise.cpu_words import as_float, as_int, fma, get, put
+from zobench.zo.noise.held import BLOCK, NOTHING, HeldDraws, current
 from zobench.zo.noise.job import NoiseJob
 from zobench.zo.noise.philox import BITS, LANES, SPAN
 
@@ -33,7 +33,10 @@ _ROUNDS, _SIGNS = philox.ROUNDS, philox.SIGNS
 _SIGN, _ODD, _ANGLE_BITS, _EIGHTH = _i(-(2**31)), _i(2**30), _i(2**30 - 1), _i(2**29)
 _ONE_BITS = _i(philox.ONE_BITS)
 #: elements that a thread takes at a time: so many that taking them costs nothing, so few that all end together
-_SHARE = 1 << 18
+_SHARE = BLOCK
+_BLOCK_SPANS = BLOCK // SPAN
+
+_NO_TABLE = np.empty((0, 0, 3), np.int64)
 
 _jit: Any = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=False)
 
@@ -134,50 +137,110 @@ def _add_draw(x, shift, stream, source, keep, weight, out, in_place):
 
 
 @_jit
-def _add(out, source, first, lows, highs, weights, keep, stream, in_place):
-    """``out = keep·source + Σ weights·draws``, one span after another; summed in the dtype of ``weights``.
+def _copy_and_add(source, keep, beside, scale, out):
+    """``out = keep·source + scale·beside``, the second product and the sum rounded once."""
+    for i in range(out.size):
+        out[i] = fma(beside[i], scale, get(source, i) * keep)
+
+
+@_jit
+def _make(x, out):
+    """Write the normal numbers of these words."""
+    for h in (0, 2 * LANES):
+        for i in range(h, h + LANES):
+            out[i], out[LANES + i] = _box_muller(x[i], x[LANES + i])
+
+
+@_jit
+def _add_made(made, source, keep, weight, out):
+    """``out = keep·source + weight·draw`` on a whole span of numbers that were made before."""
+    for i in range(SPAN):
+        put(out, i, get(source, i) * keep + made[i] * weight)
+
+
+@_jit
+def _add_made_in_place(made, keep, weight, out):
+    for i in range(SPAN):
+        put(out, i, get(out, i) * keep + made[i] * weight)
+
+
+@_jit
+def _place(table, j, span, block):
+    """Where the numbers of a draw's span are held or may be; −1 for nowhere. ``block`` is the first of the table."""
+    if table.shape[0] > 0:
+        low, high, at = table[j, span // _BLOCK_SPANS - block]
+        if low <= span < high:
+            return at + span - low
+    return -1
+
+
+@_jit
+def _add(out, source, first, lows, highs, weights, keep, stream, in_place, beside, scale, table, numbers, made):
+    """``out = keep·source + scale·beside + Σ weights·draws``, span by span; summed in the dtype of ``weights``.
 
     Args:
         first: index of the draws' element that belongs to the first of ``out``.
         lows, highs: the halves of the keys.
         in_place: whether ``out`` is ``source``.
+        beside: of no elements where nothing is added beside the draws.
+        table: where spans of the draws are held (``HeldDraws.places``); of no keys where nothing is.
+        numbers, made: the held numbers, and whether they are made.
     """
     x = np.empty((max(1, lows.size), SPAN), np.int32)
     total, one, last_group = np.zeros(SPAN, weights.dtype), weights.dtype.type(1.0), -1
-    shift = _i(0)
+    shift, block = _i(0), first // BLOCK
     done = 0
     while done < out.size:
         span, at = divmod(first + done, SPAN)
         n = min(SPAN - at, out.size - done)
-        group = span
         if stream == _SIGNS:
             group, shift = span // BITS, _i(BITS - 1 - span % BITS)
-        if group != last_group:
-            for j in range(lows.size):
-                _philox(lows[j], highs[j], group, stream, x[j])
-        last_group = group
+            if group != last_group:
+                for j in range(lows.size):
+                    _philox(lows[j], highs[j], group, stream, x[j])
+            last_group = group
         target, origin = out[done : done + n], source[done : done + n]
-        if n == SPAN and lows.size == 1:
-            _add_draw(x[0], shift, stream, origin, keep, weights[0], target, in_place)
-        else:
-            part = total[at : at + n]
+        alone = n == SPAN and lows.size == 1 and beside.size == 0
+        part = total[at : at + n]
+        if beside.size > 0:
+            _copy_and_add(origin, keep, beside[done : done + n], scale, part)
+        elif not alone:
             _copy(origin, keep, part)
-            for j in range(lows.size):
-                _add_draw(x[j], shift, stream, total, one, weights[j], total, True)
+        for j in range(lows.size):
+            place = _place(table, j, span, block)
+            if place >= 0 and made[place] == 0:
+                if n == SPAN:
+                    _philox(lows[j], highs[j], span, stream, x[j])
+                    _make(x[j], numbers[place])
+                    made[place] = 1
+                else:
+                    place = -1
+            if place < 0:
+                if stream != _SIGNS:
+                    _philox(lows[j], highs[j], span, stream, x[j])
+                if alone:
+                    _add_draw(x[j], shift, stream, origin, keep, weights[j], target, in_place)
+                else:
+                    _add_draw(x[j], shift, stream, total, one, weights[j], total, True)
+            elif not alone:
+                _add_made_in_place(numbers[place], one, weights[j], total)
+            elif in_place:
+                _add_made_in_place(numbers[place], keep, weights[j], target)
+            else:
+                _add_made(numbers[place], origin, keep, weights[j], target)
+        if not alone:
             _copy(part, one, target)
         done += n
 
 
 @_jit
-def _add_rows(out, source, rows, first, lows, highs, weights, keep, stream, in_place):
+def _add_rows(
+    out, source, rows, first, lows, highs, weights, keep, stream, in_place, beside, scale, table, numbers, made
+):
     """``_add`` for each row of ``out``, which holds these rows of a matrix that begins at element ``first``."""
     for i in range(rows.size):
-        _add(out[i], source[i], first + rows[i] * out.shape[1], lows, highs, weights, keep, stream, in_place)
-
-
-@cache
-def _pool(count: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(count, thread_name_prefix="zobench-noise")
+        begin, common = first + rows[i] * out.shape[1], (lows, highs, weights, keep, stream, in_place)
+        _add(out[i], source[i], begin, *common, beside, scale, table, numbers, made)
 
 
 def _as_array(tensor: torch.Tensor) -> np.ndarray:
@@ -189,46 +252,36 @@ def _as_array(tensor: torch.Tensor) -> np.ndarray:
 
 
 def add_(jobs: Sequence[NoiseJob], stream: int) -> None:
-    """``out ← keep·source + Σ_k weights[k]·draw(keys[k])`` for each job, on as many threads as torch uses.
+    """Each job's ``out ← keep·source + scale·beside + Σ_k weights[k]·draw(keys[k])``, on as many threads as torch uses.
+
+    Normal numbers are held, and read where they are held, if this thread's are (``held.py``).
 
     Args:
         jobs: on the CPU; of one dtype or of several.
         stream: that of the distribution (``philox.DRAWS``).
     """
-    work = [task for job in jobs for task in _tasks(job, stream)]
-    threads = min(torch.get_num_threads(), len(work))
-    work.reverse()
-    helpers = [_pool(threads - 1).submit(_run_tasks, work) for _ in range(threads - 1)]
-    try:
-        _run_tasks(work)
-    finally:
-        for helper in helpers:
-            helper.result()
+    held = current() if stream == philox.NORMALS else None
+    workers.run(task for job in jobs for task in _tasks(job, stream, held))
 
 
-def _tasks(job: NoiseJob, stream: int) -> Iterator[tuple[Any, ...]]:
-    """Calls, a loop with its arguments each, that do a job between them and do not touch each other's memory."""
+def _tasks(job: NoiseJob, stream: int, held: HeldDraws | None) -> Iterator[workers.Task]:
+    """Calls of loops that do a job between them and do not touch each other's memory."""
     out, source, rows, first = _as_array(job.out), _as_array(job.source), job.rows, job.first
     number = np.float64 if job.out.dtype == torch.float64 else np.float32
     lows, highs = (np.array([philox.halves(key)[side] for key in job.keys], np.uint32) for side in (0, 1))
     with np.errstate(over="ignore"):  # of a run that diverges; the loss says so
-        weights, keep = np.array(job.weights, number), number(job.keep)
+        weights, keep, scale = np.array(job.weights, number), number(job.keep), number(job.scale)
     common = (lows, highs, weights, keep, stream, job.out is job.source)
+    beside = np.empty(0, number) if job.beside is None else _as_array(job.beside)
+    nowhere = _NO_TABLE, *NOTHING
     if rows is None:
         for begin in range(0, out.size, _SHARE):
-            yield (_add, out[begin : begin + _SHARE], source[begin : begin + _SHARE], first + begin, *common)
+            part = slice(begin, begin + _SHARE)
+            table = held.places(job.keys, first + begin, out[part].size) if held else None
+            places = nowhere if held is None or table is None else (table, held.numbers, held.made)
+            yield partial(_add, out[part], source[part], first + begin, *common, beside[part], scale, *places)
         return
     size = max(1, _SHARE // max(1, out.shape[1]))
     for begin in range(0, len(out), size):
         part = slice(begin, begin + size)
-        yield (_add_rows, out[part], source[part], rows[part].numpy(), first, *common)
-
-
-def _run_tasks(work: list[tuple[Any, ...]]) -> None:
-    """Do calls from the end of a list, which other threads take from too, until it is empty."""
-    while True:
-        try:
-            loop, *arguments = work.pop()
-        except IndexError:
-            return
-        loop(*arguments)
+        yield partial(_add_rows, out[part], source[part], rows[part].numpy(), first, *common, beside, scale, *nowhere)

@@ -41,6 +41,14 @@ to_half = _instruction(
 )
 
 
+def _fma(typingctx, a, b, c):
+    return c(c, c, c), lambda context, builder, signature, args: builder.fma(*args)
+
+
+#: ``a·b + c`` of three numbers of one type, rounded once
+fma: Any = intrinsic(_fma)
+
+
 def get(array: Any, i: int) -> Any:
     """An array's element as a number, in compiled code: fp32, or fp64 for fp64 numbers."""
     raise NotImplementedError

@@ -99,6 +99,8 @@ def _by_torch(jobs: Sequence[NoiseJob], stream: int) -> None:
             parts = list(zip(blocks(job.out), blocks(job.source), strict=True))
         for out, source in parts:
             total = source.to(sum_dtype(source), copy=True).mul_(job.keep)
+            if job.beside is not None:
+                total.add_(job.beside[first - job.first :][: len(total)], alpha=job.scale)
             for key, weight in zip(job.keys, job.weights, strict=True):
                 if job.rows is None:
                     u = philox.elements(key, first, source.numel(), source.device, stream)
@@ -141,6 +143,21 @@ def make_job(
     """
     own_keys = [mix(key, slot_id) for key in draws]
     return NoiseJob(out, out if source is None else source, first, own_keys, list(draws.values()), keep, rows)
+
+
+@cache
+def takes_beside(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether jobs of normal numbers may have a tensor ``beside`` the draws, with torch's own bits.
+
+    Not where torch rounds ``add_`` with ``alpha`` twice, as on a CPU without fused multiply-adds, nor on a GPU.
+    """
+    fused = _fused(device, dtype, philox.NORMALS)
+    if device.type != "cpu" or fused is None:
+        return device.type == "cpu"
+    x, y = (torch.linspace(-1, 1, 1003, dtype=sum_dtype(torch.empty(0, dtype=dtype))) ** power for power in (1, 3))
+    out = x.clone()
+    fused([NoiseJob(out, out, 0, [], [], 1.0, None, y, 0.37)], philox.NORMALS)
+    return torch.equal(out, x.add(y, alpha=0.37))
 
 
 def add_all_(jobs: Sequence[NoiseJob], distribution: Distribution = "normal") -> None:

@@ -8,7 +8,9 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class NoiseJob:
-    """``out ← keep·source + Σ_k weights[k]·draw(keys[k])``, summed in fp32 (fp64 for fp64) and rounded once.
+    """``out ← keep·source + scale·beside + Σ_k weights[k]·draw(keys[k])``, rounded once.
+
+    Sums are made in fp32; in fp64 for fp64 numbers.
 
     Attributes:
         out: where the sum is written: contiguous, one axis; with ``rows``, a matrix of these rows.
@@ -19,6 +21,9 @@ class NoiseJob:
         weights: one for each key.
         keep: the factor of the source.
         rows: int64 indices of the rows that ``out`` and ``source`` hold; None for a run of elements.
+        beside: a tensor that is added between the source and the draws, of the shape of ``out`` and the dtype that is
+            summed in; None for none. For runs on a CPU.
+        scale: its factor; product and sum are rounded once, as those of torch's ``add_`` with ``alpha``.
     """
 
     out: Tensor
@@ -28,3 +33,5 @@ class NoiseJob:
     weights: Sequence[float]
     keep: float
     rows: Tensor | None = None
+    beside: Tensor | None = None
+    scale: float = 0.0

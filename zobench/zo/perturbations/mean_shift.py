@@ -1,7 +1,9 @@
 """Gaussian directions about a learned mean: ``u ~ N(μ, σ²I)``, on all slots or on a random subset of them."""
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from functools import lru_cache, partial
 from typing import Literal, get_args
 
 import torch
@@ -65,8 +67,19 @@ class MeanShift(Gaussian):
         self._travelled = 0.0
 
     def add_normals_(self, slot: Slot, draws: Mapping[int, float], total: Tensor, rows: Rows = None) -> None:
-        """``total += Σ w_k z(k)`` on these rows: the only randomness besides ``chosen`` and ``initial``."""
-        noise.add_rows_(total, 0 if self.reseed_per_tensor else slot.id, draws, rows)
+        """``total += Σ w_k z(k)`` on these rows: the only randomness besides ``chosen`` and ``initial``.
+
+        Where a slot is not ``alone``; the one pass draws the same numbers.
+        """
+        with self._apart():
+            noise.add_rows_(total, self._stream(slot), draws, rows)
+
+    def _stream(self, slot: Slot) -> int:
+        return 0 if self.reseed_per_tensor else slot.id
+
+    def _apart(self) -> AbstractContextManager[None]:
+        """Where all slots read one stream, threads on several slots must not share what is held of it."""
+        return noise.holding(None) if self.reseed_per_tensor else nullcontext()
 
     def chosen(self, key: int) -> frozenset[int]:
         """The ids of the slots that ``u(key)`` moves."""
@@ -101,21 +114,31 @@ class MeanShift(Gaussian):
             for slot in slots:
                 mean = self.mean[slot.name] if slot.name in self.mean else self.initial(slot)
                 self.mean[slot.name] = mean.to(slot.param.device)
-        for slot in slots if self._pending else ():
-            if self.moves(slot, self._best):
-                self._descend(slot, self.mean[slot.name])
+        if self._pending:
+            self._descend([slot for slot in slots if self.moves(slot, self._best)])
         self._pending, self._step = ZERO, step
 
-    def _descend(self, slot: Slot, mean: Tensor) -> None:
+    def _descend(self, slots: Sequence[Slot]) -> None:
         # u(k) − μ = σ z(k), also in slots that u(k) itself did not move.
         draws = {key: weight / self.sigma for key, weight in self._pending.nonzero().items()}
-        for part in self.parts(slot) if draws else ():
-            to = pick(mean, part)
+        travelled: dict[tuple[int, int], float] = {}
+
+        def move(slot: Slot, part: int, rows: Rows) -> None:
+            to = pick(self.mean[slot.name], rows)
             gradient = torch.zeros_like(to)
-            self.add_normals_(slot, draws, gradient, part)
+            self.add_normals_(slot, draws, gradient, rows)
             to.sub_(gradient, alpha=self.lr_mu)
-            self._travelled += self.lr_mu**2 * _square(gradient)
-        if self.mu_normalise == "unit":
+            travelled[slot.index, part] = self.lr_mu**2 * _square(gradient)
+
+        parts = [(slot, i, rows) for slot in slots for i, rows in enumerate(self.parts(slot) if draws else ())]
+        noise.share(partial(move, *part) for part in parts if self.shares(part[0]))
+        for part in parts:
+            if not self.shares(part[0]):
+                move(*part)
+        for slot, i, _ in parts:
+            self._travelled += travelled[slot.index, i]
+        for slot in slots if self.mu_normalise == "unit" else ():
+            mean = self.mean[slot.name]
             mean.div_(mean.norm().clamp_min(torch.finfo(mean.dtype).tiny))
 
     def draw(self, slot: Slot, key: int) -> Tensor:
@@ -128,7 +151,23 @@ class MeanShift(Gaussian):
         return Direction({key: weight for key, weight in direction.items() if self.moves(slot, key)})
 
     def alone(self, slot: Slot) -> bool:
-        return False
+        return slot.name not in self.mean or noise.takes_beside(slot.param.device, slot.param.dtype)
+
+    def write_(self, slot: Slot, direction: Direction, out: Tensor, keep: float = 1.0, rows: Rows = None) -> None:
+        with self._apart():
+            super().write_(slot, direction, out, keep, rows)
+
+    def move(self, slots: Sequence[Slot], direction: Direction, keep: float = 1.0) -> None:
+        with self._apart():
+            super().move(slots, direction, keep)
+
+    def _job(self, slot: Slot, direction: Direction, out: Tensor, keep: float) -> noise.NoiseJob:
+        source, draws = slot.param.view(-1), direction * self.sigma
+        to = source if out is slot.param else out.view(-1)
+        job = noise.make_job(to, self._stream(slot), draws, keep, source=source)
+        if slot.name not in self.mean or not direction:
+            return job
+        return replace(job, beside=self.mean[slot.name].view(-1), scale=sum(direction.values()))
 
     def accumulate_(self, slot: Slot, direction: Direction, total: Tensor, rows: Rows = None) -> None:
         """Add ``(Σ w_k) μ + Σ w_k σ z(k)``: the mean once, with the sum of the weights."""

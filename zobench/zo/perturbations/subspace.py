@@ -222,6 +222,9 @@ class AlignedSubspace(Gaussian):
     def splits(self, slot: Slot) -> bool:
         return slot.name in self.bases or super().splits(slot)
 
+    def shares(self, slot: Slot) -> bool:
+        return slot.name not in self.bases and super().shares(slot)  # torch's products take all threads
+
     def accumulate_(self, slot: Slot, direction: Direction, total: Tensor, rows: Rows = None) -> None:
         """Sum the cores and lift the sum once."""
         basis = self.bases.get(slot.name)

@@ -38,6 +38,12 @@ class Wrapper(Perturbation):
     def splits(self, slot: Slot) -> bool:
         return self.base.splits(slot)
 
+    def shares(self, slot: Slot) -> bool:
+        return self.base.shares(slot)
+
+    def stepped(self, slot: Slot, rows: Rows) -> None:
+        self.base.stepped(slot, rows)
+
     def accumulate_(self, slot: Slot, direction: Direction, total: Tensor, rows: Rows = None) -> None:
         self.base.accumulate_(slot, self.base.local(slot, self.inner(slot, direction)), total, rows)
 
