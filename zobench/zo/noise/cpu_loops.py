@@ -5,6 +5,7 @@ stays off: it would change the bits. Philox runs in 64-bit lanes, whose low halv
 shuffling.
 """
 
+import sys
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -36,7 +37,8 @@ _ONE_BITS = _i(philox.ONE_BITS)
 _SHARE = BLOCK
 _BLOCK_SPANS = BLOCK // SPAN
 
-_NO_TABLE = np.empty((0, 0, 3), np.int64)
+_LOW_HALF = 0 if sys.byteorder == "little" else 1
+_NO_TABLE, _NONE = np.empty((0, 0, 3), np.int64), {number: np.empty(0, number) for number in (np.float32, np.float64)}
 
 _jit: Any = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=False)
 
@@ -268,11 +270,12 @@ def _tasks(job: NoiseJob, stream: int, held: HeldDraws | None) -> Iterator[worke
     """Calls of loops that do a job between them and do not touch each other's memory."""
     out, source, rows, first = _as_array(job.out), _as_array(job.source), job.rows, job.first
     number = np.float64 if job.out.dtype == torch.float64 else np.float32
-    lows, highs = (np.array([philox.halves(key)[side] for key in job.keys], np.uint32) for side in (0, 1))
+    halves = np.array(job.keys, np.uint64).view(np.uint32)  # low halves and high halves in turn
+    lows, highs = halves[_LOW_HALF::2].copy(), halves[1 - _LOW_HALF :: 2].copy()
     with np.errstate(over="ignore"):  # of a run that diverges; the loss says so
         weights, keep, scale = np.array(job.weights, number), number(job.keep), number(job.scale)
     common = (lows, highs, weights, keep, stream, job.out is job.source)
-    beside = np.empty(0, number) if job.beside is None else _as_array(job.beside)
+    beside = _NONE[number] if job.beside is None else _as_array(job.beside)
     nowhere = _NO_TABLE, *NOTHING
     if rows is None:
         for begin in range(0, out.size, _SHARE):

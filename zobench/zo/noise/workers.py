@@ -24,8 +24,13 @@ def run(tasks: Iterable[Task]) -> None:
     Raises:
         Exception: what a task raises.
     """
+    threads = torch.get_num_threads()
+    if threads == 1:
+        for task in tasks:
+            task()
+        return
     work = list(tasks)
-    threads = min(torch.get_num_threads(), len(work))
+    threads = min(threads, len(work))
     work.reverse()
     helpers = [_pool(threads - 1).submit(_take, work) for _ in range(threads - 1)]
     try:

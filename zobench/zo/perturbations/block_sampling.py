@@ -66,10 +66,20 @@ class SampledBlocks(Gaussian):
 
     def _squared_norm(self, slot: Slot, key: int) -> float:
         total = torch.zeros((), dtype=torch.float64, device=slot.param.device)
-        for part in self.parts(slot):
-            z = torch.zeros(pick(slot.param, part).shape, device=slot.param.device)
-            noise.add_rows_(z, slot.id, {key: 1.0}, part)
-            total += z.square_().sum(dtype=torch.float64)
+        parts, count = list(self.parts(slot)), torch.get_num_threads()
+        width = slot.param.numel() // max(1, len(slot.param)) if slot.param.ndim else 0
+        for i in range(0, len(parts), count):  # as many as threads draw at once
+            drawn = [
+                torch.zeros(pick(slot.param, part).shape, device=slot.param.device) for part in parts[i : i + count]
+            ]
+            firsts = [(part.start if isinstance(part, slice) else 0) * width for part in parts[i:]]
+            jobs = [
+                noise.make_job(z.view(-1), slot.id, {key: 1.0}, first=first)
+                for z, first in zip(drawn, firsts, strict=False)
+            ]
+            noise.add_all_(jobs)
+            for z in drawn:
+                total += z.square_().sum(dtype=torch.float64)
         return float(total)
 
 
