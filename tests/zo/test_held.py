@@ -181,3 +181,18 @@ def test_scores_that_a_step_sums_are_those_that_the_keys_give_again():
     again.begin(1, method.slots)
     for slot in method.slots:
         assert torch.equal(method.curvature.a(slot), again.a(slot))
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_rule_that_fails_leaves_no_part_at_an_offset(count, threads):
+    class Failing(Momentum):
+        def __call__(self, slot, estimate, state, step):
+            raise MemoryError("no room")
+
+    threads(count)
+    weights = {"w": torch.linspace(-1, 1, 600_000).view(1000, 600), "b": torch.ones(40)}
+    before = {name: tensor.clone() for name, tensor in weights.items()}
+    with pytest.raises(MemoryError, match="no room"):
+        MeZO(weights.items(), lr=1e-3, rule=Failing()).step(lambda: weights["w"].square().sum())
+    for name, tensor in weights.items():
+        torch.testing.assert_close(tensor, before[name], rtol=0, atol=1e-6)

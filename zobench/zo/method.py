@@ -18,7 +18,7 @@ from zobench.zo.keys import Keys
 from zobench.zo.oracle import Closure, Diverged, Mode, Oracle
 from zobench.zo.perturbation import Gaussian, Perturbation
 from zobench.zo.rules import SGD, State, UpdateRule, part_of
-from zobench.zo.slot import Rows, Slot, make_slots, pick
+from zobench.zo.slot import Rows, Slot, make_slots, noise_share, pick
 from zobench.zo.team import Team
 
 NamedParameters = Iterable[tuple[str, Tensor]]
@@ -92,7 +92,7 @@ class Method:
         one_of(schedule.SCHEDULES, lr_schedule=lr_schedule)
         named_parameters = list(named_parameters)
         self.slots = make_slots(named_parameters)
-        self.held = noise.HeldDraws(_share(named_parameters, self.slots) if noise_cache is None else noise_cache)
+        self.held = noise.HeldDraws(noise_share(named_parameters, self.slots) if noise_cache is None else noise_cache)
         self.oracle = Oracle(self.slots, perturbation or Gaussian(), mode)
         self.rule, self.keys = rule or SGD(), Keys(seed)
         self.base_lr, self.eps, self.weight_decay = lr, eps, weight_decay
@@ -138,13 +138,13 @@ class Method:
         back = self.oracle.hand_over(shared)
         ways = {(i, j): way for i, way in back.items() for j, _ in enumerate(perturbation.parts(self.slots[i]))}
         tasks: list[noise.Task] = []
-        for slot in self.slots:
-            names = frozenset(self._rule_state[slot.index])
-            for j, rows in enumerate([None] if whole else perturbation.parts(slot)):
-                way = partial(ways.pop, (slot.index, j), ZERO)
-                task = partial(self._step_part, slot, estimate, names, rows, way)
-                tasks.append(task) if slot.index in shared else task()
         try:
+            for slot in self.slots:
+                names = frozenset(self._rule_state[slot.index])
+                for j, rows in enumerate([None] if whole else perturbation.parts(slot)):
+                    way = partial(ways.pop, (slot.index, j), ZERO)
+                    task = partial(self._step_part, slot, estimate, names, rows, way)
+                    tasks.append(task) if slot.index in shared else task()
             noise.share(tasks)
         finally:
             if ways:  # an error stopped it: what is left goes back all the same
@@ -305,13 +305,3 @@ def _next(losses: Iterator[float]) -> float:
         return next(losses)
     except StopIteration:
         raise ValueError("the step asks for more losses than were seen in it") from None
-
-
-def _share(named_parameters: NamedParameters, slots: Sequence[Slot]) -> int:
-    """The bytes of draws to hold by default: an eighth of all tensors given, frozen ones too; 0 if that is too little.
-
-    What holds less than one draw of all slots takes memory and saves next to nothing.
-    """
-    size = sum(p.numel() * p.element_size() for p in {id(p): p for _, p in named_parameters}.values()) // 8
-    draw = 4 * sum(slot.param.numel() for slot in slots)
-    return size if draw <= size else 0

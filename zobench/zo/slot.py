@@ -85,3 +85,13 @@ def make_slots(named_parameters: Iterable[tuple[str, Tensor]]) -> list[Slot]:
     if len({slot.name for slot in slots}) < len(slots):
         raise ValueError("two parameters have the same name; names key the noise and must be unique")
     return slots
+
+
+def noise_share(named_parameters: Iterable[tuple[str, Tensor]], slots: Iterable[Slot]) -> int:
+    """The bytes of draws that a step holds by default: an eighth of all tensors given, frozen ones too.
+
+    0 where one fp32 draw of all slots does not fit into it: less takes memory and saves next to nothing.
+    """
+    tensors = {id(tensor): tensor for _, tensor in named_parameters}.values()
+    size = sum(tensor.numel() * tensor.element_size() for tensor in tensors) // 8
+    return size if 4 * sum(slot.param.numel() for slot in slots) <= size else 0
