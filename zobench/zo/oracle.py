@@ -51,6 +51,9 @@ class Oracle:
             (``shifted.py``). No drift, no memory beyond the largest tensor of one call, and each offset is drawn by
             itself, where a walk draws the last one again.
 
+    A matrix whose directions have factors is evaluated by them in both modes, and then stays where it is, unless moving
+    it is cheaper for the closure's number of ``rows`` (``placement.py``).
+
     A tensor that is to be seen but that the first evaluation does not read by torch functions of this thread is moved
     after all, and the evaluation repeated; in exact mode a copy of such tensors is kept and put back, which
     ``state_bytes`` reports.
@@ -67,7 +70,10 @@ class Oracle:
         seen: losses of this step, in order.
         notes: numbers of this step for the record.
         closure: the loss of this step's batch.
-        missed: names of the slots that the closure does not read by torch functions; None before the first look.
+        missed: names of the slots that are moved although they could stay: those that the closure does not read by
+            torch functions, and matrices with factors of which moving is cheaper; None before the first look.
+        evaluation: how the last offsets were evaluated: ``walk``, ``exact``, ``side``, ``side and walk`` ...; empty
+            before the first.
 
     Raises:
         ValueError: for an unknown mode.
@@ -88,6 +94,7 @@ class Oracle:
         self._placement: Placement | None = None
         self._copies: dict[int, Tensor] = {}  # of what exact mode has to move
         self.missed: list[str] | None = None
+        self.evaluation = ""
 
     def begin(self, closure: Closure, missed: Collection[str] | None = None) -> None:
         """Start a step on a new batch.
@@ -98,7 +105,8 @@ class Oracle:
         """
         self.closure = closure
         if self._placement is None or not self._placement.is_for(self.perturbation, self.mode):
-            self._placement = Placement(self.slots, self.perturbation, self.mode, missed)
+            rows = getattr(closure, "rows", None)
+            self._placement = Placement(self.slots, self.perturbation, self.mode, missed, rows)
             self.missed = None if missed is None else list(missed)
         self.seen = []
         self.notes = {}
@@ -124,9 +132,11 @@ class Oracle:
         try:
             value = self._look(self.closure, offset)
             if offset != ZERO and (missed := self._placement.missed()) is not None:
-                self.missed = [slot.name for slot in missed]
+                self.missed = self._placement.moved
                 if missed:
-                    self._move(missed, offset)
+                    shown = self._placement.shown
+                    self._placement.look()
+                    self._move([slot for slot in self.slots if slot.index in shown - self._placement.shown], offset)
                     value = self._look(self.closure, offset)
         except BaseException:
             self.settle()
@@ -136,7 +146,11 @@ class Oracle:
     def _look(self, closure: Closure, offset: Direction) -> float:
         """The loss, with the moved slots moved to the offset and the shown slots seen there."""
         assert self._placement is not None
+        if self._at == ZERO:
+            self._placement.look()
         self._goto(offset)
+        if offset != ZERO:
+            self.evaluation = self._placement.evaluation
         with torch.inference_mode(), self._placement.shifted.at(offset) if offset != ZERO else nullcontext():
             return float(closure())
 

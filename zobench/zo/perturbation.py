@@ -18,6 +18,7 @@ from torch import Tensor
 
 from zobench.zo import noise
 from zobench.zo.direction import Direction
+from zobench.zo.factors import Factors
 from zobench.zo.slot import Rows, Slot, pick, sum_dtype
 
 
@@ -65,6 +66,24 @@ class Perturbation:
     def splits(self, slot: Slot) -> bool:
         """Whether some rows of a direction can be made without the others, at a cost in proportion."""
         return False
+
+    def rank(self, slot: Slot) -> int | None:
+        """The rank of a key's draw on a 2-D slot, where it has ``factors``, with the state as it is; else None."""
+        return None
+
+    def largest_rank(self, slot: Slot) -> int | None:
+        """The largest ``rank`` that a slot may come to have with some state: it hangs on settings and shape alone."""
+        return self.rank(slot)
+
+    def factors(self, slot: Slot, direction: Direction) -> Factors | None:
+        """The thin matrices with ``Σ w_k u(k) = U Vᵀ`` on a 2-D slot; None where there are none.
+
+        The oracle evaluates such a slot in the activations, ``x Wᵀ + (x V) Uᵀ``, and only reads its weights.
+
+        Args:
+            direction: as ``local`` gives it.
+        """
+        return None
 
     def after(self, step: int, slots: Sequence[Slot]) -> None:
         """Learn from what the step measured, after it."""

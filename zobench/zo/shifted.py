@@ -3,10 +3,11 @@
 Inside the context, every torch function that is called with a trainable tensor is handed its shifted values instead.
 They are made just before, in scratch memory that the next call uses again: no copy of the weights, no way back, and the
 values are still in the cache when they are read. A look-up of rows makes these rows alone; the product with a large
-matrix is made in blocks of its rows.
+matrix is made in blocks of its rows. Where the shift has factors, most functions need no shifted values (``side.py``),
+and may be computed at several offsets at once.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from torch.overrides import TorchFunctionMode
 
 from zobench.zo.direction import ZERO, Direction
 from zobench.zo.perturbation import Perturbation
+from zobench.zo.side import SidePath, leaves_table
 from zobench.zo.slot import Slot
 
 #: elements of scratch memory beyond which a linear layer is computed in blocks of its outputs
@@ -40,9 +42,11 @@ class ShiftedWeights(TorchFunctionMode):
     Args:
         slots: the trainable tensors; all others are seen as they are.
         perturbation: what the offsets are drawn from.
+        thin: indices of the slots that are seen by their factors, where they have them; None for all.
 
     Attributes:
-        offset: where the slots are seen.
+        offsets: where the slots are seen.
+        watched: other slots, seen as they are, of which ``seen`` is to tell too.
         seen: indices of the slots whose values were asked for since ``at``.
 
     Example:
@@ -55,23 +59,36 @@ class ShiftedWeights(TorchFunctionMode):
         (True, False, {0})
     """
 
-    def __init__(self, slots: Sequence[Slot], perturbation: Perturbation):
+    def __init__(self, slots: Sequence[Slot], perturbation: Perturbation, thin: Collection[int] | None = None):
         super().__init__()
         self.perturbation = perturbation
-        self.offset = ZERO
+        self.offsets: tuple[Direction, ...] = (ZERO,)
         self.seen: set[int] = set()
         self.slots = slots
+        self.watched: Sequence[Slot] = ()
+        self.thin = {slot.index for slot in slots} if thin is None else thin
+        self._side: SidePath | None = None
         self._slots: dict[int, Slot] = {}
         self._scratch: dict[tuple[torch.device, torch.dtype, int], Tensor] = {}
 
-    def at(self, offset: Direction) -> "ShiftedWeights":
-        """Set the offset, forget what was seen, and return the context itself, to be entered."""
-        self.offset, self.seen = offset, set()
+    def at(self, *offsets: Direction) -> "ShiftedWeights":
+        """Set the offset, forget what was seen, and return the context itself, to be entered.
+
+        With several offsets, what is computed inside is computed at all of them at once: the rows of each tensor, all
+        axes but the last flattened, are as many groups of equal length, group after group. A function that cannot be
+        computed so raises ``NotStackable`` (``side.py``). Rows that are gathered in another order go unnoticed.
+
+        Args:
+            offsets: one or several.
+        """
+        self.offsets, self.seen = offsets, set()
         self._slots = {id(slot.param): slot for slot in self.slots}  # a copy of a method has other tensors
+        side = SidePath(self.slots, self.perturbation, offsets, self.thin)
+        self._side = side if side.used else None
         return self
 
     def __exit__(self, *error: Any) -> None:
-        self._scratch = {}
+        self._scratch, self._side = {}, None
         super().__exit__(*error)
 
     def __torch_function__(
@@ -82,9 +99,16 @@ class ShiftedWeights(TorchFunctionMode):
         slots = [known[id(x)] for x in args if id(x) in known]
         if kwargs or any(type(x) is list or type(x) is tuple for x in args):
             slots = [known[id(x)] for x in _tensors((args, kwargs)) if id(x) in known]
+        if self.watched and not _reads_metadata(func):
+            asked = {id(x) for x in _tensors((args, kwargs))}
+            self.seen.update(slot.index for slot in self.watched if id(slot.param) in asked)
         if not slots or _reads_metadata(func):
+            if self._side is not None:
+                self._side.note(func, args)
             return func(*args, **kwargs)
         self.seen.update(slot.index for slot in slots)
+        if self._side is not None and (found := self._side.call(func, slots, args, kwargs)) is not NotImplemented:
+            return found
         if len(slots) == 1 and (shortcut := self._shortcut(func, slots[0], args, kwargs)) is not None:
             return shortcut()
         return self._call(func, slots, args, kwargs)
@@ -101,10 +125,12 @@ class ShiftedWeights(TorchFunctionMode):
     def _shifted(self, slot: Slot, place: int) -> Tensor:
         """A slot's shifted values, in the scratch memory of its place in the call; its own tensor if unmoved."""
         param = slot.param
-        if not self.perturbation.local(slot, self.offset):
+        if self._side is not None and param.ndim < 2:
+            return self._side.vector(slot)
+        if not self.perturbation.local(slot, self.offsets[0]):
             return param
         out = self._memory((param.device, param.dtype, place), param.numel())[: param.numel()].view(param.shape)
-        self.perturbation.write_(slot, self.offset, out)
+        self.perturbation.write_(slot, self.offsets[0], out)
         return out
 
     def _memory(self, kind: tuple[torch.device, torch.dtype, int], size: int) -> Tensor:
@@ -122,7 +148,7 @@ class ShiftedWeights(TorchFunctionMode):
         param = slot.param
         if param.ndim != 2 or not self.perturbation.splits(slot):
             return None
-        if func is F.embedding and len(args) > 1 and args[1] is param and _leaves_table(args, kwargs):
+        if func is F.embedding and len(args) > 1 and args[1] is param and leaves_table(args, kwargs):
             return lambda: F.embedding(*self._rows(slot, args[0], 0))
         if func is Tensor.__getitem__ and args[0] is param and isinstance(args[1], Tensor):
             if args[1].dtype == torch.int64:
@@ -154,7 +180,7 @@ class ShiftedWeights(TorchFunctionMode):
             raise IndexError(f"{slot.name}: index {int(asked[0])} or {int(asked[-1])} is no row of {len(slot.param)}")
         rows = asked % len(slot.param)
         out = slot.param[rows]
-        self.perturbation.write_(slot, self.offset, out, rows=rows)
+        self.perturbation.write_(slot, self.offsets[0], out, rows=rows)
         return places, out
 
     def _linear(self, slot: Slot, x: Tensor, bias: Tensor | None) -> Tensor:
@@ -166,14 +192,9 @@ class ShiftedWeights(TorchFunctionMode):
             rows = slice(start, min(start + size, len(param)))
             part = self._memory((param.device, param.dtype, 0), LARGE)[: (rows.stop - start) * param.shape[1]]
             part = part.view(-1, param.shape[1])
-            self.perturbation.write_(slot, self.offset, part, rows=rows)
+            self.perturbation.write_(slot, self.offsets[0], part, rows=rows)
             parts.append(F.linear(x, part, None if bias is None else bias[rows]))
         return torch.cat(parts, dim=-1)
-
-
-def _leaves_table(args: Sequence[Any], kwargs: dict[str, Any]) -> bool:
-    """Whether a look-up leaves the table as it is: with ``max_norm``, its fourth argument, it writes to it."""
-    return (args[3] if len(args) > 3 else kwargs.get("max_norm")) is None
 
 
 def _reads_metadata(func: Callable) -> bool:

@@ -11,6 +11,7 @@ from torch import Tensor
 from zobench.zo import noise
 from zobench.zo.checks import at_least, one_of
 from zobench.zo.direction import Direction
+from zobench.zo.factors import Factors, add_product_
 from zobench.zo.keys import mix, tag
 from zobench.zo.perturbation import Gaussian
 from zobench.zo.slot import Rows, Slot, pick, sum_dtype
@@ -123,20 +124,26 @@ class AlignedSubspace(Gaussian):
         one_of(get_args(SignScope), sign=sign)
         one_of(get_args(Embeddings), embeddings=embeddings)
         one_of(get_args(SVD), svd=svd)
-        self.rank, self.sign_scope, self.embeddings = rank, sign, embeddings
+        self.r, self.sign_scope, self.embeddings = rank, sign, embeddings
         self.svd: SVD = svd
         self.delta = 1.0
         self.bases: dict[str, Basis] = {}
+        #: key, δ and basis of the last draw on a slot, and its core, within a step
+        self._held: dict[str, tuple[int, float, Basis, Tensor]] = {}
 
     def begin(self, step: int, slots: Sequence[Slot]) -> None:
         """Bring bases that were read from a file to their weights' device."""
+        self._held = {}
         for slot in slots:
             if (basis := self.bases.get(slot.name)) and basis.U.device != slot.param.device:
                 self.bases[slot.name] = Basis(*(x.to(slot.param.device) for x in vars(basis).values()))
 
     def forget(self) -> None:
         """Drop all bases, so that draws are Gaussian until the next fit; only while the weights are settled."""
-        self.bases = {}
+        self.bases, self._held = {}, {}
+
+    def after(self, step: int, slots: Sequence[Slot]) -> None:
+        self._held = {}
 
     def fit(self, slots: Sequence[Slot], gradient: Direction, key: int) -> float:
         """Take bases from the SVD of a Gaussian gradient estimate, replayed one matrix (block of a tall one) at a time.
@@ -163,7 +170,7 @@ class AlignedSubspace(Gaussian):
                 shares.append(self._fit_tall(slot, gradient))
                 continue
             estimate = self.estimate(slot, gradient)
-            self.bases[slot.name] = truncated_svd(estimate, self.rank, mix(key, slot.id), self.svd)
+            self.bases[slot.name] = truncated_svd(estimate, self.r, mix(key, slot.id), self.svd)
             shares.append(self.captured(slot, estimate))
         return float(torch.stack([s.cpu() for s in shares]).mean()) if shares else 0.0
 
@@ -173,7 +180,7 @@ class AlignedSubspace(Gaussian):
         def blocks() -> Iterator[Tensor]:
             return (self.estimate(slot, gradient, rows) for rows in self.parts(slot))
 
-        basis, square = gram_svd(blocks, slot.param.shape, self.rank, sum_dtype(slot.param))
+        basis, square = gram_svd(blocks, slot.param.shape, self.r, sum_dtype(slot.param))
         self.bases[slot.name] = basis
         return basis.S.double().square().sum() / square.clamp_min(torch.finfo(torch.float64).tiny)
 
@@ -182,7 +189,7 @@ class AlignedSubspace(Gaussian):
         self.forget()
         for slot in filter(self._takes, slots):
             dtype = sum_dtype(slot.param)
-            r = min(self.rank, *slot.param.shape)
+            r = min(self.r, *slot.param.shape)
             sides = (
                 noise.gaussian(mix(key, side), slot.id, torch.Size((n, r)), slot.param.device).to(dtype)
                 for side, n in enumerate(slot.param.shape)
@@ -231,8 +238,47 @@ class AlignedSubspace(Gaussian):
         if basis is None:
             super().accumulate_(slot, direction, total, rows)
         elif direction:
-            core = sum(self.draw(slot, key) * weight for key, weight in direction.items())
-            total.addmm_(pick(basis.U, rows) @ core, basis.V.T)
+            total.addmm_(pick(basis.U, rows) @ self._core(slot, direction), basis.V.T)
+
+    def write_(self, slot: Slot, direction: Direction, out: Tensor, keep: float = 1.0, rows: Rows = None) -> None:
+        """In half precision by ``factors`` in the weights' dtype: the side path shows what moves the weights."""
+        basis, direction = self.bases.get(slot.name), self.local(slot, direction).nonzero()
+        if basis is None or rows is not None or not direction or not _is_half(slot.param):
+            super().write_(slot, direction, out, keep, rows)
+            return
+        if out is not slot.param:
+            out.copy_(slot.param)
+        scale = max(map(abs, direction.values()))
+        core = self._core(slot, direction * (1.0 / scale))
+        add_product_(out, scale, self._folded(slot, basis, core), keep)
+
+    def rank(self, slot: Slot) -> int | None:
+        basis = self.bases.get(slot.name)
+        return None if basis is None else len(basis.S)
+
+    def largest_rank(self, slot: Slot) -> int | None:
+        return min(self.r, *slot.param.shape) if self._takes(slot) else None
+
+    def factors(self, slot: Slot, direction: Direction) -> Factors | None:
+        basis = self.bases.get(slot.name)
+        return None if basis is None or not direction else self._folded(slot, basis, self._core(slot, direction))
+
+    def _core(self, slot: Slot, direction: Direction) -> Tensor:
+        """The sum of a direction's cores; the last one that was drawn is held until the step ends."""
+        total: Tensor | int = 0
+        for key, weight in direction.items():
+            held = self._held.get(slot.name)
+            if held is None or held[:2] != (key, self.delta) or held[2] is not self.bases[slot.name]:
+                held = self._held[slot.name] = key, self.delta, self.bases[slot.name], self.draw(slot, key)
+            total = total + held[3] * weight
+        assert isinstance(total, Tensor)
+        return total
+
+    def _folded(self, slot: Slot, basis: Basis, core: Tensor) -> Factors:
+        """``U core Vᵀ`` as two factors in the weights' dtype, the core multiplied into the smaller one."""
+        tall = len(basis.U) > len(basis.V)
+        own = Factors(basis.U, basis.V @ core.T) if tall else Factors(basis.U @ core, basis.V)
+        return own.to(slot.param.dtype)
 
     def alone(self, slot: Slot) -> bool:
         return slot.name not in self.bases
@@ -253,6 +299,10 @@ class AlignedSubspace(Gaussian):
 
     def state_bytes(self) -> int:
         return sum(x.numel() * x.element_size() for basis in self.bases.values() for x in vars(basis).values())
+
+
+def _is_half(matrix: Tensor) -> bool:
+    return matrix.dtype in (torch.bfloat16, torch.float16)
 
 
 def _is_tall(matrix: Tensor) -> bool:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from zobench.zo.direction import Direction
+from zobench.zo.factors import Factors
 from zobench.zo.perturbation import Perturbation
 from zobench.zo.slot import Rows, Slot
 
@@ -43,6 +44,15 @@ class Wrapper(Perturbation):
 
     def stepped(self, slot: Slot, rows: Rows) -> None:
         self.base.stepped(slot, rows)
+
+    def rank(self, slot: Slot) -> int | None:
+        return self.base.rank(slot)
+
+    def largest_rank(self, slot: Slot) -> int | None:
+        return self.base.largest_rank(slot)
+
+    def factors(self, slot: Slot, direction: Direction) -> Factors | None:
+        return self.base.factors(slot, self.base.local(slot, self.inner(slot, direction)))
 
     def accumulate_(self, slot: Slot, direction: Direction, total: Tensor, rows: Rows = None) -> None:
         self.base.accumulate_(slot, self.base.local(slot, self.inner(slot, direction)), total, rows)
