@@ -8,12 +8,14 @@ tensors from torch's global generator, walks back before it updates (four passes
 decays every tensor whose name lacks bias/layer_norm/layernorm. ``protocol=mezo_exact`` reproduces it bit for bit.
 """
 
-from typing import Any, Literal
+from collections.abc import Callable
+from typing import Any, Literal, get_args
 
-from zobench.zo import ZERO, Gaussian, Method, NamedParameters, Oracle, Rademacher, central_difference
+from zobench.zo import ZERO, Gaussian, Method, NamedParameters, Oracle, Perturbation, Rademacher, central_difference
 from zobench.zo.checks import at_least, one_of
+from zobench.zo.perturbations.low_rank import LowRank
 
-_DISTRIBUTIONS = {"gaussian": Gaussian, "rademacher": Rademacher}
+Distribution = Literal["gaussian", "rademacher", "low_rank"]
 
 
 class MeZO(Method):
@@ -21,7 +23,9 @@ class MeZO(Method):
 
     Args:
         probes: directions per step, averaged (the paper's n-SPSA).
-        distribution: of the entries of ``u``: ``gaussian``, or ``rademacher``, −1 and 1 (Spall's SPSA).
+        distribution: of ``u``: ``gaussian``; ``rademacher``, entries of −1 and 1 (Spall's SPSA); or ``low_rank``, on
+            matrices ``U Vᵀ / √r`` with Gaussian factors, as in LOZO (arXiv:2410.07698).
+        rank: r of ``low_rank``.
         common: the arguments of ``Method``.
     """
 
@@ -30,12 +34,15 @@ class MeZO(Method):
         named_parameters: NamedParameters,
         *,
         probes: int = 1,
-        distribution: Literal["gaussian", "rademacher"] = "gaussian",
+        distribution: Distribution = "gaussian",
+        rank: int = 8,
         **common: Any,
     ):
-        at_least(1, probes=probes)
-        one_of(_DISTRIBUTIONS, distribution=distribution)
-        super().__init__(named_parameters, **{"perturbation": _DISTRIBUTIONS[distribution](), **common})
+        at_least(1, probes=probes, rank=rank)
+        one_of(get_args(Distribution), distribution=distribution)
+        makers: dict[str, Callable[[], Perturbation]] = {"gaussian": Gaussian, "rademacher": Rademacher}
+        made = makers.get(distribution, lambda: LowRank(rank=rank))()
+        super().__init__(named_parameters, **{"perturbation": made, **common})
         self.probes = probes
         self.forwards_per_step = 2 * probes
 
