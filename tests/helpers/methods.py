@@ -22,6 +22,8 @@ ZEROTH_ORDER = [name for name in METHODS if "mode" in node_of(name)]
 #: settings that neither a rule nor a variant brings
 SWITCHED = [
     ("mezo", "probes", {"probes": 3, "distribution": "rademacher"}),
+    ("mezo", "low_rank", {"distribution": "low_rank", "rank": 2}),
+    ("mezo", "low_rank-exact", {"distribution": "low_rank", "rank": 2, "probes": 2, "mode": "exact"}),
     ("kerzoo", "official-adam", {"variant": "official", "rule": "adam"}),
     ("kerzoo", "official-sign", {"variant": "official", "rule": "sign"}),
     ("kerzoo", "tensor", {"r_scope": "tensor"}),

@@ -86,6 +86,7 @@ def spent(parts: Parts, progress: Progress, clocks: costs.Clocks) -> Row:
         "steps": method.t,
         "forwards": method.oracle.forwards,
         "backwards": method.oracle.backwards,
+        "evaluation": method.oracle.evaluation or None,
         "examples_seen": progress.examples,
         "tokens_seen": progress.tokens,
         "remade": progress.remade,

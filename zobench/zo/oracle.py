@@ -72,8 +72,8 @@ class Oracle:
         closure: the loss of this step's batch.
         missed: names of the slots that are moved although they could stay: those that the closure does not read by
             torch functions, and matrices with factors of which moving is cheaper; None before the first look.
-        evaluation: how the last offsets were evaluated: ``walk``, ``exact``, ``side``, ``side and walk`` ...; empty
-            before the first.
+        evaluation: how the last offset was evaluated: ``walk``, ``exact``, ``side``, ``side and walk`` ...; empty
+            before the first (``Placement.evaluation``).
 
     Raises:
         ValueError: for an unknown mode.

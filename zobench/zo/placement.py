@@ -22,7 +22,7 @@ TABLE = 1 << 20
 #: the side path is taken for T rows and an m × n matrix where ``T (m + n) <= c m n``: it costs that many numbers read
 #: and written, and r times as many multiplications; moving costs ``1.5 m n``, there, on and back in two evaluations.
 #: In half precision moving also rounds, each time anew, what the side path does not.
-SIDE, SIDE_HALF = 1.5, 16.0
+SIDE, SIDE_HALF = 6.0, 16.0
 
 
 class Placement:

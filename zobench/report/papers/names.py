@@ -22,6 +22,7 @@ _NAMES = {
 #: settings that take a method's own idea out: no paper's number is of them
 _ABLATIONS = (
     ("mezo", "method.distribution", "rademacher", "mezo_rademacher"),
+    ("mezo", "method.distribution", "low_rank", "mezo_low_rank"),
     ("loren", "method.variant", "iso_rloo", "iso_rloo"),
     ("ldsd", "method.lr_mu", 0, "ldsd_no_policy"),
     ("kerzoo", "method.r_scope", "none", "kerzoo_no_kernel"),

@@ -9,7 +9,6 @@ from zobench.zo import noise
 from zobench.zo.checks import at_least
 from zobench.zo.direction import Direction
 from zobench.zo.factors import Factors, add_product_
-from zobench.zo.keys import mix
 from zobench.zo.perturbation import Gaussian
 from zobench.zo.slot import Rows, Slot, pick, sum_dtype
 
@@ -78,10 +77,7 @@ class LowRank(Gaussian):
         if held is not None and held[0] == key and held[1].U.device == slot.param.device:
             return held[1]
         (m, n), r = slot.param.shape, min(self.r, *slot.param.shape)
-        U, V = (
-            noise.gaussian(mix(key, side), slot.id, torch.Size((length, r)), slot.param.device)
-            for side, length in enumerate((m, n))
-        )
+        U, V = noise.gaussian(key, slot.id, torch.Size((m + n, r)), slot.param.device).split((m, n))
         drawn = Factors(U.div_(r**0.5), V).to(slot.param.dtype)
         if r * (m + n) <= _HELD * m * n:
             self._held[slot.name] = key, drawn

@@ -250,7 +250,7 @@ class AlignedSubspace(Gaussian):
             out.copy_(slot.param)
         scale = max(map(abs, direction.values()))
         core = self._core(slot, direction * (1.0 / scale))
-        add_product_(out, scale, self._folded(slot, basis, core), keep)
+        add_product_(out, scale, self._folded(basis, core), keep)
 
     def rank(self, slot: Slot) -> int | None:
         basis = self.bases.get(slot.name)
@@ -261,7 +261,7 @@ class AlignedSubspace(Gaussian):
 
     def factors(self, slot: Slot, direction: Direction) -> Factors | None:
         basis = self.bases.get(slot.name)
-        return None if basis is None or not direction else self._folded(slot, basis, self._core(slot, direction))
+        return None if basis is None or not direction else self._folded(basis, self._core(slot, direction))
 
     def _core(self, slot: Slot, direction: Direction) -> Tensor:
         """The sum of a direction's cores; the last one that was drawn is held until the step ends."""
@@ -274,11 +274,10 @@ class AlignedSubspace(Gaussian):
         assert isinstance(total, Tensor)
         return total
 
-    def _folded(self, slot: Slot, basis: Basis, core: Tensor) -> Factors:
-        """``U core Vᵀ`` as two factors in the weights' dtype, the core multiplied into the smaller one."""
+    def _folded(self, basis: Basis, core: Tensor) -> Factors:
+        """``U core Vᵀ`` as two factors, the core multiplied into the smaller one."""
         tall = len(basis.U) > len(basis.V)
-        own = Factors(basis.U, basis.V @ core.T) if tall else Factors(basis.U @ core, basis.V)
-        return own.to(slot.param.dtype)
+        return Factors(basis.U, basis.V @ core.T) if tall else Factors(basis.U @ core, basis.V)
 
     def alone(self, slot: Slot) -> bool:
         return slot.name not in self.bases
