@@ -104,7 +104,7 @@ def test_a_rank_beyond_the_short_side_is_cut_and_vectors_are_gaussian():
 
     slots = make_slots([("w", torch.zeros(3, 9)), ("b", torch.zeros(4)), ("c", torch.zeros(2, 3, 2))])
     perturbation = LowRank(rank=8)
-    assert [perturbation.rank(slot) for slot in slots] == [3, None, None]
+    assert [perturbation.factor_rank(slot) for slot in slots] == [3, None, None]
     for slot in slots[1:]:
         u = Direction.ray(3)
         assert torch.equal(perturbation.estimate(slot, u), Gaussian().estimate(slot, u))

@@ -16,10 +16,12 @@ import torch
 from helpers.processes import SERVER
 from helpers.team import LOREN, RUN, alone, assert_same_bits, directory_of, free_port
 from helpers.tiny_runs import series, summary_of
+from helpers.toy_runs import settings_of
 
 from zobench.errors import ConfigError, UserError
 from zobench.objective import Objective
 from zobench.run.parallel import check_shards
+from zobench.run.runner import run
 from zobench.system.imports import keep_imports
 from zobench.system.processes import Processes, assembled
 from zobench.zo import Method, Team
@@ -142,6 +144,15 @@ def few_examples(rank, runs):
     return alone(runs, *overrides)["weights_checksum"]
 
 
+def activations(rank, runs):
+    """Directions from activations: of a batch in shards, and of a loss that one process evaluates."""
+    found = []
+    for parallel in ("data", "queries"):
+        settings = settings_of("ActivationGuided", runs / parallel, f"parallel={parallel}", mode="exact")
+        found.append(run(settings)["weights_checksum"])
+    return found
+
+
 def left_alone(rank):
     """The second process ends without a word."""
     with assembled(torch.device("cpu"), timedelta(seconds=20)) as team:
@@ -154,7 +165,7 @@ def left_alone(rank):
 
 STORIES = (
     no_word, queries, in_place, first_order, diverged_then_again, other_weights, stopped_in_an_evaluation, shards,
-    shards_stopped, few_examples,
+    shards_stopped, few_examples, activations,
 )  # fmt: skip
 
 
@@ -310,6 +321,16 @@ def test_a_process_without_examples_keeps_step(stories, tmp_path):
     reference = alone(tmp_path, *RUN, "batch_size=1", "method.mode=exact", "method.lr=1e-3", "steps=6")
     assert told[0]["few_examples"] == reference["weights_checksum"]
     assert summary_of(directory_of(folder / "few_examples"))["tokens_seen"] == reference["tokens_seen"]
+
+
+def test_activations_are_summed_over_processes(stories, tmp_path):
+    told, folder = stories
+    assert told[0]["activations"] == told[1]["activations"]
+    reference = run(settings_of("ActivationGuided", tmp_path, mode="exact"))
+    data, queries = (summary_of(directory_of(folder / "activations" / name)) for name in ("data", "queries"))
+    assert queries["weights_checksum"] == reference["weights_checksum"]
+    assert data["dev/loss"] == pytest.approx(reference["dev/loss"], rel=1e-4)
+    assert data["weights_checksum"] != reference["weights_checksum"]
 
 
 def test_who_is_left_alone_does_not_wait(stories):

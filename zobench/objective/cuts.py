@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from zobench.objective.layers import Backbone, Layers, Stop, device_of
+from zobench.zo import tap
 
 Ids = tuple[int, ...]
 
@@ -55,6 +56,12 @@ def pad_right(sequences: Sequence[Ids], device: torch.device) -> Tensor:
     return torch.tensor([[*ids, *[0] * (width - len(ids))] for ids in sequences], device=device)
 
 
+def tokens_of(tails: Sequence[Tail]) -> contextlib.AbstractContextManager[None]:
+    """A context in which rows of activations are those of these sequences, padded on the right."""
+    lengths = [len(tail.ids) for tail in tails]
+    return tap.padded(lengths, max(lengths))
+
+
 def select_positions(hidden: Tensor, tails: Sequence[Tail]) -> Tensor:
     """The hidden states that are asked for, one request after another (positions × width).
 
@@ -88,13 +95,14 @@ class LayerCut(Cut):
             caught.append(out)
             raise Stop
 
-        with contextlib.suppress(Stop), _on_output(self._layers.list[self._depth - 1], stop):
+        with tokens_of(tails), contextlib.suppress(Stop), _on_output(self._layers.list[self._depth - 1], stop):
             self._backbone(pad_right([tail.ids for tail in tails], self._layers.device))
         return [caught[0][i, : len(tail.ids)] for i, tail in enumerate(tails)]
 
     def above(self, entries: Sequence[Tensor], tails: Sequence[Tail]) -> Tensor:
         first, count = self._layers.list[self._depth], len(self._layers.list)
-        with self._layers.only(self._depth, count), _replace_input(first, _pad_entries(entries)):
+        alone = self._layers.only(self._depth, count)
+        with tokens_of(tails), alone, _replace_input(first, _pad_entries(entries)):
             padded = self._backbone(pad_right([tail.ids for tail in tails], entries[0].device))
         return select_positions(padded, tails)
 
@@ -152,6 +160,7 @@ class AttentionCut(Cut):
             raise Stop
 
         with (
+            tokens_of(tails),
             contextlib.suppress(Stop),
             _on_input(self._layer, inputs.append),
             _on_output(self._layer.self_attn, stop),
@@ -166,12 +175,13 @@ class AttentionCut(Cut):
         self._layer.self_attn = _KnownAttention(attended)
         try:
             alone = self._layers.only(self._index, self._index + 1)
-            with alone, _replace_input(self._layer, entry.contiguous()):
+            lasts = [Tail((0,) * tail.last, tail.last) for tail in tails]
+            with tokens_of(lasts), alone, _replace_input(self._layer, entry.contiguous()):
                 rows, width = entry.shape[:2]
                 hidden = self._backbone(torch.zeros(rows, width, dtype=torch.long, device=entry.device))
         finally:
             self._layer.self_attn = attention
-        return select_positions(hidden, [Tail((0,) * tail.last, tail.last) for tail in tails])
+        return select_positions(hidden, lasts)
 
 
 class LastAttention(AttentionCut):

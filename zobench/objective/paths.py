@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zobench.objective.cuts import LastAttention, Tail, pad_right, select_positions
+from zobench.objective.cuts import LastAttention, Tail, pad_right, select_positions, tokens_of
 from zobench.objective.heads import Head, NoHead, OwnHead, WeightHead
 from zobench.objective.layers import Layers, device_of
 from zobench.objective.prefix import Prefix
@@ -87,7 +87,9 @@ def _in_two(cut: LastAttention, tails: Sequence[Tail]) -> Tensor:
 
 
 def _all_positions(run: Callable[[Tensor], Tensor], device: torch.device, tails: Sequence[Tail]) -> Tensor:
-    return select_positions(run(pad_right([tail.ids for tail in tails], device)), tails)
+    with tokens_of(tails):
+        hidden = run(pad_right([tail.ids for tail in tails], device))
+    return select_positions(hidden, tails)
 
 
 def _one_by_one(run: Callable[[Sequence[Tail]], Tensor], tails: Sequence[Tail]) -> Tensor:

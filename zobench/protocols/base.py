@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from zobench.objective import Objective
 from zobench.tasks.base import Task
-from zobench.zo import Method
+from zobench.zo import Method, mix, tag
 
 
 class Protocol:
@@ -57,6 +57,19 @@ class Protocol:
             Positions from 0 to n − 1. An epoch's last batch is short if ``batch_size`` does not divide n.
         """
         raise NotImplementedError
+
+    def further_batch(self, step: int, number: int, n: int, batch_size: int, order_seed: int) -> list[int]:
+        """Which of n training examples one of a step's further batches holds, for methods that ask for several.
+
+        A step's further batches are epochs of an order of its own: the first ``⌈n / batch_size⌉`` of them are all
+        examples, each once.
+
+        Args:
+            step: number of the step, from 0.
+            number: of the further batch, from 0.
+            n, batch_size, order_seed: as for ``batch``.
+        """
+        return self.batch(number, n, batch_size, mix(order_seed, step, tag("further batch")) % 2**31)
 
     def attach(self, method: Method, noise_seed: int) -> None:
         """Bind a method to the protocol's noise, where it has one of its own.

@@ -9,7 +9,7 @@ from typing import Any
 
 from zobench.atomic import sync
 from zobench.errors import ConfigError
-from zobench.record import archive, lock
+from zobench.record import archive, lock, trajectory
 from zobench.record.lookup import stored_settings
 
 #: a summary that could not be read is kept under this name
@@ -111,7 +111,9 @@ def clear_rest(directory: Path, row: Mapping[str, Any], *, keep_weights: bool = 
     """
     folder = directory / "checkpoint"
     if row.get("state") == "finished" and (folder / "state.json").is_file():
-        keep = keep_weights or stored_settings(directory).get("keep_weights") or row.get("backwards")
+        losses = directory / trajectory.NAME
+        lost = row.get("steps") and not (losses.is_file() and losses.stat().st_size)
+        keep = keep_weights or stored_settings(directory).get("keep_weights") or row.get("backwards") or lost
         with suppress(OSError):  # the result is there; another process may be first
             clear_checkpoints(folder, keep_weights=bool(keep))
 

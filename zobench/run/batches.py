@@ -33,7 +33,8 @@ class Batches:
         mine = batch if mine is None else mine
         if not mine:
             return torch.zeros(())
-        objective, size = self.parts.objective, self.parts.settings.micro_batch_size or len(mine)
+        s, objective = self.parts.settings, self.parts.objective
+        size = s.micro_batch_size or s.batch_size
         first, *others = (objective.loss_sum(mine[i : i + size])[0] for i in range(0, len(mine), size))
         return sum(others, first) / objective.weight(batch)
 
@@ -52,6 +53,27 @@ class Batches:
                     seen = True
                 # Reading the value waits for the device, and so belongs to the forward pass.
                 float(value.detach())
+            return value
+
+        return loss
+
+    def further(self, first: int, count: int) -> Callable[[], Tensor]:
+        """The mean loss of further batches of the method's step: of this process's share of their examples.
+
+        The protocol chooses them from (seed, step, number). No forward pass is larger than one of the step's batch.
+        """
+        parts, s, step = self.parts, self.parts.settings, self.parts.method.t
+        batches = (
+            parts.protocol.further_batch(step, number, len(parts.train), s.batch_size, s.order_seed)
+            for number in range(first, first + count)
+        )
+        examples = [parts.train[i] for batch in batches for i in batch]
+        mine = parts.division.shards.share(examples)
+
+        def loss() -> Tensor:
+            with self.clocks("forward"):
+                value = self.mean_loss(examples, mine)
+                float(value.detach())  # waits for the device
             return value
 
         return loss

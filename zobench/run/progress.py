@@ -66,7 +66,7 @@ class Checkpoints:
     ):
         self.folder, self.parts, self.recorder, self.clocks, self.say = folder, parts, recorder, clocks, say
         #: whether losses and keys give the weights again
-        self.replays = not parts.method.backwards_per_step
+        self.replays = parts.method.replays
         #: checksums of the weights before any step: of those that train, and of all
         self.base, self.model = checkpoint.checksums(parts.as_loaded, parts.method.slots)
         #: the damage for which the run begins again from its losses, in words

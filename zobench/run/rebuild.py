@@ -93,11 +93,12 @@ def rebuild(
         _check_base(run, "trainable weights", summary.get("base_checksum"), base)
         _check_base(run, "weights", summary.get("model_checksum"), model)
     if isinstance(kept, Path) and kept.is_file() and not replay:
-        weights = _kept(kept, wanted, expected, unverified, made_again=not trained.method.backwards_per_step)
+        weights = _kept(kept, wanted, expected, unverified, made_again=trained.method.replays)
         checkpoint.restore(slots, weights)
-    elif trained.method.backwards_per_step:
+    elif not trained.method.replays:
+        by = "takes directions from activations" if trained.method.taps else "steps by gradients"
         raise UserError(
-            f"{run}: method={cfg.choices.method} steps by gradients, which the trajectory does not hold; run it with "
+            f"{run}: method={cfg.choices.method} {by}, which the trajectory does not hold; run it with "
             "keep_weights=true"
         )
     else:

@@ -116,7 +116,7 @@ class Planner:
         """
         if not self.replays:
             if why:
-                raise DataError(f"{why}; a first-order run is not made again from losses, {_ANEW}")
+                raise DataError(f"{why}; such a run is not made again from losses, {_ANEW}")
             return Plan()
         found = trajectory.read(self.folder.parent / trajectory.NAME)
         if found.run != self.run:

@@ -50,6 +50,7 @@ class Trainer:
         self.parts, self.recorder, self.clocks, self.say = parts, recorder, clocks, say
         self.settings, self.method, self.team = parts.settings, parts.method, parts.division.team
         self.batches = Batches(parts, clocks)
+        self.method.oracle.further = self.batches.further
         self.checkpoints = Checkpoints(directory / "checkpoint", parts, recorder, clocks, provenance, say)
         self.progress = Progress()
         self.begun = 0  # the step that this start went on from

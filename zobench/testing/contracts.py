@@ -11,12 +11,14 @@ from tempfile import TemporaryDirectory
 from unittest import SkipTest
 
 import torch
+from torch import Tensor
 
 from zobench.record import checkpoint
 from zobench.testing.cases import LR, SEED, Case
 from zobench.testing.evidence import Broken, Watched, estimates_of, same_state, same_weights, share_outside, tensors_of
 from zobench.testing.problem import Problem
 from zobench.testing.ties import ties
+from zobench.testing.uses import cores, masks
 from zobench.zo import Diverged, Method, lens
 
 DTYPES = (torch.float32, torch.bfloat16)
@@ -43,10 +45,15 @@ def purity(case: Case) -> None:
 
 
 def replay(case: Case) -> None:
-    """The direction that is applied was measured; with a linear rule, it is what moves the weights."""
-    problem, method = _trained(case, torch.float64, steps=3)
+    """The direction that is applied was measured, in this step or before; a linear rule moves weights along it."""
+    problem = Problem(torch.float64, case.device)
+    method = case.method(problem)
     _zeroth_order(method)
-    before, watched = problem.copy(), Watched(method)
+    watched = Watched(method)
+    problem.train(method, 3)
+    before = problem.copy()
+    watched.estimates.clear()
+    watched.steps.clear()
     problem.train(method, 1)
     if not watched.steps:
         raise Broken("the step ended without a call of self.apply(estimate), the only writer of weights")
@@ -136,14 +143,17 @@ def rebuild(case: Case) -> None:
     for dtype in DTYPES:
         problem, other = Problem(dtype, case.device), Problem(dtype, case.device)
         method, again = case.method(problem), case.method(other)
-        if method.backwards_per_step:
-            raise SkipTest("steps by gradients, which losses do not give")
+        if not method.replays:
+            raise SkipTest("takes from the model what losses do not give: gradients, or activations")
         seen = []
         for _ in range(6 if method.trains else 0):
             problem.train(method, 1)
             seen.append(list(method.oracle.seen))
         for losses in seen:
-            again.replay(losses, method.oracle.missed or [])
+            try:
+                again.replay(losses, method.oracle.missed or [])
+            except ValueError as error:
+                raise Broken(f"{dtype}: a step is not made again from its losses: {error}") from error
         what = f"{dtype}: six steps made again from their losses"
         same_weights(problem, other, what, "a step must be a function of its losses, its keys and the state")
         same_state(method.state_dict(), again.state_dict(), what, "the run that measured them")
@@ -199,8 +209,13 @@ def diverges(case: Case) -> None:
     if not method.trains:
         raise SkipTest("does not train")
     before = problem.copy()
+    method.oracle.further = lambda first, count: not_finite
+
+    def not_finite() -> Tensor:
+        return problem.loss(0) * math.nan
+
     try:
-        method.step(lambda: problem.loss(0) * math.nan)
+        method.step(not_finite)
     except Diverged:
         pass
     else:
@@ -234,6 +249,7 @@ def leaves_no_trace(case: Case) -> None:
 Contract = Callable[[Case], None]
 CONTRACTS: tuple[Contract, ...] = (
     purity, replay, restore, ledger, resume, rebuild, same_seed_same_path, state_bytes, diverges, ties,
+    cores, masks,
 )  # fmt: skip
 #: for plain cases: what takes long, and hangs on neither rule nor mode
 LONG: tuple[Contract, ...] = (learns, leaves_no_trace)

@@ -36,16 +36,25 @@ class Watched:
 
     def __init__(self, method: Method):
         self.method, self.losses, self.apply = method, method.oracle.losses, method.apply
+        self.jvp = method.oracle.jvp
         self.offsets: list[list[Tensor]] = []
         self.estimates: list[list[Tensor]] = []
         self.steps: list[list[Tensor]] = []
         self.measuring = method
         method.oracle.losses, method.apply = self._measure, self._apply  # type: ignore[method-assign]
+        method.oracle.jvp = self._differentiate  # type: ignore[method-assign]
 
     def _measure(self, offsets: Sequence[Direction]) -> list[float]:
+        self._note(offsets)
+        return self.losses(offsets)
+
+    def _differentiate(self, direction: Direction) -> float:
+        self._note([direction])
+        return self.jvp(direction)
+
+    def _note(self, offsets: Sequence[Direction]) -> None:
         self.offsets += [estimates_of(self.method, offset) for offset in offsets]
         self.measuring = self.method.twin(self.method.keys)
-        return self.losses(offsets)
 
     def _apply(self, estimate: Direction) -> None:
         method, step = self.method, estimate * -self.method.lr

@@ -1,5 +1,7 @@
 """The problem on which the contracts are tested: small, and with every kind of trainable tensor."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -35,6 +37,11 @@ class Problem:
         hidden = torch.tanh(p["embed.weight"][ids] @ p["layer.weight"] + p["layer.bias"])
         return ((hidden @ p["head.weight"])[:, 0] - targets).square().mean()
 
+    def further(self, step: int, first: int, count: int) -> Callable[[], Tensor]:
+        """The mean loss of a step's further batches."""
+        numbers = range(step + 1 + first, step + 1 + first + count)
+        return lambda: torch.stack([self.loss(number) for number in numbers]).mean()
+
     def mean_loss(self) -> float:
         """The loss over all batches."""
         return float(torch.stack([self.loss(step).detach() for step in range(BATCHES)]).mean())
@@ -45,5 +52,6 @@ class Problem:
 
     def train(self, method: Method, steps: int) -> None:
         """Take so many steps with a method that was made for these weights, if it takes any."""
+        method.oracle.further = lambda first, count: self.further(method.t, first, count)
         for _ in range(steps if method.trains else 0):
             method.step(lambda: self.loss(method.t))

@@ -3,6 +3,7 @@
 A library in its own right: it imports torch, numpy and numba (triton on a GPU), and nothing else of zobench.
 """
 
+from zobench.zo.core_space import CoreSpace
 from zobench.zo.direction import ZERO, Direction
 from zobench.zo.keys import mix, tag
 from zobench.zo.method import FirstOrder, Method, NamedParameters
@@ -17,6 +18,7 @@ __all__ = [
     "ZERO",
     "AdaMM",
     "Adam",
+    "CoreSpace",
     "Direction",
     "Diverged",
     "FirstOrder",

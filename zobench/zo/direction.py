@@ -8,6 +8,7 @@ there, as where two losses tie. An update rule with a memory tells that from a d
 """
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 
 class Direction(Mapping[int, float]):
@@ -80,6 +81,22 @@ class Direction(Mapping[int, float]):
         if all(self._terms.values()):
             return self
         return Direction({k: w for k, w in self._terms.items() if w != 0.0})
+
+    def as_state(self, name: str) -> dict[str, int | float]:
+        """The direction as numbers by name, for a ``state_dict``; keys of weight 0 included."""
+        terms = enumerate(self._terms.items())
+        return {f"{name}.{part}.{i}": x for i, term in terms for part, x in zip(("key", "weight"), term, strict=True)}
+
+    @classmethod
+    def from_state(cls, name: str, state: Mapping[str, Any]) -> "Direction":
+        """The direction that ``as_state`` wrote among the entries of a state.
+
+        Example:
+            >>> Direction.from_state("anchor", {"t": 3, **Direction({7: 0.5, 8: 0.0}).as_state("anchor")})
+            Direction(+0.5·u(7) +0·u(8))
+        """
+        count = sum(key.startswith(f"{name}.key.") for key in state)
+        return cls({int(state[f"{name}.key.{i}"]): float(state[f"{name}.weight.{i}"]) for i in range(count)})
 
     def __repr__(self) -> str:
         return "Direction(" + " ".join(f"{w:+.6g}·u({k:x})" for k, w in self._terms.items()) + ")"

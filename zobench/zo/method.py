@@ -13,11 +13,12 @@ from torch import Tensor
 
 from zobench.zo import noise, schedule
 from zobench.zo.checks import not_negative, one_of, positive
+from zobench.zo.core_space import core_step, descend_core
 from zobench.zo.direction import ZERO, Direction
 from zobench.zo.keys import Keys
 from zobench.zo.oracle import Closure, Diverged, Mode, Oracle
 from zobench.zo.perturbation import Gaussian, Perturbation
-from zobench.zo.rules import SGD, State, UpdateRule, part_of
+from zobench.zo.rules import SGD, State, UpdateRule, part_of, step_within
 from zobench.zo.slot import Rows, Slot, make_slots, noise_share, pick
 from zobench.zo.team import Team
 
@@ -61,6 +62,8 @@ class Method:
     #: forward passes per step (``forwards_at`` where steps differ), and backward passes (first-order references only)
     forwards_per_step: int = 2
     backwards_per_step: int = 0
+    #: whether directions hang on activations (``oracle.tap``), so that losses alone do not give a step again
+    taps: bool = False
     #: False for references that only evaluate
     trains: bool = True
     #: value of the argument ``variant`` → its switches, where a method has one: frozen dataclasses of the same class,
@@ -106,6 +109,11 @@ class Method:
         return self.oracle.perturbation
 
     @property
+    def replays(self) -> bool:
+        """Whether the losses of its steps give its weights again."""
+        return not (self.backwards_per_step or self.taps)
+
+    @property
     def lr(self) -> float:
         """The learning rate of the current step."""
         return self.base_lr * schedule.factor(self.lr_schedule, self.t, self.total_steps, self.warmup)
@@ -134,13 +142,21 @@ class Method:
             self.oracle.descend(estimate, self.lr, self.weight_decay)
             return
         perturbation, whole = self.perturbation, not self.rule.elementwise
-        shared = {} if whole else {slot.index: slot for slot in self.slots if perturbation.shares(slot)}
+        in_core = {s.index for s in self.slots if self.rule.space == "core" and not perturbation.dense(s)}
+        shared = {
+            slot.index: slot
+            for slot in self.slots
+            if not whole and slot.index not in in_core and perturbation.shares(slot)
+        }
         back = self.oracle.hand_over(shared)
         ways = {(i, j): way for i, way in back.items() for j, _ in enumerate(perturbation.parts(self.slots[i]))}
         tasks: list[noise.Task] = []
         try:
             for slot in self.slots:
                 names = frozenset(self._rule_state[slot.index])
+                if slot.index in in_core:
+                    self._step_core(slot, estimate)
+                    continue
                 for j, rows in enumerate([None] if whole else perturbation.parts(slot)):
                     way = partial(ways.pop, (slot.index, j), ZERO)
                     task = partial(self._step_part, slot, estimate, names, rows, way)
@@ -162,21 +178,32 @@ class Method:
             way: gives the way back to θ, once.
         """
         perturbation, state = self.perturbation, self._rule_state[slot.index]
-        keep = 1.0 - self.lr * self.weight_decay if slot.kind != "vector" else 1.0
-        rule = self.rule if perturbation.reaches(slot, estimate) else self.rule.unmeasured
         with noise.working(), part_of(state, names, slot, rows) as held:
             if back := way():
                 perturbation.move_(slot, back, rows=rows)
-            step = rule(slot, perturbation.estimate(slot, estimate, rows), held, self.t)
+            tensor = perturbation.estimate(slot, estimate, rows)
+            if perturbation.reaches(slot, estimate):
+                step = step_within(self.rule, perturbation.support(slot, rows), slot, tensor, held, self.t)
+            else:
+                step = self.rule.unmeasured(slot, tensor, held, self.t)
             param = pick(slot.param, rows)
-            param.copy_(param.to(step.dtype).mul(keep).sub_(step, alpha=self.lr))
+            param.copy_(param.to(step.dtype).mul(self._kept(slot)).sub_(step, alpha=self.lr))
             perturbation.stepped(slot, rows)
+
+    def _step_core(self, slot: Slot, estimate: Direction) -> None:
+        """Step on a slot that stands at θ by a rule that works in core space."""
+        core = core_step(self.rule, self.perturbation, slot, estimate, self._rule_state[slot.index], self.t)
+        descend_core(self.perturbation, slot, core, self.lr, self._kept(slot))
+
+    def _kept(self, slot: Slot) -> float:
+        """The factor of a slot's weights in a step: below 1 with weight decay, which vectors are spared."""
+        return 1.0 - self.lr * self.weight_decay if slot.kind != "vector" else 1.0
 
     def step(self, closure: Closure) -> float:
         """Take one step on the batch that ``closure`` evaluates; torch-style.
 
         Returns:
-            The mean of the losses seen in this step, which is ``L(θ)`` up to O(ε²) for symmetric probes.
+            The mean of the batch's losses seen in this step, which is ``L(θ)`` up to O(ε²) for symmetric probes.
 
         Raises:
             Diverged: if a loss is not finite; the weights are those before the step.
@@ -197,8 +224,9 @@ class Method:
         Raises:
             ValueError: if the step asks for more or fewer losses, or for a gradient.
         """
-        if self.backwards_per_step:
-            raise ValueError(f"{type(self).__name__} steps by gradients, which losses do not give")
+        if not self.replays:
+            by = "takes directions from activations" if self.taps else "steps by gradients"
+            raise ValueError(f"{type(self).__name__} {by}, which losses do not give")
         left = iter(losses)
         self.oracle.begin(lambda: _next(left), missed)
         mean = self._step()
@@ -223,7 +251,7 @@ class Method:
         finally:
             self.oracle.settle()
         self.t += 1
-        return sum(self.oracle.seen) / max(1, len(self.oracle.seen))
+        return self.oracle.mean_loss
 
     def twin(self, keys: Keys) -> Self:
         """A method beside this one on the same weights, with a copy of its state, which draws from other keys.
@@ -234,8 +262,8 @@ class Method:
             keys: what the twin draws from.
         """
         instead: dict[int, Any] = {id(slot.param): slot.param for slot in self.slots}
-        closure = self.oracle.closure  # holds a model, which is not to be copied
-        instead |= {id(self.keys): keys, id(self.oracle.team): Team(), id(closure): closure}
+        held = self.oracle.closure, self.oracle.further  # they hold a model, which is not to be copied
+        instead |= {id(self.keys): keys, id(self.oracle.team): Team()} | {id(x): x for x in held}
         twin = copy.deepcopy(self, instead)
         twin.oracle.closure, twin.oracle.mode = None, "exact"
         twin.held = noise.HeldDraws(0)

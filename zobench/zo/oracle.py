@@ -5,21 +5,29 @@ loss of one batch at one point, however many micro-batches it is cut into.
 """
 
 import math
-from collections.abc import Callable, Collection, Sequence
-from contextlib import nullcontext
-from typing import get_args
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from functools import cache
+from typing import TypeVar, get_args
 
 import torch
 from torch import Tensor
 
-from zobench.zo.checks import one_of
+from zobench.zo.checks import at_least, not_negative, one_of
 from zobench.zo.direction import ZERO, Direction
+from zobench.zo.dual import directional_derivative
 from zobench.zo.perturbation import Perturbation
 from zobench.zo.placement import Mode, Placement
 from zobench.zo.slot import Slot
+from zobench.zo.tap import ActivationTap, Collector, add_over_team
 from zobench.zo.team import Team
 
 Closure = Callable[[], Tensor | float]
+Watcher = TypeVar("Watcher", bound=Collector)
+#: forward passes that a directional derivative counts as: of ``x W`` it makes three products, ``x W``, ``ẋ W``, ``x Ẇ``
+JVP_FORWARDS = 3
+#: gives the closure of further batches of a step, from the number of the first one and how many they are
+Further = Callable[[int, int], Closure]
 
 
 class Diverged(ArithmeticError):
@@ -65,11 +73,14 @@ class Oracle:
 
     Attributes:
         team: the processes over which losses are shared out; the ledger counts those of all.
-        forwards: forward passes so far.
+        forwards: forward passes of a batch so far; one of several batches counts as so many.
         backwards: backward passes so far.
         seen: losses of this step, in order.
         notes: numbers of this step for the record.
         closure: the loss of this step's batch.
+        further: (first, count) → the loss of so many further batches of the step, for methods that ask for some
+            (``on``). Set by whoever has the data; it depends on the step and these two numbers alone.
+        replays: whether the closure repeats the losses of an earlier run.
         missed: names of the slots that are moved although they could stay: those that the closure does not read by
             torch functions, and matrices with factors of which moving is cheaper; None before the first look.
         evaluation: how the last offset was evaluated: ``walk``, ``exact``, ``side``, ``side and walk`` ...; empty
@@ -90,6 +101,12 @@ class Oracle:
         self.seen: list[float] = []
         self.notes: dict[str, float] = {}
         self.closure: Closure | None = None
+        self.further: Further | None = None
+        self.replays = False
+        self._tap: ActivationTap | None = None
+        self._batches = 1  # in the closure
+        self._on_own = True  # whether they are the step's own
+        self._of_own_batch: list[float] = []
         self._at: Direction = ZERO
         self._placement: Placement | None = None
         self._copies: dict[int, Tensor] = {}  # of what exact mode has to move
@@ -103,13 +120,83 @@ class Oracle:
             closure: gives the loss of the batch, at the weights that its functions see.
             missed: as the oracle that measured the losses had it, where the closure only repeats them.
         """
-        self.closure = closure
+        self.closure, self.replays = closure, missed is not None
         if self._placement is None or not self._placement.is_for(self.perturbation, self.mode):
             rows = getattr(closure, "rows", None)
             self._placement = Placement(self.slots, self.perturbation, self.mode, missed, rows)
             self.missed = None if missed is None else list(missed)
-        self.seen = []
+        self.seen, self._of_own_batch = [], []
         self.notes = {}
+
+    @contextmanager
+    def on(self, first: int, count: int = 1) -> Iterator[None]:
+        """A context in which losses are those of further batches of this step, not of its own.
+
+        Which examples they hold is the choice of ``further``. A loss of ``count`` batches is their mean over examples,
+        and counts as ``count`` forward passes.
+
+        Example:
+            >>> from zobench.zo import Gaussian, make_slots
+            >>> slots = make_slots([("w", torch.ones(2))])
+            >>> oracle = Oracle(slots, Gaussian())
+            >>> oracle.further = lambda first, count: lambda: 10.0 * first + count
+            >>> oracle.begin(lambda: 1.0)
+            >>> with oracle.on(first=0, count=8):  # an anchor's large batch
+            ...     oracle.loss()
+            8.0
+            >>> oracle.loss(), oracle.forwards
+            (1.0, 9)
+
+        Args:
+            first: number of the first of them, from 0.
+            count: how many.
+
+        Raises:
+            RuntimeError: if there are none.
+        """
+        not_negative(first=first)
+        at_least(1, count=count)
+        before = self.closure, self._batches, self._on_own
+        if not self.replays:
+            if self.further is None:
+                raise RuntimeError(
+                    "the method asks for further batches of its step: set method.oracle.further to a function of "
+                    "(first, count) that gives the closure of so many"
+                )
+            self.closure = self.further(first, count)
+        self._batches, self._on_own = count, False
+        try:
+            yield
+        finally:
+            self.closure, self._batches, self._on_own = before
+
+    @contextmanager
+    def tap(self, collector: Watcher) -> Iterator[Watcher]:
+        """A context in which losses at ``θ`` itself hand the inputs of layers to a collector.
+
+        Afterwards its sums are those over all processes: over the shards of a batch, or of the one process that made
+        the evaluation. They are float64 numbers that cross; keep them few.
+
+        Raises:
+            ValueError: when the step is made again from its losses, which hold no activations.
+        """
+        if self.replays:
+            raise ValueError(
+                "the step takes directions from activations, which losses do not give: set taps = True in the method's "
+                "class, so that its runs keep weights"
+            )
+        self._tap = ActivationTap(self.slots, collector)
+        try:
+            yield collector
+        finally:
+            self._tap = None
+        add_over_team(collector, self.team)
+
+    @property
+    def mean_loss(self) -> float:
+        """The mean of the losses of the step's own batch so far; of all that were seen, if it saw no such loss."""
+        values = self._of_own_batch or self.seen
+        return sum(values) / max(1, len(values))
 
     def loss(self, offset: Direction = ZERO) -> float:
         """The loss at ``θ + offset``, as a float64 scalar."""
@@ -151,16 +238,44 @@ class Oracle:
         self._goto(offset)
         if offset != ZERO:
             self.evaluation = self._placement.evaluation
-        with torch.inference_mode(), self._placement.shifted.at(offset) if offset != ZERO else nullcontext():
+        seen = self._placement.shifted.at(offset) if offset != ZERO else self._tap or nullcontext()
+        with torch.inference_mode(), seen:
             return float(closure())
 
     def _counted(self, value: float) -> float:
-        self.forwards += 1
+        self.forwards += self._batches
         if not math.isfinite(value):
             self.settle()
             raise Diverged(f"the loss is {value} at forward pass {self.forwards}")
         self.seen.append(value)
+        if self._on_own:
+            self._of_own_batch.append(value)
         return value
+
+    def jvp(self, direction: Direction) -> float:
+        """The derivative of the loss at ``θ`` along a direction: the limit of the projected gradient for ε → 0.
+
+        By forward-mode differentiation; it counts as ``JVP_FORWARDS`` forward passes. The loss at ``θ`` comes with it.
+
+        Raises:
+            RuntimeError: in one line, where a part of the loss has no formula of forward mode.
+            Diverged: if loss or derivative is not finite.
+        """
+        if self.closure is None:
+            raise RuntimeError("the oracle has no batch: call begin(closure) first")
+        self.settle()
+        closure = self.closure
+        if self.replays:
+            loss, slope = float(closure()), float(closure())
+        else:
+            pair = cache(lambda: directional_derivative(closure, self.slots, self.perturbation, direction))
+            loss, slope = self.team.scalars(lambda which: pair()[which], (0, 1))
+        self._counted(loss)
+        self.forwards += self._batches * (JVP_FORWARDS - 1)
+        if not math.isfinite(slope):
+            raise Diverged(f"the derivative is {slope} at forward pass {self.forwards}")
+        self.seen.append(slope)
+        return slope
 
     def projected(self, plus: float, minus: float, eps: float) -> float:
         """The projected gradient from two losses, in float64."""

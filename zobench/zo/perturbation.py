@@ -63,17 +63,54 @@ class Perturbation:
         """Whether a draw of the direction reaches a slot; of an estimate: whether anything was measured there."""
         return bool(self.local(slot, direction))
 
+    def support(self, slot: Slot, rows: Rows = None) -> Tensor | None:
+        """Where the draws of this step reach a slot's rows, as booleans; None for everywhere.
+
+        Elsewhere an estimate is 0 because nothing was measured, which rules with a memory tell from a slope of 0.
+        """
+        return None
+
+    def core(self, slot: Slot, direction: Direction) -> Tensor:
+        """The core of a whole direction on a slot, ``Σ w_k core(k)``: a new tensor in fp32 (fp64 for fp64 weights).
+
+        Zeros of a core's shape where no draw reaches the slot.
+        """
+        dtype, total = sum_dtype(slot.param), None
+        for key, weight in (self.local(slot, direction).nonzero() or {0: 0.0}).items():
+            core = self.draw(slot, key).to(dtype)
+            total = core * weight if total is None else total.add_(core * weight)
+        assert total is not None
+        return total
+
+    def dense(self, slot: Slot) -> bool:
+        """Whether a core has the slot's shape and the lift is the identity."""
+        return False
+
+    def refreshes(self, slot: Slot) -> int:
+        """How often the slot's lift was renewed so far: another number says that it is another lift."""
+        return 0
+
+    def transport(self, slot: Slot, core: Tensor, since: int) -> Tensor:
+        """What a sum of cores under an earlier lift is under the present one; the same numbers unless overridden.
+
+        Called between the refresh and the end of the next ``apply``, with memories of an update rule.
+
+        Args:
+            core: under the lift that there was after ``since`` refreshes.
+        """
+        return core
+
     def splits(self, slot: Slot) -> bool:
         """Whether some rows of a direction can be made without the others, at a cost in proportion."""
         return False
 
-    def rank(self, slot: Slot) -> int | None:
+    def factor_rank(self, slot: Slot) -> int | None:
         """The rank of a key's draw on a 2-D slot, where it has ``factors``, with the state as it is; else None."""
         return None
 
-    def largest_rank(self, slot: Slot) -> int | None:
-        """The largest ``rank`` that a slot may come to have with some state: it hangs on settings and shape alone."""
-        return self.rank(slot)
+    def largest_factor_rank(self, slot: Slot) -> int | None:
+        """The largest ``factor_rank`` that a slot may come to have: a function of settings and shape alone."""
+        return self.factor_rank(slot)
 
     def factors(self, slot: Slot, direction: Direction) -> Factors | None:
         """The thin matrices with ``Σ w_k u(k) = U Vᵀ`` on a 2-D slot; None where there are none.
@@ -231,6 +268,12 @@ class Independent(Perturbation):
     def alone(self, slot: Slot) -> bool:
         """Whether a slot's directions are sums of these draws and nothing else; one pass then draws and adds them."""
         return True
+
+    def core(self, slot: Slot, direction: Direction) -> Tensor:
+        return self.estimate(slot, direction) if self.dense(slot) else super().core(slot, direction)
+
+    def dense(self, slot: Slot) -> bool:
+        return self.alone(slot)
 
     def write_(self, slot: Slot, direction: Direction, out: Tensor, keep: float = 1.0, rows: Rows = None) -> None:
         if rows is not None or not (self._in_one_pass(slot) and out.is_contiguous()):

@@ -54,7 +54,9 @@ class Placement:
         rows: int | None = None,
     ):
         self.slots, self.perturbation, self.mode = slots, perturbation, mode
-        self._factored = {s.index for s in slots if s.param.ndim == 2 and perturbation.largest_rank(s) is not None}
+        self._factored = {
+            s.index for s in slots if s.param.ndim == 2 and perturbation.largest_factor_rank(s) is not None
+        }
         dear = {s.index for s in slots if s.index in self._factored and rows is not None and not _pays(s, rows)}
         self._thin = self._factored - dear
         if missed is not None:
@@ -78,7 +80,11 @@ class Placement:
 
         ``walk`` is there when a matrix or an embedding is moved, ``exact`` where one is shown by shifted values.
         """
-        thin = {s.index for s in self.shifted.slots if s.index in self._thin and self.perturbation.rank(s) is not None}
+        thin = {
+            s.index
+            for s in self.shifted.slots
+            if s.index in self._thin and self.perturbation.factor_rank(s) is not None
+        }
         others = [s for s in self.slots if s.param.ndim > 1 and s.index not in thin]
         words = ["side"] if thin else []
         if self.mode == "in_place" and (not thin or any(s.index not in self.shown for s in others)):
@@ -110,7 +116,7 @@ class Placement:
         weights are to be at θ. Whether the loss reads all slots, in the order of groups, ``stacking.py`` finds out.
         """
         for slot in self.slots:
-            if slot.param.ndim > 1 and (slot.param.ndim > 2 or self.perturbation.rank(slot) is None):
+            if slot.param.ndim > 1 and (slot.param.ndim > 2 or self.perturbation.factor_rank(slot) is None):
                 return None
         return ShiftedWeights(self.slots, self.perturbation)
 
@@ -145,7 +151,7 @@ class Placement:
         thin = {
             s.index
             for s in self.slots
-            if s.index in self._factored and s.index not in self._moved and self.perturbation.rank(s) is not None
+            if s.index in self._factored and s.index not in self._moved and self.perturbation.factor_rank(s) is not None
         }
         return [
             s

@@ -7,6 +7,7 @@ direction in one fused pass; the others see the estimate of one slot, or of some
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from threading import Lock
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -29,6 +30,10 @@ class UpdateRule:
     linear = False
     #: whether each number of the step hangs on the same number of estimate and state alone
     elementwise = True
+    #: what it is given: estimates of the weights' shape, or their cores (``CoreSpace``)
+    space: Literal["weights", "core"] = "weights"
+    #: names of the state that is linear in the estimates: at a refresh, core space carries it to the new lift
+    linear_state: tuple[str, ...] = ()
 
     def __call__(self, slot: Slot, estimate: Tensor, state: State, step: int) -> Tensor:
         """The step that an estimate of the gradient leads to, before it is multiplied by the learning rate.
@@ -80,6 +85,27 @@ def part_of(state: State, names: Collection[str], slot: Slot, rows: Rows) -> Ite
 _new = Lock()
 
 
+def step_within(
+    rule: UpdateRule, support: Tensor | None, slot: Slot, estimate: Tensor, state: State, step: int
+) -> Tensor:
+    """The step of a rule, on the part of a slot that was measured; the step of the rest is its ``unmeasured``.
+
+    Args:
+        support: where the estimate was measured, as booleans; None for everywhere.
+        rule, slot, estimate, state, step: as for the call of a rule.
+    """
+    if support is None or not rule.elementwise or type(rule).unmeasured is UpdateRule.unmeasured:
+        return rule(slot, estimate, state, step)
+    out = torch.empty_like(estimate)
+    held = dict(state)
+    for part, make in ((support, rule), (~support, rule.unmeasured)):
+        own = {name: tensor[part] for name, tensor in held.items()}
+        out[part] = make(slot, estimate[part], own, step)
+        for name, tensor in own.items():
+            state.setdefault(name, torch.zeros_like(estimate, dtype=tensor.dtype))[part] = tensor
+    return out
+
+
 class SGD(UpdateRule):
     """Gradient descent: the step is the estimate. State: none."""
 
@@ -98,6 +124,8 @@ class Momentum(UpdateRule):
     Raises:
         ValueError: for a decay outside [0, 1).
     """
+
+    linear_state = ("m",)
 
     def __init__(self, *, beta: float = 0.9):
         within("[0, 1)", beta=beta)
@@ -119,6 +147,8 @@ class Adam(UpdateRule):
     Raises:
         ValueError: for an argument out of range.
     """
+
+    linear_state = ("m",)
 
     def __init__(self, *, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8):
         within("[0, 1)", beta1=beta1, beta2=beta2)
@@ -149,6 +179,8 @@ class AdaMM(UpdateRule):
         ValueError: for an argument out of range.
     """
 
+    linear_state = ("m",)
+
     def __init__(self, *, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-10):
         within("[0, 1)", beta1=beta1, beta2=beta2)
         positive(eps=eps)
@@ -173,6 +205,8 @@ class Jaguar(UpdateRule):
     Raises:
         ValueError: for a decay outside [0, 1).
     """
+
+    linear_state = ("m",)
 
     def __init__(self, *, beta: float = 0.9):
         within("[0, 1)", beta=beta)
@@ -210,6 +244,7 @@ class ClipNorm(UpdateRule):
     def __init__(self, rule: UpdateRule, clip: float):
         positive(clip=clip)
         self.rule, self.clip = rule, clip
+        self.linear_state = rule.linear_state
 
     def __call__(self, slot: Slot, estimate: Tensor, state: State, step: int) -> Tensor:
         factor = (self.clip / torch.linalg.vector_norm(estimate)).clamp(max=1.0)
@@ -239,6 +274,7 @@ class PrimalAveraging(UpdateRule):
         positive(averaging=averaging)
         self.rule, self.averaging = rule, averaging
         self.elementwise = rule.elementwise
+        self.linear_state = ("lag", *rule.linear_state)
 
     def weight(self, step: int) -> float:
         """The weight ``1/β`` of a step's c in the average."""

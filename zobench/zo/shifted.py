@@ -99,10 +99,10 @@ class ShiftedWeights(TorchFunctionMode):
         slots = [known[id(x)] for x in args if id(x) in known]
         if kwargs or any(type(x) is list or type(x) is tuple for x in args):
             slots = [known[id(x)] for x in _tensors((args, kwargs)) if id(x) in known]
-        if self.watched and not _reads_metadata(func):
+        if self.watched and not reads_metadata(func):
             asked = {id(x) for x in _tensors((args, kwargs))}
             self.seen.update(slot.index for slot in self.watched if id(slot.param) in asked)
-        if not slots or _reads_metadata(func):
+        if not slots or reads_metadata(func):
             if self._side is not None:
                 self._side.note(func, args)
             return func(*args, **kwargs)
@@ -197,7 +197,8 @@ class ShiftedWeights(TorchFunctionMode):
         return torch.cat(parts, dim=-1)
 
 
-def _reads_metadata(func: Callable) -> bool:
+def reads_metadata(func: Callable) -> bool:
+    """Whether a function tells about a tensor without reading its values."""
     name = getattr(func, "__name__", "")
     if name == "__get__":
         return getattr(getattr(func, "__self__", None), "__name__", "") not in _VALUES

@@ -41,7 +41,7 @@ class SidePath:
     ):
         self.perturbation, self.offsets = perturbation, offsets
         self._known = {id(slot.param): slot for slot in slots}
-        self._thin = {s.index for s in slots if s.index in thin and perturbation.rank(s) is not None}
+        self._thin = {s.index for s in slots if s.index in thin and perturbation.factor_rank(s) is not None}
         self._vectors = [slot for slot in slots if slot.param.ndim < 2]
         self._shifts: dict[int, Tensor] | None = None
         self._sequences = 0  # the length of the first axis of the last look-up

@@ -1,6 +1,8 @@
-"""Methods of a laboratory that knows zobench as a library: one keeps the contracts, two do not."""
+"""Methods of a laboratory that knows zobench as a library: one keeps the contracts, the others do not."""
 
-from zobench.zo import ZERO, Method, Oracle
+from zobench.zo import ZERO, Gaussian, Method, Oracle
+from zobench.zo.perturbations.masked import Masked
+from zobench.zo.tap import InputSketch
 
 
 class OneSided(Method):
@@ -30,3 +32,49 @@ class Amnesiac(OneSided):
     def update(self, oracle: Oracle) -> None:
         self.mean += 0.1 * (self.slope(oracle) - self.mean)
         self.apply(self.mean * self.direction())
+
+
+class Doubled(Gaussian):
+    """Its lift of a sum of cores is not the sum of its lifts."""
+
+    def core(self, slot, direction):
+        return 2 * super().core(slot, direction)
+
+
+class Overshooting(OneSided):
+    """Would step twice as far with a rule in core space."""
+
+    def __init__(self, named_parameters, **common):
+        super().__init__(named_parameters, perturbation=Doubled(), **common)
+
+
+class Leaking(Masked):
+    """Says that it moves positive weights alone, and moves all."""
+
+    def accumulate_(self, slot, direction, total, rows=None):
+        self.base.accumulate_(slot, direction, total, rows)
+
+
+class Unmasked(OneSided):
+    """Moves weights outside its mask."""
+
+    def __init__(self, named_parameters, **common):
+        super().__init__(named_parameters, perturbation=Leaking(Gaussian(), lambda slot: slot.param > 0), **common)
+
+
+class Secretive(OneSided):
+    """Looks at activations, and does not say so."""
+
+    def slope(self, oracle: Oracle) -> float:
+        sketch = InputSketch(self.slots, 1, self.keys(self.t))
+        with oracle.tap(sketch):
+            base = oracle.loss()
+        return (oracle.loss(self.direction() * self.eps) - base) / self.eps
+
+
+class Thrifty(OneSided):
+    """Counts a loss of four batches as one."""
+
+    def slope(self, oracle: Oracle) -> float:
+        with oracle.on(first=0, count=4):
+            return super().slope(oracle)

@@ -53,7 +53,7 @@ class LowRank(Gaussian):
     def after(self, step: int, slots: Sequence[Slot]) -> None:
         self._held = {}
 
-    def rank(self, slot: Slot) -> int | None:
+    def factor_rank(self, slot: Slot) -> int | None:
         return min(self.r, *slot.param.shape) if slot.param.ndim == 2 else None
 
     def factors(self, slot: Slot, direction: Direction) -> Factors | None:

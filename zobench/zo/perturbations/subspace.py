@@ -128,6 +128,10 @@ class AlignedSubspace(Gaussian):
         self.svd: SVD = svd
         self.delta = 1.0
         self.bases: dict[str, Basis] = {}
+        #: keep the last bases through the step that renews them, for rules in core space; set by the method
+        self.transports = False
+        self.fits = 0
+        self._last: dict[str, Basis] = {}
         #: key, δ and basis of the last draw on a slot, and its core, within a step
         self._held: dict[str, tuple[int, float, Basis, Tensor]] = {}
 
@@ -140,10 +144,22 @@ class AlignedSubspace(Gaussian):
 
     def forget(self) -> None:
         """Drop all bases, so that draws are Gaussian until the next fit; only while the weights are settled."""
+        if self.bases:
+            self._last, self.fits = self.bases if self.transports else {}, self.fits + 1
         self.bases, self._held = {}, {}
 
     def after(self, step: int, slots: Sequence[Slot]) -> None:
-        self._held = {}
+        self._last, self._held = {}, {}
+
+    def refreshes(self, slot: Slot) -> int:
+        return self.fits + (slot.name in self.bases)
+
+    def transport(self, slot: Slot, core: Tensor, since: int) -> Tensor:
+        """The projection of the lifted core on the present subspace: ``Uᵀ (U_last core V_lastᵀ) V``."""
+        basis, last = self.bases[slot.name], self._last.get(slot.name)
+        if last is None:  # before the first fit a core is the tensor itself
+            return basis.U.T @ core @ basis.V
+        return (basis.U.T @ last.U) @ core @ (last.V.T @ basis.V)
 
     def fit(self, slots: Sequence[Slot], gradient: Direction, key: int) -> float:
         """Take bases from the SVD of a Gaussian gradient estimate, replayed one matrix (block of a tall one) at a time.
@@ -252,11 +268,11 @@ class AlignedSubspace(Gaussian):
         core = self._core(slot, direction * (1.0 / scale))
         add_product_(out, scale, self._folded(basis, core), keep)
 
-    def rank(self, slot: Slot) -> int | None:
+    def factor_rank(self, slot: Slot) -> int | None:
         basis = self.bases.get(slot.name)
         return None if basis is None else len(basis.S)
 
-    def largest_rank(self, slot: Slot) -> int | None:
+    def largest_factor_rank(self, slot: Slot) -> int | None:
         return min(self.r, *slot.param.shape) if self._takes(slot) else None
 
     def factors(self, slot: Slot, direction: Direction) -> Factors | None:
@@ -286,14 +302,16 @@ class AlignedSubspace(Gaussian):
         return slot.param.ndim == 2 and (self.embeddings == "subspace" or slot.kind == "matrix")
 
     def state_dict(self) -> dict[str, Tensor | int | float]:
-        return {f"{part}.{name}": x for name, basis in self.bases.items() for part, x in vars(basis).items()}
+        state: dict[str, Tensor | int | float] = {"fits": self.fits} if self.fits else {}
+        return state | {f"{part}.{name}": x for name, basis in self.bases.items() for part, x in vars(basis).items()}
 
     def load_state_dict(self, state: dict[str, Tensor | int | float]) -> None:
         parts: dict[str, dict[str, Tensor]] = {}
+        self.fits = int(state.get("fits", 0))
         for key, value in state.items():
             part, _, name = key.partition(".")
-            assert isinstance(value, Tensor)
-            parts.setdefault(name, {})[part] = value.clone()
+            if isinstance(value, Tensor):
+                parts.setdefault(name, {})[part] = value.clone()
         self.bases = {name: Basis(**part) for name, part in parts.items()}
 
     def state_bytes(self) -> int:

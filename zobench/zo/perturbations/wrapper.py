@@ -36,6 +36,21 @@ class Wrapper(Perturbation):
     def reaches(self, slot: Slot, direction: Direction) -> bool:
         return self.base.reaches(slot, self.inner(slot, direction))
 
+    def support(self, slot: Slot, rows: Rows = None) -> Tensor | None:
+        return self.base.support(slot, rows)
+
+    def core(self, slot: Slot, direction: Direction) -> Tensor:
+        return self.base.core(slot, self.inner(slot, direction))
+
+    def dense(self, slot: Slot) -> bool:
+        return self.base.dense(slot)
+
+    def refreshes(self, slot: Slot) -> int:
+        return self.base.refreshes(slot)
+
+    def transport(self, slot: Slot, core: Tensor, since: int) -> Tensor:
+        return self.base.transport(slot, core, since)
+
     def splits(self, slot: Slot) -> bool:
         return self.base.splits(slot)
 
@@ -45,11 +60,11 @@ class Wrapper(Perturbation):
     def stepped(self, slot: Slot, rows: Rows) -> None:
         self.base.stepped(slot, rows)
 
-    def rank(self, slot: Slot) -> int | None:
-        return self.base.rank(slot)
+    def factor_rank(self, slot: Slot) -> int | None:
+        return self.base.factor_rank(slot)
 
-    def largest_rank(self, slot: Slot) -> int | None:
-        return self.base.largest_rank(slot)
+    def largest_factor_rank(self, slot: Slot) -> int | None:
+        return self.base.largest_factor_rank(slot)
 
     def factors(self, slot: Slot, direction: Direction) -> Factors | None:
         return self.base.factors(slot, self.base.local(slot, self.inner(slot, direction)))

@@ -1,0 +1,236 @@
+"""Toy methods and distributions: the shortest use of each thing that a method may ask for."""
+
+import torch
+
+from zobench.zo import (
+    ZERO,
+    Adam,
+    CoreSpace,
+    Direction,
+    Gaussian,
+    Method,
+    Momentum,
+    central_difference,
+    mix,
+    noise,
+)  # fmt: skip
+from zobench.zo.perturbations.masked import Masked
+from zobench.zo.slot import sum_dtype
+from zobench.zo.tap import InputSketch
+
+
+class LowRank(Gaussian):
+    """LOZO's ``u = C Vᵀ`` on matrices, with V kept for ``refresh`` steps; a Gaussian on vectors."""
+
+    def __init__(self, rank, refresh, seed=0):
+        self.rank, self.refresh, self.seed, self.step = rank, refresh, seed, 0
+
+    def begin(self, step, slots):
+        self.step = step
+
+    def V(self, slot, interval):
+        shape = torch.Size((slot.param.shape[1], self.rank))
+        key = mix(self.seed, interval)
+        return noise.gaussian(key, slot.id, shape, slot.param.device).to(sum_dtype(slot.param))
+
+    def alone(self, slot):
+        return slot.param.ndim != 2
+
+    def splits(self, slot):
+        return self.alone(slot)
+
+    def draw(self, slot, key):
+        if self.alone(slot):
+            return super().draw(slot, key)
+        return noise.gaussian(key, slot.id, torch.Size((len(slot.param), self.rank)), slot.param.device)
+
+    def add_(self, slot, core, out, scale):
+        if self.alone(slot):
+            super().add_(slot, core, out, scale)
+        else:
+            out.addmm_(core.to(out.dtype), self.V(slot, self.refreshes(slot)).T, alpha=scale)
+
+    def accumulate_(self, slot, direction, total, rows=None):
+        if self.alone(slot):
+            super().accumulate_(slot, direction, total, rows)
+        elif direction:
+            self.add_(slot, self.core(slot, direction), total, 1.0)
+
+    def refreshes(self, slot):
+        return self.step // self.refresh
+
+    def transport(self, slot, core, since):
+        return core @ (self.V(slot, since).T @ self.V(slot, self.refreshes(slot))) / slot.param.shape[1]
+
+
+class LowRankMeZO(Method):
+    """MeZO along low-rank directions: LOZO."""
+
+    def __init__(self, named_parameters, *, rank: int = 2, refresh: int = 3, seed: int = 0, **common):
+        common.setdefault("perturbation", LowRank(rank, refresh, seed))
+        super().__init__(named_parameters, seed=seed, **common)
+
+    def update(self, oracle):
+        u = self.direction()
+        self.apply(central_difference(oracle, u, self.eps) * u)
+
+
+class LowRankMomentum(LowRankMeZO):
+    """LOZO-M, but for the scale of its estimate: momentum of the cores."""
+
+    def __init__(self, named_parameters, *, beta: float = 0.9, **common):
+        super().__init__(named_parameters, rule=CoreSpace(rule=Momentum(beta=beta)), **common)
+
+
+class LowRankAdam(LowRankMeZO):
+    """Adam in core space, as SubZero+ has it."""
+
+    def __init__(self, named_parameters, **common):
+        super().__init__(named_parameters, rule=CoreSpace(rule=Adam()), **common)
+
+
+class Anchored(Method):
+    """MeZO-SVRG: an anchor's slope on a large batch corrects those of small ones. The anchor is an offset, no copy."""
+
+    def __init__(self, named_parameters, *, anchor_batches: int = 4, interval: int = 3, **common):
+        super().__init__(named_parameters, **common)
+        self.anchor_batches, self.interval = anchor_batches, interval
+        self.slope, self.anchor = ZERO, ZERO
+
+    def forwards_at(self, step):
+        return 4 if step % self.interval else 2 * self.anchor_batches
+
+    def update(self, oracle):
+        u = self.direction()
+        if self.t % self.interval == 0:
+            with oracle.on(first=0, count=self.anchor_batches):
+                estimate = self.slope = central_difference(oracle, u, self.eps) * u
+            self.anchor = ZERO
+        else:
+            plus, minus, there, back = oracle.losses(
+                [u * self.eps, u * -self.eps, self.anchor + u * self.eps, self.anchor - u * self.eps]
+            )
+            estimate = (plus - minus - there + back) / (2 * self.eps) * u + self.slope
+        self.apply(estimate)
+        self.anchor += self.lr * estimate  # from the weights to where they were at the anchor
+
+    def state_dict(self):
+        return super().state_dict() | self.slope.as_state("slope") | self.anchor.as_state("anchor")
+
+    def load_state_dict(self, state):
+        super().load_state_dict(state)
+        self.slope, self.anchor = (Direction.from_state(name, state) for name in ("slope", "anchor"))
+
+
+class Inner(Method):
+    """MeZO on the mean slope of the step's batch and of further ones, one direction for all (as DiZO's inner loop)."""
+
+    forwards_per_step = 6
+
+    def update(self, oracle):
+        u = self.direction()
+        slope = central_difference(oracle, u, self.eps) / 3
+        for number in range(2):
+            with oracle.on(number):
+                slope += central_difference(oracle, u, self.eps) / 3
+        self.apply(slope * u)
+
+
+class ActivationSpace(Gaussian):
+    """``u = R Aᵀ`` where the inputs of a matrix's layer were seen, A a basis of their span; elsewhere a Gaussian."""
+
+    def __init__(self):
+        self.bases = {}
+
+    def take(self, sketch):
+        """Renew the bases, before the first draw of a step."""
+        seen = [slot for slot in sketch.slots if sketch.axis(slot) is not None]
+        self.bases = {slot.name: (sketch.axis(slot), sketch.basis(slot)) for slot in seen}
+
+    def alone(self, slot):
+        return slot.name not in self.bases
+
+    def splits(self, slot):
+        return self.alone(slot)
+
+    def draw(self, slot, key):
+        if self.alone(slot):
+            return super().draw(slot, key)
+        axis, basis = self.bases[slot.name]
+        shape = torch.Size((slot.param.shape[1 - axis], basis.shape[1]))
+        return noise.gaussian(key, slot.id, shape, slot.param.device)
+
+    def add_(self, slot, core, out, scale):
+        if self.alone(slot):
+            super().add_(slot, core, out, scale)
+            return
+        axis, basis = self.bases[slot.name]
+        (out if axis else out.T).addmm_(core.to(out.dtype), basis.T, alpha=scale)
+
+    def accumulate_(self, slot, direction, total, rows=None):
+        if self.alone(slot):
+            super().accumulate_(slot, direction, total, rows)
+        elif direction:
+            self.add_(slot, self.core(slot, direction), total, 1.0)
+
+    def state_bytes(self):
+        return sum(basis.numel() * basis.element_size() for _, basis in self.bases.values())
+
+
+class ActivationGuided(Method):
+    """AGZO: one loss at the weights shows the inputs of layers, another is measured along their span."""
+
+    taps = True
+
+    def __init__(self, named_parameters, *, rank: int = 2, **common):
+        self.space, self.rank = ActivationSpace(), rank
+        super().__init__(named_parameters, perturbation=self.space, **common)
+
+    def update(self, oracle):
+        with oracle.tap(InputSketch(self.slots, self.rank, self.keys(self.t, purpose="sketch"))) as sketch:
+            base = oracle.loss()
+        self.space.take(sketch)
+        u = self.direction()
+        self.apply((oracle.loss(u * self.eps) - base) / self.eps * u)
+
+
+class SmallMagnitudes(Masked):
+    """A mask of the weights below a threshold, which is fixed at the first step as a quantile of each matrix."""
+
+    def __init__(self, density):
+        super().__init__(Gaussian(), self.small)
+        self.density, self.thresholds = density, {}
+
+    def small(self, slot):
+        if slot.kind == "vector":
+            return None
+        if slot.name not in self.thresholds:
+            self.thresholds[slot.name] = float(slot.param.abs().float().quantile(self.density))
+        return slot.param.abs() <= self.thresholds[slot.name]
+
+    def state_dict(self):
+        return dict(self.thresholds)
+
+    def load_state_dict(self, state):
+        self.thresholds = dict(state)
+
+
+class SparseMeZO(Method):
+    """Sparse-MeZO: MeZO on the weights of small magnitude."""
+
+    def __init__(self, named_parameters, *, density: float = 0.25, **common):
+        super().__init__(named_parameters, perturbation=SmallMagnitudes(density), **common)
+
+    def update(self, oracle):
+        u = self.direction()
+        self.apply(central_difference(oracle, u, self.eps) * u)
+
+
+class ForwardGradient(Method):
+    """Forward-Gradient: the slope along a direction by forward-mode differentiation."""
+
+    forwards_per_step = 3
+
+    def update(self, oracle):
+        u = self.direction()
+        self.apply(oracle.jvp(u) * u)

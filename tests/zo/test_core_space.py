@@ -1,0 +1,119 @@
+"""Rules in core space: where they are the rule of the weights, what a refresh carries over, and what they hold."""
+
+import pytest
+import torch
+from helpers.methods import node_of
+from helpers.toys import LowRank, LowRankMeZO, LowRankMomentum
+
+from zobench import PGAP
+from zobench.config import instantiate
+from zobench.testing.problem import Problem
+from zobench.zo import SGD, Adam, CoreSpace, Jaguar, Momentum
+
+
+def trained(make, steps=5, dtype=torch.float64, **settings):
+    problem = Problem(dtype)
+    method = make(problem.parameters.items(), lr=1e-2, seed=3, **settings)
+    problem.train(method, steps)
+    return problem, method
+
+
+def assert_close(one, other, tolerance=1e-12):
+    for name, p in one.parameters.items():
+        assert torch.allclose(p, other.parameters[name], rtol=0, atol=tolerance), name
+
+
+@pytest.mark.parametrize("mode", ["in_place", "exact"])
+def test_momentum_of_cores_is_momentum_of_weights_while_the_lift_stays(mode):
+    core, _ = trained(LowRankMomentum, refresh=1000, mode=mode, weight_decay=0.1)
+    dense, _ = trained(LowRankMeZO, refresh=1000, mode=mode, weight_decay=0.1, rule=Momentum())
+    assert_close(core, dense)
+
+
+def test_sgd_in_core_space_is_sgd_to_the_bit():
+    core, _ = trained(LowRankMeZO, rule=CoreSpace(rule=SGD()))
+    plain, _ = trained(LowRankMeZO)
+    assert all(torch.equal(p, plain.parameters[name]) for name, p in core.parameters.items())
+
+
+def test_a_refresh_transports_the_momentum_of_cores():
+    """Step 3 is ``(β N₂ V₀ᵀV₁ / n + c U₃) V₁ᵀ``, N₂ the momentum of the three steps before."""
+    problem, method = trained(LowRankMomentum, steps=3)
+    slot = method.slots[1]
+    before, held, space = slot.param.clone(), method._rule_state[slot.index]["m"].clone(), method.perturbation
+    problem.train(method, 1)
+    V0, V1 = space.V(slot, 0), space.V(slot, 1)
+    carried = 0.9 * held @ V0.T @ V1 / len(V0) + space.core(slot, method.applied)
+    assert torch.allclose(before - slot.param, 1e-2 * carried @ V1.T, rtol=0, atol=1e-14)
+
+
+def test_adam_keeps_its_squares_over_a_refresh_and_carries_its_mean():
+    problem, method = trained(LowRankMeZO, steps=3, rule=CoreSpace(rule=Adam()))
+    slot, space = method.slots[1], method.perturbation
+    m, v = (method._rule_state[slot.index][name].clone() for name in ("m", "v"))
+    problem.train(method, 1)
+    held, g = method._rule_state[slot.index], space.core(slot, method.applied)
+    overlap = space.V(slot, 0).T @ space.V(slot, 1) / slot.param.shape[1]
+    assert torch.allclose(held["m"], 0.9 * m @ overlap + 0.1 * g, rtol=0, atol=1e-14)
+    assert torch.allclose(held["v"], 0.999 * v + 0.001 * g**2, rtol=0, atol=1e-14)
+
+
+def test_state_has_the_shape_of_cores_on_matrices_and_of_the_tensor_on_vectors():
+    _, method = trained(LowRankMomentum, dtype=torch.float32)
+    shapes = {slot.name: tuple(method._rule_state[slot.index]["m"].shape) for slot in method.slots}
+    assert shapes == {"embed.weight": (6, 2), "layer.weight": (8, 2), "layer.bias": (5,), "head.weight": (5, 2)}
+    counters = 3 * 8
+    assert method.state_bytes() == 4 * (12 + 16 + 5 + 10) + counters
+
+
+def test_a_slot_that_was_not_measured_keeps_its_memory_in_core_space():
+    class Alternating(LowRank):
+        def local(self, slot, direction):
+            return direction if self.step % 2 == 0 or slot.index != 1 else direction * 0.0
+
+        def reaches(self, slot, direction):
+            return self.step % 2 == 0 or slot.index != 1
+
+    space = Alternating(2, 1000)
+    problem, method = trained(LowRankMeZO, steps=1, rule=CoreSpace(rule=Jaguar()), perturbation=space)
+    slot = method.slots[1]
+    before, held = slot.param.clone(), method._rule_state[slot.index]["m"].clone()
+    problem.train(method, 1)
+    assert torch.equal(method._rule_state[slot.index]["m"], held)
+    assert torch.allclose(before - slot.param, 1e-2 * held.sign() @ space.V(slot, 0).T, rtol=0, atol=1e-14)
+
+
+def pgap(rule, **settings):
+    return trained(PGAP, rule=rule, rank=3, probes=2, total_steps=50, **settings)
+
+
+def test_momentum_of_pgap_in_core_space_is_that_of_the_weights_between_refreshes():
+    core, method = pgap(CoreSpace(rule=Momentum()), refresh=100)
+    dense, _ = pgap(Momentum(), refresh=100)
+    assert_close(core, dense)
+    assert method._rule_state[method.slots[1].index]["m"].shape == (3, 3)
+
+
+@pytest.mark.parametrize("first", [0, 2])
+def test_a_refresh_of_pgap_projects_the_momentum_on_the_new_subspace(first):
+    steps = 3 + first
+    problem, method = pgap(
+        CoreSpace(rule=Momentum()), refresh=3, refresh_from=first, steps=steps if first == 0 else first
+    )
+    slot, space = method.slots[1], method.space
+    m, old = method._rule_state[slot.index]["m"].clone(), space.bases.get(slot.name)
+    lifted = m if old is None else old.U @ m @ old.V.T
+    problem.train(method, 1)
+    new = space.bases[slot.name]
+    expected = 0.9 * new.U.T @ lifted @ new.V + space.core(slot, method.applied)
+    assert torch.allclose(method._rule_state[slot.index]["m"], expected, rtol=0, atol=1e-12)
+    assert space._last == {}
+
+
+def test_a_rule_in_core_space_is_a_setting_like_any_other():
+    node = node_of("pgap", rule="momentum")
+    node["rule"] = {"_target_": "zobench.zo.CoreSpace", "rule": node["rule"]}
+    problem = Problem()
+    method = instantiate.build(node | {"seed": 0, "total_steps": 5}, "method", problem.parameters.items())
+    assert isinstance(method.rule, CoreSpace)
+    assert isinstance(method.rule.rule, Momentum)

@@ -1,0 +1,135 @@
+"""Directions under a mask: a choice of weights, made once a step from the weights themselves, is all that moves."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from zobench.zo.direction import Direction
+from zobench.zo.perturbation import Perturbation
+from zobench.zo.slot import Rows, Slot, pick, sum_dtype
+
+#: weights per byte
+_BITS = 8
+
+
+class Masked(Perturbation):
+    """``u = m ∘ z`` with z of another distribution and a mask m of zeros and ones that stands still within a step.
+
+    ``begin`` makes the mask from the weights before they move, and keeps it: recomputed from weights that stand at an
+    offset it would be another one. It is a function of the weights, so that a replay and all processes make the same.
+    Weights outside the mask keep their bits, weight decay apart. For Sparse-MeZO (arXiv:2402.15751) it is the weights
+    of small magnitude.
+
+    State: one bit per weight of the slots that have a mask.
+
+    Args:
+        base: the distribution of z; neither its lift nor its rows know of the mask.
+        choose: slot → its mask, booleans of the slot's shape, or None, which moves all of it. What it hangs on besides
+            the weights belongs into ``state_dict`` of a subclass.
+
+    Example:
+        >>> from zobench.zo import Gaussian, make_slots
+        >>> slots = make_slots([("w", torch.tensor([[0.1, -2.0], [3.0, 0.2]]))])
+        >>> space = Masked(Gaussian(), lambda slot: slot.param.abs() < 1)
+        >>> space.begin(0, slots)
+        >>> (space.estimate(slots[0], Direction.ray(7)) != 0).tolist()
+        [[True, False], [False, True]]
+    """
+
+    def __init__(self, base: Perturbation, choose: Callable[[Slot], Tensor | None]):
+        self.base, self.choose = base, choose
+        self._masks: dict[int, Tensor] = {}  # of packed bits, uint8
+
+    @torch.no_grad()
+    def begin(self, step: int, slots: Sequence[Slot]) -> None:
+        self.base.begin(step, slots)
+        self._masks = {}
+        for slot in slots:
+            if (chosen := self.choose(slot)) is not None:
+                self._masks[slot.index] = _packed(chosen)
+
+    def after(self, step: int, slots: Sequence[Slot]) -> None:
+        self.base.after(step, slots)
+
+    def support(self, slot: Slot, rows: Rows = None) -> Tensor | None:
+        mask = self._masks.get(slot.index)
+        return None if mask is None else _unpacked(mask, slot, rows)
+
+    def draw(self, slot: Slot, key: int) -> Tensor:
+        return self.base.draw(slot, key)
+
+    def add_(self, slot: Slot, core: Tensor, out: Tensor, scale: float) -> None:
+        lifted = torch.zeros_like(out)
+        self.base.add_(slot, core, lifted, scale)
+        out.add_(self._under_mask(slot, lifted, None))
+
+    def core(self, slot: Slot, direction: Direction) -> Tensor:
+        return self.estimate(slot, direction) if self.dense(slot) else self.base.core(slot, direction)
+
+    def dense(self, slot: Slot) -> bool:
+        return self.base.dense(slot)
+
+    def refreshes(self, slot: Slot) -> int:
+        return self.base.refreshes(slot)
+
+    def transport(self, slot: Slot, core: Tensor, since: int) -> Tensor:
+        return self.base.transport(slot, core, since)
+
+    def local(self, slot: Slot, direction: Direction) -> Direction:
+        return self.base.local(slot, direction)
+
+    def reaches(self, slot: Slot, direction: Direction) -> bool:
+        mask = self._masks.get(slot.index)
+        return self.base.reaches(slot, direction) and (mask is None or bool(mask.any()))
+
+    def splits(self, slot: Slot) -> bool:
+        return self.base.splits(slot)
+
+    def accumulate_(self, slot: Slot, direction: Direction, total: Tensor, rows: Rows = None) -> None:
+        if slot.index not in self._masks:
+            self.base.accumulate_(slot, direction, total, rows)
+            return
+        lifted = torch.zeros(total.shape, dtype=sum_dtype(slot.param), device=total.device)
+        self.base.accumulate_(slot, direction, lifted, rows)
+        total.add_(self._under_mask(slot, lifted, rows))
+
+    def _under_mask(self, slot: Slot, tensor: Tensor, rows: Rows) -> Tensor:
+        mask = self.support(slot, rows)
+        return tensor if mask is None else tensor.mul_(mask)
+
+    def state_dict(self) -> dict[str, Tensor | int | float]:
+        return self.base.state_dict()
+
+    def load_state_dict(self, state: dict[str, Tensor | int | float]) -> None:
+        self.base.load_state_dict(state)
+
+    def state_bytes(self) -> int:
+        return self.base.state_bytes() + sum(mask.numel() for mask in self._masks.values())
+
+
+def _packed(mask: Tensor) -> Tensor:
+    """A boolean mask as bits, on its device."""
+    flat = mask.reshape(-1)
+    padded = torch.nn.functional.pad(flat.to(torch.uint8), (0, -len(flat) % _BITS)).view(-1, _BITS)
+    return (padded << _places(padded.device)).sum(1, dtype=torch.uint8)
+
+
+def _unpacked(packed: Tensor, slot: Slot, rows: Rows) -> Tensor:
+    """The mask of some rows of a slot as booleans."""
+    shape, width = pick(slot.param, rows).shape, slot.param[0].numel() if slot.param.ndim else 1
+    if isinstance(rows, slice):  # the bytes that hold these rows, and no others
+        start, stop, _ = rows.indices(len(slot.param))
+        first, end = start * width, stop * width
+        bits = _bits(packed[first // _BITS : -(-end // _BITS)])
+        return bits[first % _BITS :][: end - first].view(shape)
+    bits = _bits(packed)[: slot.param.numel()].view(slot.param.shape)
+    return pick(bits, rows)
+
+
+def _bits(packed: Tensor) -> Tensor:
+    return ((packed[:, None] >> _places(packed.device)) & 1).bool().reshape(-1)
+
+
+def _places(device: torch.device) -> Tensor:
+    return torch.arange(_BITS, dtype=torch.uint8, device=device)
