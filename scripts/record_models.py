@@ -20,7 +20,8 @@ def table() -> str:
     import torch
     import transformers
 
-    head = ["| family | attention | " + " | ".join(matrix.COLUMNS) + " |", "|---" * (2 + len(matrix.COLUMNS)) + "|"]
+    columns = ["family", "attention", "padding", *matrix.COLUMNS]
+    head = ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
     versions = f"transformers {transformers.__version__}, torch {torch.__version__.partition('+')[0]}, fp32 on a CPU."
     return "\n".join([versions, "", *head, *matrix.lines(), ""])
 

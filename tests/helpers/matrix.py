@@ -117,11 +117,20 @@ def attention_of(name):
     return build(name).config._attn_implementation
 
 
+def padding_of(name):
+    """What is padded in a family's forward passes, as a row has it."""
+    objective = Objective(build(name), None, CLASSIFICATION)
+    try:
+        check.settle(objective, BATCHES[0])
+    except UserError:
+        return "refused"
+    return objective.padding
+
+
 def line(name):
     """A family's line of the table in docs/models.md."""
     cells = [measure(name, *case) for case in CASES]
-
-    return f"| {name} | {attention_of(name)} | {' | '.join(map(str, cells))} |"
+    return f"| {name} | {attention_of(name)} | {padding_of(name)} | {' | '.join(map(str, cells))} |"
 
 
 def lines():

@@ -20,7 +20,8 @@ def test_a_family_is_run_as_the_page_says_and_gives_what_transformers_gives(name
     cells = {case: matrix.measure(name, *case) for case in matrix.CASES}
     assert all(cell.refusal or cell.difference < 1e-4 for cell in cells.values()), cells
     assert not cells["full", 0.0].refusal
-    assert f"| {name} | {matrix.attention_of(name)} | {' | '.join(map(str, cells.values()))} |" in PAGE.splitlines()
+    facts = f"{matrix.attention_of(name)} | {matrix.padding_of(name)}"
+    assert f"| {name} | {facts} | {' | '.join(map(str, cells.values()))} |" in PAGE.splitlines()
 
 
 def test_the_page_has_every_family_and_says_with_which_version_it_was_made():

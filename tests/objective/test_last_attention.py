@@ -114,10 +114,10 @@ def test_less_is_computed_behind_the_last_attention_and_nothing_more_before(tiny
         seen.update({place: [] for place in watched})
         objective.loss_sum(batch)
         found.append({place: sum(sizes) for place, sizes in seen.items()})
-    rows = len(objectives[0].tails(batch))
-    longest = max(tail.last for tail in objectives[0].tails(batch))
+    tails = objectives[0].tails(batch)
     assert found[0]["first"] == found[1]["first"] == found[0]["attention"] == found[1]["attention"]
-    assert found[0]["behind"] == rows * longest < found[1]["behind"] == found[1]["first"]
+    assert found[0]["first"] == sum(len(tail.ids) for tail in tails)
+    assert found[0]["behind"] == sum(tail.last for tail in tails) < found[1]["behind"] == found[1]["first"]
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

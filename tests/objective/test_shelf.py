@@ -23,7 +23,7 @@ def filled(tiny, mini, tmp_path):
 
     def make(rows=9, **settings):
         shelf = Shelf(tmp_path, **{"worth_seconds": 0.0, **settings})
-        objective = Objective(tiny.model, tiny.tokenizer, task, cache_gib=1.0, shelf=shelf)
+        objective = Objective(tiny.model, tiny.tokenizer, task, cache_gib=1.0, shelf=shelf, length_buckets=1)
         seen = []
         objective.prepare(examples[:rows], seen.append)
         assert sum(seen) == rows
@@ -37,7 +37,7 @@ def files(folder):
 
 
 def lower_runs(model):
-    """A list that grows by the sequences of each forward; the one token that shows what a layer gives is none."""
+    """A list that grows by the sequences of each forward; those of the trials when an objective is made are fewer."""
     runs = []
     model.get_decoder().layers[0].register_forward_hook(
         lambda module, args, out: runs.append(len(args[0]) if args[0].shape[1] > 1 else 0)
@@ -49,9 +49,10 @@ def lower_runs(model):
 def test_a_second_run_reads_the_same_bits(tiny, filled, tmp_path):
     runs = lower_runs(tiny.model)
     first, examples = filled()
-    assert sum(runs) == 9
+    assert runs.pop() == 9
+    assert 9 not in runs
     again, _ = filled()
-    assert sum(runs) == 9, "the frozen layers did not run again"
+    assert 9 not in runs, "the frozen layers did not run again"
     assert len(files(tmp_path)) == 1
     assert again.prefix.bytes == first.prefix.bytes
     assert first.prefix._cache.keys() == again.prefix._cache.keys()

@@ -18,7 +18,7 @@ from zobench.config import instantiate
 from zobench.config.signature import compose
 from zobench.errors import ConfigError
 from zobench.objective import Objective, check
-from zobench.objective.cuts import pad_right
+from zobench.objective.rows import TokenRows
 from zobench.zo import Method
 
 TRIMMED, PLAIN, PLAIN_STEP = "two trimmed forwards", "two plain forwards", "plain torch step"
@@ -107,7 +107,7 @@ def losses(model: Any, shape: Shape) -> tuple[Loss, Loss]:
         return total / weight
 
     def plain() -> Tensor:
-        logits = model(input_ids=pad_right(prompts, device), use_cache=False).logits
+        logits = model(input_ids=TokenRows.padded(prompts, device).ids, use_cache=False).logits
         scores = F.log_softmax(logits, dim=-1)[:, -1].gather(-1, options)
         return F.cross_entropy(scores, gold)
 

@@ -38,19 +38,22 @@ class Kind(Protocol):
 
 @dataclass(frozen=True)
 class Integer(Kind):
-    """An integer from ``low`` to ``high``, or null where ``null`` is set."""
+    """An integer from ``low`` to ``high``, or null where ``null`` is set, or ``auto`` where ``auto`` is."""
 
     low: int
     null: bool = False
     high: int = 2**32 - 1
+    auto: bool = False
 
     def accepts(self, value: Any) -> bool:
-        return (value is None and self.null) or (is_int(value) and self.low <= value <= self.high)
+        if value is None or value == "auto":
+            return self.auto if value else self.null
+        return is_int(value) and self.low <= value <= self.high
 
     def expected(self, key: str, value: Any) -> str:
         if is_int(value) and value > self.high:
             return f"an integer of at most {self.high}"
-        return f"an integer of at least {self.low}{' or null' * self.null}"
+        return f"an integer of at least {self.low}{' or null' * self.null}{' or auto' * self.auto}"
 
 
 @dataclass(frozen=True)
@@ -184,8 +187,8 @@ SETTINGS: tuple[Setting, ...] = (
         "examples per forward call, averaged under one seed; null: the whole batch",
     ),
     Setting(
-        "length_buckets", 1, Integer(1),
-        "parts, by length, in which a forward's sequences run; more: less padding, same losses but for rounding",
+        "length_buckets", "auto", Integer(1, auto=True),
+        "auto: no padding where the model allows it, else little; N: N parts by length; losses change by rounding",
     ),
     Setting(
         "eval_batch_size", 32, Integer(1),

@@ -9,6 +9,7 @@ or version of zobench asks for it. Out of the name are therefore:
 - split sizes that were not chosen, and the name of those that were;
 - import paths of options that ship: their classes may move. Nothing but the path tells a class of a user's own from
   another of the same name, so that one is in the name;
+- ``length_buckets=auto`` from 1, the default that it took the place of: only rounding differs;
 - a setting that equals the default it was introduced with: a new option renames no run. ``named.json`` lists the
   settings that are always in the name, those there were when names became what they are. Any other setting of these
   options came later, and is in the name where it differs from the default it came with. Null is no value. Options
@@ -95,6 +96,8 @@ def _of_run(settings: Mapping[str, Any]) -> dict[str, Any]:
     plain = {key: value for key, value in settings.items() if not isinstance(value, Mapping) or key in defaults}
     kept = {key: value for key, value in leaves(plain) if key not in outside}
     kept = dict(_introduced("run", kept, defaults, settings))
+    if kept.get("length_buckets") == "auto":
+        kept["length_buckets"] = 1
     if settings.get("steps") is None and settings.get("forwards") == DEFAULT_FORWARDS:
         kept.pop("forwards", None)
     if kept.get("lens.every") is None:

@@ -2,5 +2,6 @@
 
 from zobench.objective.clean import Objective
 from zobench.objective.encode import Encoded, Encoder, Row
+from zobench.objective.rows import Buckets
 
-__all__ = ["Encoded", "Encoder", "Objective", "Row"]
+__all__ = ["Buckets", "Encoded", "Encoder", "Objective", "Row"]

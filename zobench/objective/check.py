@@ -22,12 +22,12 @@ from torch import Tensor
 
 from zobench.errors import ModelError, is_out_of_memory
 from zobench.objective.clean import Objective
-from zobench.objective.cuts import Tail
 from zobench.objective.encode import Encoded, Row
 from zobench.objective.heads import OwnHead, WeightHead
 from zobench.objective.paths import ALONE, LOGITS, WHOLE, Path
 from zobench.objective.reference import Reference, check_causal
 from zobench.objective.rotary import mixes_frequencies
+from zobench.objective.rows import Tail
 
 #: longest sequence that is compared, in tokens, and the length to which none is cut further
 LONGEST, SHORTEST = 1024, 8
@@ -75,7 +75,7 @@ def settle(objective: Objective, examples: Sequence[Encoded]) -> Agreement:
                 if found <= here.tolerance:
                     objective.path = path
                     return Agreement(found, here.tolerance, refused)
-                refused[path.name] = found
+                refused[f"{path.name}, packed" if path.packed else path.name] = found
     finally:
         objective.tokens = tokens
     raise ModelError(
@@ -127,14 +127,15 @@ class _Trial:
         """
         held: dict[tuple[Tail, ...], Tensor] = {}
 
-        def once(tails: Sequence[Tail]) -> Tensor:  # scores and loss ask for the same
+        def once(tails: Sequence[Tail], copies: int = 1) -> Tensor:  # scores and loss ask for the same
             if tuple(tails) not in held:
                 held[tuple(tails)] = self.path.run(tails)
             return held[tuple(tails)]
 
         objective, examples = self.objective, self.examples
         objective.path = replace(self.path, run=once)
-        scores = [score for row in objective.scores(examples) for score in row]
+        with _padded_together(objective):
+            scores = [score for row in objective.scores(examples) for score in row]
         total, weight = objective.loss_sum(examples)
         pairs = [*zip(scores, reference.scores, strict=True)]
         pairs.append((float(total) / weight, reference.loss(examples, objective.task.loss)))
@@ -142,7 +143,8 @@ class _Trial:
         if isinstance(self.path.head, WeightHead):
             ratios += [_head_ratio(objective.model, hidden.to(objective.head_device)) for hidden in held.values()]
         if body and self.path.place not in (WHOLE, LOGITS, ALONE):
-            whole = next(path for path in objective.paths if path.place == WHOLE)
+            alike = (WHOLE, self.path.packed)
+            whole = next(path for path in objective.paths if (path.place, path.packed) == alike)
             ratios += [self._body_ratio(whole, tails, hidden) for tails, hidden in held.items()]
         return max(ratios) if all(map(math.isfinite, ratios)) else math.inf
 
@@ -158,6 +160,17 @@ class _Trial:
         sizes = expected.norm(dim=-1).clamp_min(torch.finfo(torch.float32).tiny)
         difference = float(((hidden.float() - expected).norm(dim=-1) / sizes).max())
         return difference / (torch.finfo(self.objective.model.dtype).eps + 1e-5)
+
+
+@contextmanager
+def _padded_together(objective: Objective) -> Iterator[None]:
+    """A context in which sequences of unlike length run in one part, as those of like length do by default."""
+    before = objective.length_buckets
+    objective.length_buckets = 1
+    try:
+        yield
+    finally:
+        objective.length_buckets = before
 
 
 def _head_ratio(model: Any, hidden: Tensor) -> float:

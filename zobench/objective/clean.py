@@ -18,13 +18,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from zobench.objective.cuts import Tail
+from zobench.objective.cuts import AttentionCut
 from zobench.objective.encode import Encoded, Row
 from zobench.objective.generation import Greedy
 from zobench.objective.paths import Path, paths
 from zobench.objective.prefix import Prefix
+from zobench.objective.rows import Buckets, Tail, equal_parts, filled, in_parts, plan
 from zobench.objective.shelf import Shelf
 from zobench.tasks.base import Task
+
+#: what one more forward pass costs, in tokens of padding: on a GPU, where it waits for kernels to start; on a CPU
+_PART = (1024, 32)
+#: on a CPU: longest row of packed sequences, in tokens; a longer one leaves the caches, and takes longer in one piece
+_ROW = 2048
 
 
 class Objective:
@@ -40,8 +46,9 @@ class Objective:
         shared_prompt: use one sequence per example where possible; False forces one per option (for tests).
         cache_gib: memory for activations of frozen lower layers; 0 turns the cache off.
         shelf: where those activations are kept for other runs; None for nowhere.
-        length_buckets: the sequences of a forward are sorted by length and run in so many parts, each padded to its
-            own longest. Less padding is computed; numbers change by rounding alone.
+        length_buckets: ``auto`` packs the sequences of a forward into one row, without padding; where the model does
+            not allow it, they run in parts by length, so many as save time. A number: so many parts of as many
+            sequences each, padded to their own longest; nothing is packed. Numbers change by rounding alone.
         trim_last_layer: run what follows the last attention at the option's positions alone; False for tests.
 
     Attributes:
@@ -64,7 +71,7 @@ class Objective:
         cache_gib: float = 0.0,
         shared_prompt: bool = True,
         shelf: Shelf | None = None,
-        length_buckets: int = 1,
+        length_buckets: Buckets = "auto",
         trim_last_layer: bool = True,
     ):
         self.model, self.tokenizer, self.task = model, tokenizer, task
@@ -72,7 +79,8 @@ class Objective:
         self.device = next(model.parameters()).device
         self.head_device = model.get_output_embeddings().weight.device
         self.tokens = 0
-        self.paths = paths(model, cache_gib=cache_gib, shelf=shelf, trim=trim_last_layer)
+        pack = length_buckets == "auto"
+        self.paths = paths(model, cache_gib=cache_gib, shelf=shelf, trim=trim_last_layer, pack=pack)
         self.path: Path = self.paths[0]
 
     @property
@@ -90,6 +98,15 @@ class Objective:
         ``all logits``: the model's plain forward pass; ``..., one sequence at a time``: without any padding.
         """
         return self.path.name
+
+    @property
+    def padding(self) -> str:
+        """What is padded where sequences of unlike length run together: columns.py has the words."""
+        if not self.path.pads:
+            return "none"
+        if self.length_buckets == "auto":
+            return "by length"
+        return "to the longest" if self.length_buckets == 1 else f"in {self.length_buckets} parts"
 
     def loss_sum(self, batch: Sequence[Encoded]) -> tuple[Tensor, int]:
         """The summed loss of a batch, and the ``weight`` to divide it by: sums of micro-batches add up to a batch's.
@@ -184,17 +201,22 @@ class Objective:
         log_probs = torch.log_softmax(logits, dim=-1).gather(-1, targets[:, None])[:, 0]
         return list(log_probs.split([row.option_len for row in rows]))
 
-    def _hidden(self, tails: Sequence[Tail]) -> Tensor:
-        """What the head is given at the requested positions, one request after another (positions × features)."""
-        self.tokens += sum(len(tail.ids) for tail in tails)
-        order = sorted(range(len(tails)), key=lambda i: len(tails[i].ids))
-        size = -(-len(tails) // self.length_buckets)
-        if size == len(tails):
-            return self.path.run(tails).to(self.head_device)
-        parts: list[Tensor] = [torch.empty(0)] * len(tails)
-        for start in range(0, len(tails), size):
-            chosen = order[start : start + size]
-            hidden = self.path.run([tails[i] for i in chosen]).split([tails[i].last for i in chosen])
-            for i, part in zip(chosen, hidden, strict=True):
-                parts[i] = part
-        return torch.cat(parts).to(self.head_device)
+    def _hidden(self, tails: Sequence[Tail], copies: int = 1) -> Tensor:
+        """What the head is given at the requested positions, one request after another (positions × features).
+
+        Args:
+            copies: how many times the requests run in one forward pass; results come copy after copy.
+        """
+        lengths = tuple(len(tail.ids) for tail in tails)
+        self.tokens += copies * sum(lengths)
+        return in_parts(self.path.run, tails, self._parts(lengths), copies).to(self.head_device)
+
+    def _parts(self, lengths: tuple[int, ...]) -> Sequence[Sequence[int]]:
+        """The places of the requests of each forward pass."""
+        if self.length_buckets != "auto":
+            return equal_parts(lengths, self.length_buckets)
+        on_cpu = self.device.type == "cpu"
+        if self.path.pads:
+            return plan(lengths, _PART[on_cpu])
+        long_rows = self.path.packed and self.path.place != AttentionCut.place
+        return filled(lengths, _ROW) if on_cpu and long_rows else [range(len(lengths))]

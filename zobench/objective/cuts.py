@@ -12,23 +12,14 @@ after another, as in transformers 5.
 
 import contextlib
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from zobench.objective.layers import Backbone, Layers, Stop, device_of
-from zobench.zo import tap
-
-Ids = tuple[int, ...]
-
-
-class Tail(NamedTuple):
-    """A request for last hidden states: at the last ``last`` positions of the tokens ``ids``."""
-
-    ids: Ids
-    last: int
+from zobench.objective.rows import Layout, Tail, TokenRows
 
 
 class Cut(Protocol):
@@ -36,40 +27,21 @@ class Cut(Protocol):
 
     #: where the model is cut, in words: what runs anew in each forward pass
     place: str
+    #: how sequences are laid out
+    lay: Layout
 
     def key(self, tail: Tail) -> Hashable:
         """What the entry of a request depends on: requests with equal keys share one entry."""
 
-    def below(self, tails: Sequence[Tail]) -> list[Tensor]:
-        """Run the lower part: the entry of each request, positions × features."""
+    def below(self, tails: Sequence[Tail], copies: int = 1) -> list[Tensor]:
+        """Run the lower part: the entry of each request, positions × features.
 
-    def above(self, entries: Sequence[Tensor], tails: Sequence[Tail]) -> Tensor:
+        Args:
+            copies: the requests are so many copies of a batch, one after another.
+        """
+
+    def above(self, entries: Sequence[Tensor], tails: Sequence[Tail], copies: int = 1) -> Tensor:
         """Run the upper part: last hidden states, all requests' positions one after another (positions × width)."""
-
-
-def pad_right(sequences: Sequence[Ids], device: torch.device) -> Tensor:
-    """Token ids as a rectangle, int64 of sequences × longest length, with zeros after the shorter ones.
-
-    Under a causal mask no real token sees the padding, so that no attention mask is needed.
-    """
-    width = max(len(ids) for ids in sequences)
-    return torch.tensor([[*ids, *[0] * (width - len(ids))] for ids in sequences], device=device)
-
-
-def tokens_of(tails: Sequence[Tail]) -> contextlib.AbstractContextManager[None]:
-    """A context in which rows of activations are those of these sequences, padded on the right."""
-    lengths = [len(tail.ids) for tail in tails]
-    return tap.padded(lengths, max(lengths))
-
-
-def select_positions(hidden: Tensor, tails: Sequence[Tail]) -> Tensor:
-    """The hidden states that are asked for, one request after another (positions × width).
-
-    Args:
-        hidden: of all positions, requests × length × width.
-    """
-    places = [(i, p) for i, tail in enumerate(tails) for p in range(len(tail.ids) - tail.last, len(tail.ids))]
-    return hidden[[i for i, _ in places], [p for _, p in places]]
 
 
 class LayerCut(Cut):
@@ -77,34 +49,35 @@ class LayerCut(Cut):
 
     Args:
         layers: of the model.
-        backbone: token ids (rows × length) → last hidden states (rows × length × width).
+        backbone: of the model.
         depth: number of layers below the cut.
+        lay: how sequences are laid out.
     """
 
-    def __init__(self, layers: Layers, backbone: Backbone, depth: int):
+    def __init__(self, layers: Layers, backbone: Backbone, depth: int, lay: Layout = TokenRows.padded):
         self.place = f"from layer {depth}"
-        self._layers, self._backbone, self._depth = layers, backbone, depth
+        self.layers, self._backbone, self._depth, self.lay = layers, backbone, depth, lay
 
     def key(self, tail: Tail) -> Hashable:
         return tail.ids
 
-    def below(self, tails: Sequence[Tail]) -> list[Tensor]:
+    def below(self, tails: Sequence[Tail], copies: int = 1) -> list[Tensor]:
+        rows = self.lay([tail.ids for tail in tails], self.layers.device, copies)
         caught: list[Tensor] = []
 
         def stop(out: Tensor) -> None:
             caught.append(out)
             raise Stop
 
-        with tokens_of(tails), contextlib.suppress(Stop), _on_output(self._layers.list[self._depth - 1], stop):
-            self._backbone(pad_right([tail.ids for tail in tails], self._layers.device))
-        return [caught[0][i, : len(tail.ids)] for i, tail in enumerate(tails)]
+        with contextlib.suppress(Stop), _on_output(self.layers.list[self._depth - 1], stop):
+            rows.run(self._backbone)
+        return rows.each(caught[0])
 
-    def above(self, entries: Sequence[Tensor], tails: Sequence[Tail]) -> Tensor:
-        first, count = self._layers.list[self._depth], len(self._layers.list)
-        alone = self._layers.only(self._depth, count)
-        with tokens_of(tails), alone, _replace_input(first, _pad_entries(entries)):
-            padded = self._backbone(pad_right([tail.ids for tail in tails], entries[0].device))
-        return select_positions(padded, tails)
+    def above(self, entries: Sequence[Tensor], tails: Sequence[Tail], copies: int = 1) -> Tensor:
+        rows = self.lay([tail.ids for tail in tails], entries[0].device, copies)
+        first, count = self.layers.list[self._depth], len(self.layers.list)
+        with self.layers.only(self._depth, count), _replace_input(first, rows.joined(entries)):
+            return rows.select(rows.run(self._backbone), tails)
 
 
 class AttentionCut(Cut):
@@ -114,14 +87,15 @@ class AttentionCut(Cut):
 
     Args:
         layers: of the model.
-        backbone: token ids (rows × length) → last hidden states (rows × length × width).
+        backbone: of the model.
+        lay: how sequences are laid out below the cut. Above it each position is a row of its own.
     """
 
     place = "from the last attention"
 
-    def __init__(self, layers: Layers, backbone: Backbone):
-        self._layers, self._backbone = layers, backbone
-        self._layer, self._index = layers.list[-1], len(layers.list) - 1
+    def __init__(self, layers: Layers, backbone: Backbone, lay: Layout = TokenRows.padded):
+        self.layers, self._backbone, self.lay = layers, backbone, lay
+        self.layer, self._index = layers.list[-1], len(layers.list) - 1
 
     @staticmethod
     def fits(layers: Layers, backbone: Backbone) -> bool:
@@ -151,7 +125,8 @@ class AttentionCut(Cut):
     def key(self, tail: Tail) -> Hashable:
         return tail
 
-    def below(self, tails: Sequence[Tail]) -> list[Tensor]:
+    def below(self, tails: Sequence[Tail], copies: int = 1) -> list[Tensor]:
+        rows = self.lay([tail.ids for tail in tails], self.layers.device, copies)
         inputs: list[Tensor] = []
         attended: list[Tensor] = []
 
@@ -160,28 +135,25 @@ class AttentionCut(Cut):
             raise Stop
 
         with (
-            tokens_of(tails),
             contextlib.suppress(Stop),
-            _on_input(self._layer, inputs.append),
-            _on_output(self._layer.self_attn, stop),
+            _on_input(self.layer, inputs.append),
+            _on_output(self.layer.self_attn, stop),
         ):
-            self._backbone(pad_right([tail.ids for tail in tails], self._layers.device))
+            rows.run(self._backbone)
         entries = torch.cat((inputs[0].to(attended[0].device), attended[0]), dim=-1)
-        return [entries[i, len(t.ids) - t.last : len(t.ids)] for i, t in enumerate(tails)]
+        return [part[-tail.last :] for part, tail in zip(rows.each(entries), tails, strict=True)]
 
-    def above(self, entries: Sequence[Tensor], tails: Sequence[Tail]) -> Tensor:
-        entry, attended = _pad_entries(entries).to(device_of(self._layer)).chunk(2, dim=-1)
-        attention = self._layer.self_attn
-        self._layer.self_attn = _KnownAttention(attended)
+    def above(self, entries: Sequence[Tensor], tails: Sequence[Tail], copies: int = 1) -> Tensor:
+        entry, attended = torch.cat(list(entries))[:, None].to(device_of(self.layer)).chunk(2, dim=-1)
+        attention = self.layer.self_attn
+        self.layer.self_attn = _KnownAttention(attended)
         try:
-            alone = self._layers.only(self._index, self._index + 1)
-            lasts = [Tail((0,) * tail.last, tail.last) for tail in tails]
-            with tokens_of(lasts), alone, _replace_input(self._layer, entry.contiguous()):
-                rows, width = entry.shape[:2]
-                hidden = self._backbone(torch.zeros(rows, width, dtype=torch.long, device=entry.device))
+            alone = self.layers.only(self._index, self._index + 1)
+            with alone, _replace_input(self.layer, entry.contiguous()):
+                hidden = self._backbone(torch.zeros(len(entry), 1, dtype=torch.long, device=entry.device))
         finally:
-            self._layer.self_attn = attention
-        return select_positions(hidden, lasts)
+            self.layer.self_attn = attention
+        return hidden[:, 0]
 
 
 class LastAttention(AttentionCut):
@@ -205,11 +177,6 @@ class _KnownAttention(nn.Module):
 
     def forward(self, *args: Any, **kwargs: Any) -> tuple[Tensor, None]:
         return self.output, None
-
-
-def _pad_entries(entries: Sequence[Tensor]) -> Tensor:
-    """Entries as one tensor, sequences × longest × features, with zeros after the shorter ones."""
-    return nn.utils.rnn.pad_sequence(list(entries), batch_first=True)
 
 
 def _first_output(output: Any) -> Tensor:

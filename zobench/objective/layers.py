@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-Backbone = Callable[[Tensor], Tensor]
+#: token ids (rows × length), and ``TokenRows`` where sequences are packed → last hidden states, rows × length × width
+Backbone = Callable[..., Tensor]
 #: what the list of a decoder's layers is called: by most families; GPT-2, Falcon and Bloom; MPT
 LISTS = ("layers", "h", "blocks")
 

@@ -3,7 +3,7 @@
 All of them are meant to be one function; ``check.py`` finds out which are, for the model at hand.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -11,10 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zobench.objective.cuts import LastAttention, Tail, pad_right, select_positions, tokens_of
+from zobench.objective.cuts import AttentionCut, LastAttention
 from zobench.objective.heads import Head, NoHead, OwnHead, WeightHead
-from zobench.objective.layers import Layers, device_of
+from zobench.objective.layers import Backbone, Layers, device_of
+from zobench.objective.packing import Packing, packed_attention
 from zobench.objective.prefix import Prefix
+from zobench.objective.rows import Layout, Run, Tail, TokenRows, in_parts
 from zobench.objective.shelf import Shelf
 
 
@@ -27,12 +29,16 @@ class Path:
         run: what the head is given (positions × features), all requests' positions one after another.
         head: what follows.
         prefix: the cache of what is not run anew; None without one.
+        packed: whether sequences of unlike length lie in one row.
+        pads: whether those of unlike length are padded, so that parts by length save work.
     """
 
     place: str
-    run: Callable[[Sequence[Tail]], Tensor]
+    run: Run
     head: Head
     prefix: Prefix | None = None
+    packed: bool = False
+    pads: bool = True
 
     @property
     def name(self) -> str:
@@ -40,30 +46,36 @@ class Path:
         return ", ".join(part for part in (self.place, self.head.name) if part)
 
 
-def paths(model: Any, *, cache_gib: float, shelf: Shelf | None, trim: bool) -> list[Path]:
-    """All paths of a model, the fastest first.
+def paths(model: Any, *, cache_gib: float, shelf: Shelf | None, trim: bool, pack: bool) -> list[Path]:
+    """All paths of a model, the fastest first; those that pack sequences before those that pad them.
 
     Args:
         model: a causal language model of transformers, its trainable parameters marked.
         cache_gib: memory for activations of frozen lower layers; 0 for no cache.
         shelf: where these are kept for other runs.
         trim: whether what follows the last attention may run at the requested positions alone.
+        pack: whether sequences may be packed.
     """
     backbone = partial(_hidden_states, model)
     layers = Layers.of(model, backbone)
-    bodies: list[tuple[str, Callable[[Sequence[Tail]], Tensor], Prefix | None]] = []
-    if layers and cache_gib > 0:
-        for cut in Prefix.cuts(layers, backbone):
-            prefix = Prefix(model, cut, budget_bytes=int(cache_gib * 2**30), shelf=shelf)
-            bodies.append((prefix.place, prefix.hidden, prefix))
-    if layers and trim and LastAttention.fits(layers, backbone):
-        cut = LastAttention(layers, backbone)
-        bodies.append(("trimmed", partial(_in_two, cut), None))
-    bodies.append((WHOLE, partial(_all_positions, backbone, device_of(model)), None))
+    packing = Packing.of(model, backbone) if pack else None
     short, own = WeightHead(model), OwnHead(model)
-    found = [Path(place, run, head, prefix) for place, run, prefix in bodies for head in (short, own)]
-    every = partial(_all_positions, partial(_logits, model), device_of(model))
-    return [*found, Path(LOGITS, every, NoHead()), Path(ALONE, partial(_one_by_one, every), NoHead())]
+    found: list[Path] = []
+    for lay in (packing, TokenRows.padded) if packing else (TokenRows.padded,):
+        packed = lay is packing
+        bodies: list[tuple[str, Run, Prefix | None, bool]] = []  # the last: whether it pads
+        if layers and cache_gib > 0:
+            for cut in Prefix.cuts(layers, backbone, lay):
+                prefix = Prefix(model, cut, budget_bytes=int(cache_gib * 2**30), shelf=shelf)
+                bodies.append((prefix.place, prefix.hidden, prefix, not packed and not isinstance(cut, AttentionCut)))
+        if layers and trim and LastAttention.fits(layers, backbone):
+            bodies.append(("trimmed", partial(_in_two, LastAttention(layers, backbone, lay)), None, not packed))
+        bodies.append((WHOLE, partial(_all_positions, backbone, lay, device_of(model)), None, not packed))
+        for place, run, cache, pads in bodies:
+            found += [Path(place, run, head, cache, packed, pads) for head in (short, own)]
+    every = partial(_all_positions, partial(_logits, model), TokenRows.padded, device_of(model))
+    alone = partial(_one_by_one, every)
+    return [*found, Path(LOGITS, every, NoHead()), Path(ALONE, alone, NoHead(), pads=False)]
 
 
 #: the model without its head, at all positions
@@ -74,23 +86,29 @@ LOGITS = "all logits"
 ALONE = "all logits, one sequence at a time"
 
 
-def _hidden_states(model: Any, ids: Tensor) -> Tensor:
-    return model.base_model(input_ids=ids, use_cache=False).last_hidden_state
+def _hidden_states(model: Any, ids: Tensor, rows: TokenRows | None = None) -> Tensor:
+    if rows is None:
+        return model.base_model(input_ids=ids, use_cache=False).last_hidden_state
+    with packed_attention(model, rows):
+        return model.base_model(input_ids=ids, position_ids=rows.positions, use_cache=False).last_hidden_state
 
 
 def _logits(model: Any, ids: Tensor) -> Tensor:
     return model(input_ids=ids, use_cache=False).logits
 
 
-def _in_two(cut: LastAttention, tails: Sequence[Tail]) -> Tensor:
-    return cut.above(cut.below(tails), tails)
+def _in_two(cut: LastAttention, tails: Sequence[Tail], copies: int = 1) -> Tensor:
+    tails = [*tails] * copies
+    return cut.above(cut.below(tails, copies), tails, copies)
 
 
-def _all_positions(run: Callable[[Tensor], Tensor], device: torch.device, tails: Sequence[Tail]) -> Tensor:
-    with tokens_of(tails):
-        hidden = run(pad_right([tail.ids for tail in tails], device))
-    return select_positions(hidden, tails)
+def _all_positions(
+    backbone: Backbone, lay: Layout, device: torch.device, tails: Sequence[Tail], copies: int = 1
+) -> Tensor:
+    tails = [*tails] * copies
+    rows = lay([tail.ids for tail in tails], device, copies)
+    return rows.select(rows.run(backbone), tails)
 
 
-def _one_by_one(run: Callable[[Sequence[Tail]], Tensor], tails: Sequence[Tail]) -> Tensor:
-    return torch.cat([run([tail]) for tail in tails])
+def _one_by_one(run: Run, tails: Sequence[Tail], copies: int = 1) -> Tensor:
+    return in_parts(run, tails, [[i] for i in range(len(tails))], copies)

@@ -13,8 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zobench.objective.cuts import AttentionCut, Cut, LayerCut, Tail
+from zobench.objective.cuts import AttentionCut, Cut, LayerCut
 from zobench.objective.layers import Backbone, Layers
+from zobench.objective.rows import Layout, Tail, TokenRows
 from zobench.objective.shelf import Shelf
 
 #: matches the name of the norm that follows the layers: in most families; in GPT-2, Falcon and Bloom
@@ -60,17 +61,23 @@ class Prefix:
         self.bytes = 0
 
     @staticmethod
-    def cuts(layers: Layers, backbone: Backbone) -> list[Cut]:
+    def cuts(layers: Layers, backbone: Backbone, lay: Layout = TokenRows.padded) -> list[Cut]:
         """The cuts below which nothing trains, the highest first; none where something trains ahead of the layers.
 
         Args:
-            backbone: token ids (rows × length) → last hidden states (rows × length × width).
+            lay: how sequences are laid out.
         """
         depth = frozen_layers(layers)
         if not depth:
             return []
         attention_too = depth == len(layers.list) - 1 and AttentionCut.fits(layers, backbone)
-        return [*([AttentionCut(layers, backbone)] if attention_too else []), LayerCut(layers, backbone, depth)]
+        highest = [AttentionCut(layers, backbone, lay)] if attention_too else []
+        return [*highest, LayerCut(layers, backbone, depth, lay)]
+
+    @property
+    def _kind(self) -> str:
+        """What the shelf knows the cut by: how sequences lie decides how sums are rounded."""
+        return type(self._cut).__name__ + ("" if self._cut.lay is TokenRows.padded else " packed")
 
     @property
     def complaints(self) -> list[str]:
@@ -91,7 +98,7 @@ class Prefix:
         missing = {self._cut.key(tail): tail for tail in tails if self._cut.key(tail) not in self._cache}
         # The longest first: where memory does not suffice, it fails at once.
         ordered = sorted(missing.values(), key=lambda tail: (-len(tail.ids), tail))
-        name = self._shelf.name(self._model, type(self._cut).__name__, self._batch_rows, ordered) if self._shelf else ""
+        name = self._shelf.name(self._model, self._kind, self._batch_rows, ordered) if self._shelf else ""
         entries = self._shelf.load(name, len(ordered)) if self._shelf else None
         if entries is not None:
             self._cache_entries(ordered, entries)
@@ -113,15 +120,16 @@ class Prefix:
         """Empty the cache."""
         self._cache, self.bytes = {}, 0
 
-    def hidden(self, tails: Sequence[Tail]) -> Tensor:
-        """Last hidden states at the requested positions (positions × width), one request after another.
+    def hidden(self, tails: Sequence[Tail], copies: int = 1) -> Tensor:
+        """A ``Run``: last hidden states at the requested positions (positions × width).
 
-        What the cache lacks is computed, and not kept.
+        What the cache lacks is computed, once for all copies, and not kept.
         """
+        tails = [*tails] * copies
         fresh = {self._cut.key(tail): tail for tail in tails if self._cut.key(tail) not in self._cache}
         computed = dict(zip(fresh, self._below(list(fresh.values())), strict=True)) if fresh else {}
         keys = [self._cut.key(tail) for tail in tails]
-        return self._cut.above([computed[k] if k in computed else self._cache[k] for k in keys], tails)
+        return self._cut.above([computed[k] if k in computed else self._cache[k] for k in keys], tails, copies)
 
     def anew(self, tails: Sequence[Tail]) -> Tensor:
         """Last hidden states as ``hidden`` gives them, with nothing from the cache."""

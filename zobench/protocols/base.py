@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from zobench.objective import Objective
+from zobench.objective import Buckets, Objective
 from zobench.tasks.base import Task
 from zobench.zo import Method, mix, tag
 
@@ -35,13 +35,15 @@ class Protocol:
         """The seed that draws the test rows."""
         raise NotImplementedError
 
-    def objective(self, model: Any, tokenizer: Any, task: Task, cache_gib: float, length_buckets: int = 1) -> Objective:
+    def objective(
+        self, model: Any, tokenizer: Any, task: Task, cache_gib: float, length_buckets: Buckets = "auto"
+    ) -> Objective:
         """What computes losses and scores.
 
         Args:
             model, tokenizer: as loaded, with the trainable parameters marked.
             cache_gib: memory for activations of frozen layers, in GiB; 0 for none.
-            length_buckets: parts, by length, that the sequences of a forward pass are run in.
+            length_buckets: parts, by length, that the sequences of a forward pass are run in; see ``Objective``.
         """
         raise NotImplementedError
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from zobench.config.folders import cache_dir
-from zobench.objective import Objective
+from zobench.objective import Buckets, Objective
 from zobench.objective.shelf import Shelf
 from zobench.protocols.base import Protocol
 from zobench.tasks.base import Task
@@ -32,7 +32,9 @@ class Clean(Protocol):
         """Always 0: the test rows are the same for every data seed."""
         return 0
 
-    def objective(self, model: Any, tokenizer: Any, task: Task, cache_gib: float, length_buckets: int = 1) -> Objective:
+    def objective(
+        self, model: Any, tokenizer: Any, task: Task, cache_gib: float, length_buckets: Buckets = "auto"
+    ) -> Objective:
         # On a GPU it takes longer to read the weights back, which name the file, than to compute again.
         on_cpu = next(model.parameters()).device.type == "cpu"
         shelf = Shelf(cache_dir() / "activations") if on_cpu else None

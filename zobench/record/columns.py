@@ -123,6 +123,8 @@ ROW = Schema(
         count("trainable_parameters", "size of what trains", "numbers"),
         text("forward_path", "what of the model a forward pass runs: `whole`, `trimmed`, `from layer 8`, ...; and by "
              "which head, where that is not the product with its weight"),
+        text("padding", "what is padded of sequences that run together: `none`, as they lie in one row or run alone; "
+             "`by length`, in as many parts as save time; `in 2 parts`; `to the longest`"),
         text("attention", "implementation of attention: `sdpa`, or `eager`"),
         text("selection", "the protocol's rule for which dev evaluation's weights are tested"),
         text("metric", "the `<metric>` of the task: accuracy or f1"),

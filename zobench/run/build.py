@@ -96,10 +96,10 @@ def check_parts(cfg: DictConfig, processes: int = 1) -> None:
     protocol, _, _ = specs(cfg)
     task = build_task(node["task"])
     rows.sizes_of(task, cfg.data.splits or protocol.splits)
-    if (cfg.micro_batch_size or cfg.length_buckets > 1) and not protocol.micro_batches:
+    if (cfg.micro_batch_size or cfg.length_buckets not in ("auto", 1)) and not protocol.micro_batches:
         raise ConfigError(
             f"micro_batch_size={cfg.micro_batch_size}, length_buckets={cfg.length_buckets}: "
-            f"protocol={cfg.choices.protocol} runs a batch in one piece; leave them at null and 1"
+            f"protocol={cfg.choices.protocol} runs a batch in one piece; leave them at null and auto"
         )
     stand_in = instantiate.build(node["method"], "method", [("weight", torch.zeros(8, 8))], kind=Method)
     if processes > 1:
@@ -177,6 +177,7 @@ def build(
             "parameters": sum(p.numel() for p in loaded.model.parameters()),
             "trainable_parameters": sum(slot.param.numel() for slot in method.slots),
             "forward_path": objective.forward_path,
+            "padding": objective.padding,
             "attention": attention,
             "selection": protocol.selection,
             "metric": task.metric,

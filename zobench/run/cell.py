@@ -52,7 +52,8 @@ class Cell:
         """Go through all stages. Raises what they raise; the caller ends the row."""
         self.team.together(lambda: lock.wait_for(self.directory))
         parts = self.team.together(lambda: build(self.cfg, self.console, self.team, self.row.update))
-        self.team.check_same("the way in which the model is run", lambda: parts.objective.forward_path)
+        way = f"{parts.objective.forward_path}, padding: {parts.objective.padding}"
+        self.team.check_same("the way in which the model is run", lambda: way)
         environment = costs.environment(parts.device)
         self.row |= {"device": str(parts.device), **parts.facts, "versions": environment["versions"]}
         trainer = self.trainer = Trainer(

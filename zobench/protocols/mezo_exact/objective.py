@@ -47,7 +47,7 @@ class OfficialObjective(Objective):
     unfit = "protocol=mezo_exact pads on the left, which changes what this model computes; use protocol=clean"
 
     def __init__(self, model: Any, tokenizer: Any, task: Task):
-        super().__init__(model, tokenizer, task, trim_last_layer=False)
+        super().__init__(model, tokenizer, task, length_buckets=1, trim_last_layer=False)
         self.paths = [Path("whole", self.path.run, NoHead())]  # its own forward passes, below
         self.path = self.paths[0]
 

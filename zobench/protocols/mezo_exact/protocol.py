@@ -12,7 +12,7 @@ import torch
 
 from zobench.errors import ConfigError
 from zobench.methods.mezo import MeZO
-from zobench.objective import Objective
+from zobench.objective import Buckets, Objective
 from zobench.protocols.base import Protocol
 from zobench.protocols.mezo_exact.objective import OfficialObjective
 from zobench.protocols.mezo_exact.step import OfficialKeys, OfficialOracle, TorchStream
@@ -44,7 +44,9 @@ class MezoExact(Protocol):
         """The data seed itself: the official code draws the test rows with it."""
         return data_seed
 
-    def objective(self, model: Any, tokenizer: Any, task: Task, cache_gib: float, length_buckets: int = 1) -> Objective:
+    def objective(
+        self, model: Any, tokenizer: Any, task: Task, cache_gib: float, length_buckets: Buckets = "auto"
+    ) -> Objective:
         return OfficialObjective(model, tokenizer, task)
 
     def batch(self, step: int, n: int, batch_size: int, order_seed: int) -> list[int]:
