@@ -35,8 +35,8 @@ def members(folder, *words, own=((), ()), before=(None, None), more=("parallel=q
 
 
 def double_losses():
-    original = Batches.mean_loss
-    Batches.mean_loss = lambda *arguments: original(*arguments) * 2
+    original = Batches.loss
+    Batches.loss = lambda *arguments: lambda: original(*arguments)() * 2
 
 
 def other_code():

@@ -13,11 +13,13 @@ from unittest.mock import patch
 
 import pytest
 import torch
+from helpers.per_example import by_example
 from helpers.processes import SERVER
 from helpers.team import LOREN, RUN, alone, assert_same_bits, directory_of, free_port
-from helpers.tiny_runs import series, summary_of
+from helpers.tiny_runs import lines_of, series, summary_of
 from helpers.toy_runs import settings_of
 
+from zobench import MeZO
 from zobench.errors import ConfigError, UserError
 from zobench.objective import Objective
 from zobench.run.parallel import check_shards
@@ -29,6 +31,12 @@ from zobench.zo.team import TeamError, TeamLost
 
 SHORT = (*LOREN, "steps=12", "eval_every=4")
 MEZO = (*RUN, "micro_batch_size=2", "method.lr=1e-5", "steps=20", "eval_every=10", "save_every=6")
+
+#: six offsets in two stacks, of four and two
+STACKED = (
+    *RUN, "method.distribution=low_rank", "method.probes=3", "method.mode=exact", "method.lr=1e-4", "steps=6",
+    "eval_every=3", "method.stack_rows=600",
+)  # fmt: skip
 
 
 def tell(work):
@@ -144,6 +152,38 @@ def few_examples(rank, runs):
     return alone(runs, *overrides)["weights_checksum"]
 
 
+def examples(rank, runs, *how):
+    """A method that asks for the losses of the examples; the second process stops in step 4, and they go on."""
+    step = Method.step
+
+    def interrupted(self, closure):
+        if rank == 1 and self.t == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(self, closure)
+
+    overrides = (*RUN, "method.mode=exact", "method.lr=1e-4", "steps=6", "eval_every=3", *how)
+    with patch.object(MeZO, "update", by_example):
+        with patch.object(Method, "step", interrupted):
+            tell(lambda: alone(runs, *overrides))
+        return alone(runs, *overrides)["weights_checksum"]
+
+
+def examples_of_queries(rank, runs):
+    return examples(rank, runs, "parallel=queries")
+
+
+def examples_of_shards(rank, runs):
+    return examples(rank, runs, "parallel=data")
+
+
+def stacked_queries(rank, runs):
+    return alone(runs, *STACKED, "parallel=queries")["bytes_per_step"]
+
+
+def stacked_shards(rank, runs):
+    return alone(runs, *STACKED, "parallel=data")["weights_checksum"]
+
+
 def activations(rank, runs):
     """Directions from activations: of a batch in shards, and of a loss that one process evaluates."""
     found = []
@@ -165,7 +205,8 @@ def left_alone(rank):
 
 STORIES = (
     no_word, queries, in_place, first_order, diverged_then_again, other_weights, stopped_in_an_evaluation, shards,
-    shards_stopped, few_examples, activations,
+    shards_stopped, few_examples, examples_of_queries, examples_of_shards,
+    stacked_queries, stacked_shards, activations,
 )  # fmt: skip
 
 
@@ -192,7 +233,7 @@ def stories(tmp_path_factory):
     for process in members:
         process.start()
     for process in members:
-        process.join(timeout=120)
+        process.join(timeout=240)
         if process.is_alive():
             process.kill()
     return [json.loads((folder / f"{rank}.json").read_text()) for rank in (0, 1)], folder
@@ -321,6 +362,42 @@ def test_a_process_without_examples_keeps_step(stories, tmp_path):
     reference = alone(tmp_path, *RUN, "batch_size=1", "method.mode=exact", "method.lr=1e-3", "steps=6")
     assert told[0]["few_examples"] == reference["weights_checksum"]
     assert summary_of(directory_of(folder / "few_examples"))["tokens_seen"] == reference["tokens_seen"]
+
+
+def _flat(steps):
+    return [loss for step in steps for losses in step for loss in losses]
+
+
+def test_losses_of_examples_are_gathered(stories, tmp_path):
+    """Each process's share of the offsets, or of the batch: whole lists cross, in the order of the batch."""
+    told, folder = stories
+    with patch.object(MeZO, "update", by_example):
+        reference = alone(tmp_path, *RUN, "method.mode=exact", "method.lr=1e-4", "steps=6", "eval_every=3")
+    expected = [line[1:-1] for line in lines_of(reference["directory"], "trajectory.jsonl")[1:]]
+    for story in ("examples_of_queries", "examples_of_shards"):
+        assert told[0][story] == told[1][story]
+        row = summary_of(directory_of(folder / story))
+        assert (row["forwards"], row["tokens_seen"]) == (reference["forwards"], reference["tokens_seen"])
+        steps = [line[1:-1] for line in lines_of(row["directory"], "trajectory.jsonl") if type(line) is list]
+        if story == "examples_of_queries":
+            assert steps == expected
+        assert _flat(steps) == pytest.approx(_flat(expected), rel=2e-6)
+    assert told[0]["examples_of_queries"] == reference["weights_checksum"]
+
+
+def test_stacks_give_the_bits_of_one_process(stories, tmp_path):
+    told, folder = stories
+    reference = alone(tmp_path, *STACKED)
+    assert_same_bits(summary_of(directory_of(folder / "stacked_queries")), reference)
+    # In each of 6 steps, from both: a status, and as many numbers as the larger share has, the stack of four.
+    assert told[0]["stacked_queries"] == told[1]["stacked_queries"] == 2 * 8 * (6 * (1 + 4) + 8 * (1 + 1)) / 6
+    assert told[0]["stacked_shards"] == told[1]["stacked_shards"]
+    row = summary_of(directory_of(folder / "stacked_shards"))
+    assert row["forwards"] == reference["forwards"] == 36
+    assert row["tokens_seen"] == reference["tokens_seen"]
+    mine, theirs = (lines_of(each["directory"], "trajectory.jsonl")[1:] for each in (row, reference))
+    for one, other in zip(mine, theirs, strict=True):
+        assert one[1:-1] == pytest.approx(other[1:-1], rel=1e-4)
 
 
 def test_activations_are_summed_over_processes(stories, tmp_path):

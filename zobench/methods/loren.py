@@ -143,7 +143,7 @@ class LOREN(Method):
             if self.curvature and inline:
                 self.curvature.learn(self.slots)
         self.applied = whole[0]
-        oracle.notes["loss_spread"] = statistics.stdev(oracle.seen)
+        oracle.notes["loss_spread"] = statistics.stdev(oracle.means)
         if self.curvature:
             oracle.notes["a_moved"] = self.curvature.moved
 

@@ -11,8 +11,9 @@ decays every tensor whose name lacks bias/layer_norm/layernorm. ``protocol=mezo_
 from collections.abc import Callable
 from typing import Any, Literal, get_args
 
-from zobench.zo import ZERO, Gaussian, Method, NamedParameters, Oracle, Perturbation, Rademacher, central_difference
+from zobench.zo import ZERO, Gaussian, Method, NamedParameters, Oracle, Perturbation, Rademacher
 from zobench.zo.checks import at_least, one_of
+from zobench.zo.oracle import central_differences
 from zobench.zo.perturbations.low_rank import LowRank
 
 Distribution = Literal["gaussian", "rademacher", "low_rank"]
@@ -47,8 +48,6 @@ class MeZO(Method):
         self.forwards_per_step = 2 * probes
 
     def update(self, oracle: Oracle) -> None:
-        estimate = ZERO
-        for query in range(self.probes):
-            u = self.direction(query)
-            estimate += central_difference(oracle, u, self.eps) / self.probes * u
-        self.apply(estimate)
+        directions = [self.direction(query) for query in range(self.probes)]
+        slopes = central_differences(oracle, directions, self.eps)
+        self.apply(sum((slope / self.probes * u for slope, u in zip(slopes, directions, strict=True)), ZERO))

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zobench.errors import ConfigError
@@ -206,7 +207,7 @@ class LoRALinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The adapted map of inputs (… × in) to outputs (… × out)."""
-        return self.linear(x) + (x @ self.lora_a.T) @ self.lora_b.T * self.scale
+        return self.linear(x) + F.linear(F.linear(x, self.lora_a), self.lora_b) * self.scale
 
     def merged(self) -> nn.Module:
         """The inner linear module, after the adapter was added to its weight in fp64 and rounded once to its dtype."""

@@ -2,6 +2,7 @@
 
 from zobench.objective.clean import Objective
 from zobench.objective.encode import Encoded, Encoder, Row
+from zobench.objective.mean_loss import MeanLoss
 from zobench.objective.rows import Buckets
 
-__all__ = ["Buckets", "Encoded", "Encoder", "Objective", "Row"]
+__all__ = ["Buckets", "Encoded", "Encoder", "MeanLoss", "Objective", "Row"]

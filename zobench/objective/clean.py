@@ -21,6 +21,7 @@ from torch import Tensor
 from zobench.objective.cuts import AttentionCut
 from zobench.objective.encode import Encoded, Row
 from zobench.objective.generation import Greedy
+from zobench.objective.heads import NoHead, WeightHead
 from zobench.objective.paths import Path, paths
 from zobench.objective.prefix import Prefix
 from zobench.objective.rows import Buckets, Tail, equal_parts, filled, in_parts, plan
@@ -114,25 +115,69 @@ class Objective:
         Returns:
             A scalar tensor in fp32, with a graph where gradients are enabled; and a count.
         """
+        return self.loss_sums(batch)[0], self.weight(batch)
+
+    def loss_sums(self, batch: Sequence[Encoded], copies: int = 1, examples: bool = False) -> Tensor:
+        """The summed losses of repetitions of a batch, all of whose sequences run in one forward pass.
+
+        They differ where the weights do: an oracle may show other weights to each repetition.
+
+        Args:
+            batch: some examples, at least one.
+            copies: how often the batch's sequences are repeated, one whole batch after another.
+            examples: give the loss of each example, not their sum.
+
+        Returns:
+            One sum for each repetition, fp32 of shape (copies,), with a graph where gradients are enabled; or
+            (copies, examples).
+        """
+        n = len(batch)
         if self.task.loss == "lm":
-            logits = self._option_log_probs([e.rows[e.gold] for e in batch])
-            return -torch.cat(logits).sum(), self.weight(batch)
+            found = self._option_log_probs([e.rows[e.gold] for e in batch], copies)
+            repeats = [found[start : start + n] for start in range(0, copies * n, n)]
+            if examples:
+                return torch.stack([torch.stack([-x.sum() for x in each]) for each in repeats])
+            return torch.stack([-torch.cat(each).sum() for each in repeats])
         gold = torch.tensor([e.gold for e in batch], device=self.head_device)
         if (pairs := self._shared_prompts(batch)) is not None:
-            hidden = self._hidden([Tail(prompt, 1) for prompt, _ in pairs])
-            options = torch.tensor([ids for _, ids in pairs], device=self.head_device)
-            scores = self.path.head.chosen(hidden, options)
-            return F.cross_entropy(scores, gold, reduction="sum"), self.weight(batch)
-        losses = [F.cross_entropy(s[None], gold[i : i + 1]) for i, s in enumerate(self._option_means(batch))]
-        return torch.stack(losses).sum(), self.weight(batch)
+            hidden = self._hidden([Tail(prompt, 1) for prompt, _ in pairs], copies)
+            options = torch.tensor([ids for _, ids in pairs] * copies, device=self.head_device)
+            scores = self.path.head.chosen(hidden, options).chunk(copies)
+            reduction = "none" if examples else "sum"
+            return torch.stack([F.cross_entropy(each, gold, reduction=reduction) for each in scores])
+        means = enumerate(self._option_means(batch, copies))
+        losses = torch.stack([F.cross_entropy(s[None], gold[i % n : i % n + 1]) for i, s in means])
+        return losses.view(copies, n) if examples else torch.stack([each.sum() for each in losses.chunk(copies)])
 
     def loss_tokens(self, batch: Sequence[Encoded]) -> int:
         """How many tokens ``loss_sum`` runs through the model, which is not run here."""
+        return sum(len(tail.ids) for tail in self._loss_tails(batch))
+
+    def loss_rows(self, batch: Sequence[Encoded]) -> int:
+        """How many rows the matrix products of ``loss_sum`` have, padding apart: one for each position that is run."""
+        return sum(self.path.rows(tail) for tail in self._loss_tails(batch))
+
+    def loss_load(self, batch: Sequence[Encoded]) -> int:
+        """``loss_rows``, and for each position whose logits are made in full as many rows as take their memory.
+
+        Within a layer a row takes about 12 times the model's width, in numbers; logits are held in three copies.
+        """
+        tails, (vocabulary, width) = self._loss_tails(batch), self.model.get_output_embeddings().weight.shape
+        if isinstance(self.path.head, NoHead):
+            whole = sum(len(tail.ids) for tail in tails)
+        elif isinstance(self.path.head, WeightHead) and self._shared_prompts(batch) is not None:
+            whole = 0
+        else:
+            whole = sum(tail.last for tail in tails)
+        return self.loss_rows(batch) + whole * vocabulary // (4 * width)
+
+    def _loss_tails(self, batch: Sequence[Encoded]) -> list[Tail]:
+        """The requests that the loss of a batch makes."""
         if self.task.loss == "lm":
-            return sum(len(e.rows[e.gold].ids) - 1 for e in batch)
+            return [e.rows[e.gold].tail for e in batch]
         if (pairs := self._shared_prompts(batch)) is not None:
-            return sum(len(prompt) for prompt, _ in pairs)
-        return sum(len(row.ids) - 1 for e in batch for row in e.rows)
+            return [Tail(prompt, 1) for prompt, _ in pairs]
+        return [row.tail for e in batch for row in e.rows]
 
     def weight(self, batch: Sequence[Encoded]) -> int:
         """How many terms the loss of a batch averages: its examples for classification, its answer tokens for lm."""
@@ -189,17 +234,18 @@ class Objective:
         shared = [pair for pair in pairs if pair is not None]
         return shared if len(shared) == len(batch) and len({len(ids) for _, ids in shared}) == 1 else None
 
-    def _option_means(self, batch: Sequence[Encoded]) -> list[Tensor]:
-        """Mean log-probability of each option's tokens: one tensor per example."""
-        log_probs = iter(self._option_log_probs([row for e in batch for row in e.rows]))
-        return [torch.stack([next(log_probs).mean() for _ in e.rows]) for e in batch]
+    def _option_means(self, batch: Sequence[Encoded], copies: int = 1) -> list[Tensor]:
+        """Mean log-probability of each option's tokens: one tensor per example of each repetition."""
+        log_probs = iter(self._option_log_probs([row for e in batch for row in e.rows], copies))
+        return [torch.stack([next(log_probs).mean() for _ in e.rows]) for e in [*batch] * copies]
 
-    def _option_log_probs(self, rows: Sequence[Row]) -> list[Tensor]:
-        """Log-probabilities of each row's option tokens, fp32: one tensor per row."""
-        logits = self.path.head.logits(self._hidden([row.tail for row in rows]))
-        targets = torch.tensor([t for row in rows for t in row.ids[-row.option_len :]], device=self.head_device)
-        log_probs = torch.log_softmax(logits, dim=-1).gather(-1, targets[:, None])[:, 0]
-        return list(log_probs.split([row.option_len for row in rows]))
+    def _option_log_probs(self, rows: Sequence[Row], copies: int = 1) -> list[Tensor]:
+        """Log-probabilities of each row's option tokens, fp32: one tensor per row of each repetition."""
+        logits = self.path.head.logits(self._hidden([row.tail for row in rows], copies))
+        targets = [t for row in rows for t in row.ids[-row.option_len :]] * copies
+        chosen = torch.tensor(targets, device=self.head_device)[:, None]
+        log_probs = torch.log_softmax(logits, dim=-1).gather(-1, chosen)[:, 0]
+        return list(log_probs.split([row.option_len for row in rows] * copies))
 
     def _hidden(self, tails: Sequence[Tail], copies: int = 1) -> Tensor:
         """What the head is given at the requested positions, one request after another (positions × features).

@@ -33,6 +33,9 @@ class Cut(Protocol):
     def key(self, tail: Tail) -> Hashable:
         """What the entry of a request depends on: requests with equal keys share one entry."""
 
+    def rows(self, tail: Tail) -> int:
+        """How many positions of a request run through the upper part."""
+
     def below(self, tails: Sequence[Tail], copies: int = 1) -> list[Tensor]:
         """Run the lower part: the entry of each request, positions × features.
 
@@ -60,6 +63,9 @@ class LayerCut(Cut):
 
     def key(self, tail: Tail) -> Hashable:
         return tail.ids
+
+    def rows(self, tail: Tail) -> int:
+        return len(tail.ids)
 
     def below(self, tails: Sequence[Tail], copies: int = 1) -> list[Tensor]:
         rows = self.lay([tail.ids for tail in tails], self.layers.device, copies)
@@ -124,6 +130,9 @@ class AttentionCut(Cut):
 
     def key(self, tail: Tail) -> Hashable:
         return tail
+
+    def rows(self, tail: Tail) -> int:
+        return tail.last
 
     def below(self, tails: Sequence[Tail], copies: int = 1) -> list[Tensor]:
         rows = self.lay([tail.ids for tail in tails], self.layers.device, copies)

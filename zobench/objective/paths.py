@@ -40,6 +40,10 @@ class Path:
     packed: bool = False
     pads: bool = True
 
+    def rows(self, tail: Tail) -> int:
+        """How many positions run anew for a request, of those that the first function after the cut is given."""
+        return self.prefix.rows(tail) if self.prefix else len(tail.ids)
+
     @property
     def name(self) -> str:
         """Place and head in words, as a row has them."""

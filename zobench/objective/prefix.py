@@ -89,6 +89,10 @@ class Prefix:
         """Where the model is cut, in words."""
         return self._cut.place
 
+    def rows(self, tail: Tail) -> int:
+        """How many positions of a request run through what lies above the cut."""
+        return self._cut.rows(tail)
+
     def fill(self, tails: Sequence[Tail], progress: Callable[[int], None] = lambda n: None) -> None:
         """Fill the cache for these requests, from the shelf or by forward passes through the frozen part.
 

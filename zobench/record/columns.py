@@ -148,8 +148,12 @@ ROW = Schema(
         count("steps", "steps taken"),
         count("forwards", "forward passes of a batch"),
         count("backwards", "backward passes of a batch"),
-        text("evaluation", "how weights came to offsets last: `walk`, `exact` (shifted values), `side` (factors beside "
-             "the weights), or several of these", null="none was measured at since the last start"),
+        text(
+            "evaluation",
+            "how weights came to offsets last: `walk`, `exact` (shifted values), `side` (factors beside the weights), "
+            "or several of these; `stacked`: several in one forward",
+            null="none was measured at since the last start",
+        ),
         count("examples_seen", "examples in all steps", "examples"),
         count("tokens_seen", "tokens in all steps, padding apart, however often a step evaluates them", "tokens"),
         text("remade", "damage for which the run was made again from its losses: seconds before it may be missing",

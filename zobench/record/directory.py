@@ -18,6 +18,7 @@ from zobench.record.lookup import check_name
 from zobench.record.reading import Missing, Unreadable, json_object
 from zobench.record.recorder import NOBODY, NullRecord, Predictions, Recorder, Values
 from zobench.record.summaries import RESULTS
+from zobench.zo.closure import Entry
 from zobench.zo.team import Team
 
 
@@ -155,7 +156,7 @@ class Record(Recorder):
         self._metrics.flush()
 
     def log_losses(
-        self, step: int, losses: Sequence[float], missed: Collection[str], run: str = "", by: Values = NOBODY
+        self, step: int, losses: Sequence[Entry], missed: Collection[str], run: str = "", by: Values = NOBODY
     ) -> None:
         if self._by is not by:
             if self._by is None or (self._by != by and self._chain.crc is not None):

@@ -1,9 +1,12 @@
 """Who is told what a run does: the files of its record, their mirrors, the terminal. A run tells all at once."""
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from zobench.record.lines import Mark
+
+if TYPE_CHECKING:
+    from zobench.zo.closure import Entry
 
 Values = Mapping[str, Any]
 #: the predictions of each split, one dictionary an example
@@ -43,7 +46,7 @@ class Recorder:
         """Keep one line: a logged step, an evaluation, or what the lens saw."""
 
     def log_losses(
-        self, step: int, losses: Sequence[float], missed: Collection[str], run: str = "", by: Values = NOBODY
+        self, step: int, losses: Sequence["Entry"], missed: Collection[str], run: str = "", by: Values = NOBODY
     ) -> None:
         """Keep the losses that a step saw.
 
@@ -119,7 +122,7 @@ class Tee(Recorder):
             each.log(line)
 
     def log_losses(
-        self, step: int, losses: Sequence[float], missed: Collection[str], run: str = "", by: Values = NOBODY
+        self, step: int, losses: Sequence["Entry"], missed: Collection[str], run: str = "", by: Values = NOBODY
     ) -> None:
         for each in self.recorders:
             each.log_losses(step, losses, missed, run, by)

@@ -2,10 +2,11 @@
 
 Keys are functions of seed, step and query, and what a method adds to the weights and to its own state is a function of
 keys and losses. So ``trajectory.jsonl`` rebuilds both to the bit, for every method that is told losses alone. It has a
-line a step, ``[step, loss, loss, ..., checksum]`` in the order of evaluation, floats exact. The line ahead of them says
-what else the moves depend on: ``missed``, weights that the oracle had to move because the model reads them in its own
-way; ``run``, a hash of what makes the run this one; and ``by``, the code that measured the losses. Where other code
-goes on, a line with ``run`` and ``by`` is ahead of its steps.
+line a step, ``[step, loss, loss, ..., checksum]`` in the order of evaluation, floats exact; where losses per example
+were asked for, a list of them stands in the place of a loss. The line ahead of them says what else the moves depend on:
+``missed``, weights that the oracle had to move because the model reads them in its own way; ``run``, a hash of what
+makes the run this one; and ``by``, the code that measured the losses. Where other code goes on, a line with ``run`` and
+``by`` is ahead of its steps.
 
 A checksum is the CRC-32 of all lines up to there, so that a line that was changed, dropped, doubled or moved shows.
 Files of earlier versions have none.
@@ -25,10 +26,13 @@ from zobench.record.archive import Place
 
 if TYPE_CHECKING:
     from zobench.zo import Method
+    from zobench.zo.closure import Entry
 
 NAME = "trajectory.jsonl"
 _HEAD = re.compile(rb'(\{.*),"crc":"([0-9a-f]{8})"(\})\n')
 _STEP = re.compile(rb'(\[.*),"([0-9a-f]{8})"(\])\n')
+#: the losses of one step, in little memory
+Step = Sequence["float | array[float]"]
 
 
 class Chain:
@@ -58,7 +62,7 @@ class Chain:
         names = {} if missed is None else {"missed": list(missed)}
         return self._sealed(names | {"run": run, "by": dict(by)}, ',"crc":')
 
-    def line(self, step: int, losses: Sequence[float]) -> str:
+    def line(self, step: int, losses: Sequence["Entry"]) -> str:
         """The line of one step.
 
         Args:
@@ -94,7 +98,7 @@ class Trajectory:
     missed: list[str] = field(default_factory=list)
     run: str | None = None
     by: dict[str, Any] = field(default_factory=dict)
-    steps: list["array[float]"] = field(default_factory=list)
+    steps: list["Step"] = field(default_factory=list)
     size: int = 0
     crc: int | None = 0
     damage: str | None = None
@@ -127,7 +131,8 @@ class Trajectory:
         try:
             if strangers := set(self.missed) - {slot.name for slot in method.slots}:
                 raise ValueError(f"it names {sorted(strangers)[0]}, which does not train here")
-            return method.replay(self.steps[method.t].tolist(), self.missed)
+            losses = [each.tolist() if isinstance(each, array) else each for each in self.steps[method.t]]
+            return method.replay(losses, self.missed)
         except ValueError as error:
             raise DataError(f"{self.path}: {error}; another version or configuration has written it") from error
 
@@ -215,13 +220,22 @@ def _read_step(found: Trajectory, line: bytes) -> None:
         raise ValueError("it is not [step, loss, ...]")
     if content[0] != len(found.steps) + 1:
         raise ValueError(f"step {len(found.steps) + 1} is missing")
-    if not all(type(loss) in (int, float) for loss in content[1:]):
-        raise ValueError("a loss is not a number")
-    losses = array("d", content[1:])
-    if not all(map(math.isfinite, losses)):
-        raise ValueError("a loss is not finite")
-    found.steps.append(losses)
+    entries = content[1:]
+    if any(type(each) is list for each in entries):
+        found.steps.append([_numbers(each) if type(each) is list else _numbers([each])[0] for each in entries])
+    else:
+        found.steps.append(_numbers(entries))
     found.crc = crc
+
+
+def _numbers(losses: list[Any]) -> "array[float]":
+    """Finite losses; raises ValueError for others, and where there is none."""
+    if not losses or not all(type(loss) in (int, float) for loss in losses):
+        raise ValueError("a loss is not a number")
+    numbers = array("d", losses)
+    if not all(map(math.isfinite, numbers)):
+        raise ValueError("a loss is not finite")
+    return numbers
 
 
 def _opened(line: bytes, sealed: "re.Match[bytes]", before: int) -> tuple[Any, int]:

@@ -1,13 +1,15 @@
 """The batch of a step and its loss, as the method sees them."""
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import Any
 
-import torch
 from torch import Tensor
 
-from zobench.objective import Encoded
+from zobench.objective import Encoded, MeanLoss
 from zobench.run.build import Parts
 from zobench.system.costs import Clocks
+from zobench.zo.closure import Closure
 
 
 class Batches:
@@ -28,36 +30,37 @@ class Batches:
         s, train = parts.settings, parts.train
         return [train[i] for i in parts.protocol.batch(step, len(train), s.batch_size, s.order_seed)]
 
-    def mean_loss(self, batch: Sequence[Encoded], mine: Sequence[Encoded] | None = None) -> Tensor:
-        """The mean loss of a batch; of the examples ``mine`` alone, what they contribute to it."""
-        mine = batch if mine is None else mine
-        if not mine:
-            return torch.zeros(())
-        s, objective = self.parts.settings, self.parts.objective
-        size = s.micro_batch_size or s.batch_size
-        first, *others = (objective.loss_sum(mine[i : i + size])[0] for i in range(0, len(mine), size))
-        return sum(others, first) / objective.weight(batch)
+    def loss(self, batch: Sequence[Encoded]) -> Closure:
+        """The mean loss of a batch, all of it in this process and off the clocks."""
+        return self._closure(MeanLoss(self.parts.objective, batch, **self._how))
 
-    def closure(self, batch: Sequence[Encoded]) -> Callable[[], Tensor]:
+    def closure(self, batch: Sequence[Encoded]) -> Closure:
         """The loss that the method evaluates: this process's share of the batch at the weights as they are."""
-        objective, mine = self.parts.objective, self.parts.division.shards.share(batch)
-        before = objective.tokens
-        seen = False
+        share = self.parts.division.shards.share(range(len(batch)))
+        return self._closure(_Clocked(self, batch, share=share, **self._how))
 
-        def loss() -> Tensor:
-            nonlocal seen
-            with self.clocks("forward"):
-                value = self.mean_loss(batch, mine)
-                if not seen:
-                    self._tokens = objective.tokens - before
-                    seen = True
-                # Reading the value waits for the device, and so belongs to the forward pass.
-                float(value.detach())
-            return value
+    def _closure(self, loss: MeanLoss) -> Closure:
+        """A protocol that runs a batch in one piece gives its mean and nothing else: a plain function."""
+        return loss if self.parts.protocol.micro_batches else loss.__call__
 
-        return loss
+    @cached_property
+    def _how(self) -> dict[str, Any]:
+        """Rows and load of one forward call in the mean over the training examples, at least 1, and micro-batches.
 
-    def further(self, first: int, count: int) -> Callable[[], Tensor]:
+        They are functions of settings and data: the same in every step and process, and at a resume.
+        """
+        parts, s, objective = self.parts, self.parts.settings, self.parts.objective
+        share = -(-min(s.batch_size, len(parts.train)) // parts.division.shards.size)
+        called = min(share, s.micro_batch_size or share) / max(1, len(parts.train))
+        rows = sum(objective.loss_rows([each]) for each in parts.train) * called
+        load = sum(objective.loss_load([each]) for each in parts.train) * called
+        return {"rows": max(1, round(rows)), "load": max(1, round(load)), "micro": s.micro_batch_size}
+
+    def ran(self, tokens: int) -> None:
+        """Note the tokens that the last batch has, in this process's share."""
+        self._tokens = tokens
+
+    def further(self, first: int, count: int) -> Closure:
         """The mean loss of further batches of the method's step: of this process's share of their examples.
 
         The protocol chooses them from (seed, step, number). No forward pass is larger than one of the step's batch.
@@ -68,22 +71,40 @@ class Batches:
             for number in range(first, first + count)
         )
         examples = [parts.train[i] for batch in batches for i in batch]
-        mine = parts.division.shards.share(examples)
-
-        def loss() -> Tensor:
-            with self.clocks("forward"):
-                value = self.mean_loss(examples, mine)
-                float(value.detach())  # waits for the device
-            return value
-
-        return loss
+        share = parts.division.shards.share(range(len(examples)))
+        how = self._how | {"micro": s.micro_batch_size or s.batch_size}
+        return self._closure(_Clocked(self, examples, share=share, own=False, **how))
 
     def count(self, batch: Sequence[Encoded]) -> None:
         """Count the tokens of a batch that is not run, as its losses are known."""
         objective, mine = self.parts.objective, self.parts.division.shards.share(batch)
         size = self.parts.settings.micro_batch_size or max(1, len(mine))
-        self._tokens = sum(objective.loss_tokens(mine[i : i + size]) for i in range(0, len(mine), size))
+        self.ran(sum(objective.loss_tokens(mine[i : i + size]) for i in range(0, len(mine), size)))
 
     def tokens(self) -> int:
         """Tokens of the last batch, padding apart, in all processes together."""
         return int(self.parts.division.shards.sums(lambda: [self._tokens], 1)[0])
+
+
+class _Clocked(MeanLoss):
+    """A mean loss on the clock ``forward``; the first evaluation of a step's own batch tells how many tokens it has."""
+
+    def __init__(self, batches: Batches, batch: Sequence[Encoded], own: bool = True, **how: Any):
+        super().__init__(batches.parts.objective, batch, **how)
+        self._batches, self._first = batches, own
+
+    def __call__(self) -> Tensor:
+        return self._clocked(super().__call__, 1)
+
+    def losses(self, copies: int = 1, examples: bool = False) -> Tensor:
+        return self._clocked(lambda: super(_Clocked, self).losses(copies, examples), copies)
+
+    def _clocked(self, run: Callable[[], Tensor], copies: int) -> Tensor:
+        before = self.objective.tokens
+        with self._batches.clocks("forward"):
+            value = run()
+            value.detach().sum().item()  # waits for the device, which belongs to the forward pass
+        if self._first:
+            self._batches.ran((self.objective.tokens - before) // copies)
+            self._first = False
+        return value

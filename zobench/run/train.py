@@ -128,7 +128,7 @@ class Trainer:
     def first_loss(self) -> float:
         """The loss of a few examples at the weights as they are; it leaves no trace."""
         with torch.no_grad():
-            return float(self.batches.mean_loss((self.parts.train or self.parts.dev)[:2]))
+            return float(self.batches.loss((self.parts.train or self.parts.dev)[:2])())
 
     def compare_weights(self) -> None:
         """Raises TeamError if the processes are not at one step, with the same weights to the bit."""
@@ -195,13 +195,13 @@ class Trainer:
         s, p, method = self.settings, self.progress, self.method
         if not s.lens_every or method.t % s.lens_every or p.looked_step == method.t:
             return
-        batch = self.batches.of(method.t)
+        loss = self.batches.loss(self.batches.of(method.t))
         try:
             with self.clocks("lens"):
                 if s.lens_gradient:
-                    readings = lens.look(method, lambda: self.batches.mean_loss(batch), draws=s.lens_draws)
+                    readings = lens.look(method, loss, draws=s.lens_draws)
                 else:
-                    readings = lens.precision(method, lambda: self.batches.mean_loss(batch))
+                    readings = lens.precision(method, loss)
         except Diverged as error:
             raise Diverged(f"lens: {error} of its own, step {method.t}; lower method.lr or method.eps") from None
         self.log(named("lens", readings))

@@ -6,7 +6,7 @@ import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
-from itertools import count
+from itertools import count, islice
 from typing import Any
 
 import torch
@@ -40,10 +40,13 @@ class Processes(Team):
         super().__init__()
         self.rank, self.size, self.device = rank, size, device
 
-    def scalars(self, work: Callable[[Item], float], items: Sequence[Item]) -> Iterator[float]:
-        width = -(-len(items) // self.size)
-        rows = self._scalars(lambda: [work(item) for item in self.share(items)], width)
-        return (rows[i % self.size][i // self.size] for i in range(len(items)))
+    def vectors(
+        self, work: Callable[[Item], Sequence[float]], items: Sequence[Item], widths: Sequence[int]
+    ) -> Iterator[Sequence[float]]:
+        most = max(sum(widths[rank :: self.size]) for rank in range(self.size))
+        rows = self._scalars(lambda: [x for item in self.share(items) for x in work(item)], most)
+        shares = [iter(row) for row in rows]
+        return ([*islice(shares[i % self.size], width)] for i, width in enumerate(widths))
 
     def sums(self, work: Callable[[], Sequence[float]], width: int) -> list[float]:
         return [sum(column) for column in zip(*self._scalars(work, width), strict=True)]

@@ -5,7 +5,6 @@
 
 import math
 from collections.abc import Callable, Iterable
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from unittest import SkipTest
@@ -16,7 +15,7 @@ from torch import Tensor
 from zobench.record import checkpoint
 from zobench.testing.cases import LR, SEED, Case
 from zobench.testing.evidence import Broken, Watched, estimates_of, same_state, same_weights, share_outside, tensors_of
-from zobench.testing.problem import Problem
+from zobench.testing.problem import Problem, StepLoss
 from zobench.testing.ties import ties
 from zobench.testing.uses import cores, masks
 from zobench.zo import Diverged, Method, lens
@@ -174,7 +173,7 @@ def same_seed_same_path(case: Case) -> None:
 def state_bytes(case: Case) -> None:
     """``state_bytes`` is what the method really holds: tensors of its objects, weights and duplicates aside."""
     problem, method = _trained(case, steps=2)
-    held = tensors_of(method, {id(p) for p in problem.parameters.values()})
+    held = tensors_of(method, {id(x) for x in (*problem.parameters.values(), method.oracle.closure)})
     held += [slot.param.grad for slot in method.slots if slot.param.grad is not None]
     size = sum(x.numel() * x.element_size() for x in held)
     if method.state_bytes() != size:
@@ -215,7 +214,7 @@ def diverges(case: Case) -> None:
         return problem.loss(0) * math.nan
 
     try:
-        method.step(not_finite)
+        method.step(StepLoss(problem, 0, lambda losses: losses * math.nan))
     except Diverged:
         pass
     else:
@@ -237,7 +236,7 @@ def leaves_no_trace(case: Case) -> None:
         for _ in range(3):
             plain.train(unseen, 2)
             looked.train(seen, 2)
-            closure = partial(looked.loss, seen.t)
+            closure = StepLoss(looked, seen.t)
             first, second = (lens.look(seen, closure, draws=3) for _ in range(2))
             if first != second:
                 raise Broken(f"{dtype}: two looks at one step saw {first} and {second}: state moved outside the step")

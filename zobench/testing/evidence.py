@@ -1,8 +1,8 @@
 """What the contracts look at: what a method measures and applies, what it holds, and whether two runs are the same."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -14,6 +14,8 @@ from zobench.zo.method import StateDict
 
 #: modules whose objects hold no state of a method
 _FOREIGN = ("builtins", "torch", "numpy", "numba", "collections", "functools")
+
+Given = TypeVar("Given", float, list[float])
 
 
 class Broken(AssertionError):
@@ -35,18 +37,23 @@ class Watched:
     """
 
     def __init__(self, method: Method):
-        self.method, self.losses, self.apply = method, method.oracle.losses, method.apply
-        self.jvp = method.oracle.jvp
+        oracle = method.oracle
+        self.method, self.apply, self.jvp = method, method.apply, oracle.jvp
         self.offsets: list[list[Tensor]] = []
         self.estimates: list[list[Tensor]] = []
         self.steps: list[list[Tensor]] = []
         self.measuring = method
-        method.oracle.losses, method.apply = self._measure, self._apply  # type: ignore[method-assign]
-        method.oracle.jvp = self._differentiate  # type: ignore[method-assign]
+        oracle.losses = self._watched(oracle.losses)  # type: ignore[method-assign]
+        oracle.example_losses = self._watched(oracle.example_losses)  # type: ignore[method-assign]
+        oracle.jvp = self._differentiate  # type: ignore[method-assign]
+        method.apply = self._apply  # type: ignore[method-assign]
 
-    def _measure(self, offsets: Sequence[Direction]) -> list[float]:
-        self._note(offsets)
-        return self.losses(offsets)
+    def _watched(self, measure: Callable[[Sequence[Direction]], list[Given]]) -> Callable[..., list[Given]]:
+        def watched(offsets: Sequence[Direction]) -> list[Given]:
+            self._note(offsets)
+            return measure(offsets)
+
+        return watched
 
     def _differentiate(self, direction: Direction) -> float:
         self._note([direction])

@@ -32,10 +32,14 @@ class Problem:
 
     def loss(self, step: int) -> Tensor:
         """The mean squared error on a step's batch."""
+        return self.errors(step).mean()
+
+    def errors(self, step: int, copies: int = 1) -> Tensor:
+        """The squared error of each example of a step's batch, which is repeated so many times."""
         p = {name: tensor.float() for name, tensor in self.parameters.items()}
-        ids, targets = self.ids[step % BATCHES], self.targets[step % BATCHES]
+        ids, targets = (each[step % BATCHES].repeat(copies) for each in (self.ids, self.targets))
         hidden = torch.tanh(p["embed.weight"][ids] @ p["layer.weight"] + p["layer.bias"])
-        return ((hidden @ p["head.weight"])[:, 0] - targets).square().mean()
+        return ((hidden @ p["head.weight"])[:, 0] - targets).square()
 
     def further(self, step: int, first: int, count: int) -> Callable[[], Tensor]:
         """The mean loss of a step's further batches."""
@@ -54,4 +58,29 @@ class Problem:
         """Take so many steps with a method that was made for these weights, if it takes any."""
         method.oracle.further = lambda first, count: self.further(method.t, first, count)
         for _ in range(steps if method.trains else 0):
-            method.step(lambda: self.loss(method.t))
+            method.step(StepLoss(self, method.t))
+
+
+class StepLoss:
+    """The loss of a step's batch as a closure that gives the losses of its examples, too (``BatchLoss``).
+
+    Args:
+        problem: whose loss it is.
+        step: of which the batch is.
+        change: what becomes of the losses, if not what they are.
+    """
+
+    stacks = True
+
+    def __init__(self, problem: Problem, step: int, change: Callable[[Tensor], Tensor] = lambda losses: losses):
+        self.problem, self.step, self.change = problem, step, change
+        self.rows = self.load = self.size = problem.ids.shape[1]
+
+    def __call__(self) -> Tensor:
+        """The mean loss."""
+        return self.change(self.problem.loss(self.step))
+
+    def losses(self, copies: int = 1, examples: bool = False) -> Tensor:
+        """The mean loss of each copy of the batch, or the losses of its examples."""
+        found = self.problem.errors(self.step, copies).view(copies, self.size)
+        return self.change(found if examples else found.mean(-1))

@@ -5,7 +5,7 @@ next to 0: momentum decays, scores fall, and so does weight decay its work.
 """
 
 import math
-from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from unittest import SkipTest
@@ -17,7 +17,7 @@ from zobench.config import instantiate
 from zobench.record import checkpoint
 from zobench.testing.cases import Case
 from zobench.testing.evidence import Broken, same_state, same_weights
-from zobench.testing.problem import Problem
+from zobench.testing.problem import Problem, StepLoss
 from zobench.zo import Jaguar, Method, Sign, UpdateRule
 from zobench.zo.method import StateDict
 
@@ -58,10 +58,16 @@ def ties(case: Case) -> None:
     same_state(tied.state_dict(), again.state_dict(), what, "the run that never stopped")
 
 
-def _level(problem: Problem, method: Method, rise: float) -> Callable[[], Tensor]:
+def _level(problem: Problem, method: Method, rise: float) -> StepLoss:
     """A loss of 1 that reads the weights, and rises a little with every evaluation."""
-    seen = iter(range(10**9))
-    return lambda: problem.loss(method.t).double() * 0 + 1.0 + next(seen) * rise
+    seen = count()
+
+    def level(losses: Tensor) -> Tensor:
+        order = [next(seen) for _ in range(len(losses) if losses.ndim else 1)]  # a forward pass may have several
+        rises = losses.new_tensor(order, dtype=torch.float64).mul(rise).add(1.0)
+        return losses.double() * 0 + rises.view(losses.shape[:1] + (1,) * (losses.ndim - 1))
+
+    return StepLoss(problem, method.t, level)
 
 
 def _made(case: Case, problem: Problem) -> Method:

@@ -13,9 +13,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from zobench.zo.closure import Closure
 from zobench.zo.keys import Keys, mix, tag
 from zobench.zo.method import Method
-from zobench.zo.oracle import Closure
 from zobench.zo.perturbation import Gaussian
 from zobench.zo.slot import sum_dtype
 

@@ -4,7 +4,7 @@ A method is the paper's Algorithm box, a few lines of control flow in ``update``
 """
 
 import copy
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar, Self
 
@@ -13,10 +13,11 @@ from torch import Tensor
 
 from zobench.zo import noise, schedule
 from zobench.zo.checks import not_negative, one_of, positive
+from zobench.zo.closure import Closure, Entry, Recorded
 from zobench.zo.core_space import core_step, descend_core
 from zobench.zo.direction import ZERO, Direction
 from zobench.zo.keys import Keys
-from zobench.zo.oracle import Closure, Diverged, Mode, Oracle
+from zobench.zo.oracle import STACK_ROWS, Diverged, Mode, Oracle
 from zobench.zo.perturbation import Gaussian, Perturbation
 from zobench.zo.rules import SGD, State, UpdateRule, part_of, step_within
 from zobench.zo.slot import Rows, Slot, make_slots, noise_share, pick
@@ -54,6 +55,7 @@ class Method:
         mode: how the oracle perturbs, ``in_place`` or ``exact``.
         noise_cache: bytes of a step's draws that are held on a CPU, so that they are made once; the same numbers come
             out whatever it is. None: an eighth of the model's bytes where one draw of all slots fits into it, else 0.
+        stack_rows: offsets of low rank share a forward pass up to so many rows; 0 for one offset at a time.
 
     Raises:
         ValueError: for an argument out of range.
@@ -89,14 +91,16 @@ class Method:
         perturbation: Perturbation | None = None,
         mode: Mode = "in_place",
         noise_cache: int | None = None,
+        stack_rows: int = STACK_ROWS,
     ):
-        not_negative(lr=lr, weight_decay=weight_decay, warmup=warmup, noise_cache=noise_cache or 0)
+        counts = {"noise_cache": noise_cache or 0, "stack_rows": stack_rows}
+        not_negative(lr=lr, weight_decay=weight_decay, warmup=warmup, **counts)
         positive(eps=eps)
         one_of(schedule.SCHEDULES, lr_schedule=lr_schedule)
         named_parameters = list(named_parameters)
         self.slots = make_slots(named_parameters)
         self.held = noise.HeldDraws(noise_share(named_parameters, self.slots) if noise_cache is None else noise_cache)
-        self.oracle = Oracle(self.slots, perturbation or Gaussian(), mode)
+        self.oracle = Oracle(self.slots, perturbation or Gaussian(), mode, stack_rows)
         self.rule, self.keys = rule or SGD(), Keys(seed)
         self.base_lr, self.eps, self.weight_decay = lr, eps, weight_decay
         self.lr_schedule, self.warmup, self.total_steps = lr_schedule, warmup, total_steps
@@ -211,7 +215,7 @@ class Method:
         self.oracle.begin(closure)
         return self._step()
 
-    def replay(self, losses: Sequence[float], missed: Collection[str]) -> float:
+    def replay(self, losses: Sequence[Entry], missed: Collection[str]) -> float:
         """Take again the step that saw these losses: the same bits of weights and state, without forward passes.
 
         Args:
@@ -222,13 +226,13 @@ class Method:
             The mean of the losses.
 
         Raises:
-            ValueError: if the step asks for more or fewer losses, or for a gradient.
+            ValueError: if the step asks for more or fewer losses, for others (of the batch, per example), or for a
+                gradient.
         """
         if not self.replays:
             by = "takes directions from activations" if self.taps else "steps by gradients"
             raise ValueError(f"{type(self).__name__} {by}, which losses do not give")
-        left = iter(losses)
-        self.oracle.begin(lambda: _next(left), missed)
+        self.oracle.begin(Recorded(losses), missed)
         mean = self._step()
         if len(self.oracle.seen) != len(losses):
             raise ValueError(f"step {self.t} takes {len(self.oracle.seen)} losses, not {len(losses)}")
@@ -326,10 +330,3 @@ class FirstOrder(Method):
     ):
         shape: dict[str, Any] = {"lr_schedule": lr_schedule, "warmup": warmup, "total_steps": total_steps}
         super().__init__(named_parameters, lr=lr, seed=seed, weight_decay=weight_decay, **shape)
-
-
-def _next(losses: Iterator[float]) -> float:
-    try:
-        return next(losses)
-    except StopIteration:
-        raise ValueError("the step asks for more losses than were seen in it") from None

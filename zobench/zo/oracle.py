@@ -6,23 +6,29 @@ loss of one batch at one point, however many micro-batches it is cut into.
 
 import math
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from functools import cache
+from contextlib import contextmanager, nullcontext, suppress
+from functools import cache, partial
 from typing import TypeVar, get_args
 
 import torch
 from torch import Tensor
 
 from zobench.zo.checks import at_least, not_negative, one_of
+from zobench.zo.closure import BatchLoss, Closure, Entry, knows_batch, mean_of, most_copies, stacks_of
 from zobench.zo.direction import ZERO, Direction
 from zobench.zo.dual import directional_derivative
 from zobench.zo.perturbation import Perturbation
 from zobench.zo.placement import Mode, Placement
+from zobench.zo.shifted import ShiftedWeights
+from zobench.zo.side import NotStackable
 from zobench.zo.slot import Slot
+from zobench.zo.stacking import stacks
 from zobench.zo.tap import ActivationTap, Collector, add_over_team
 from zobench.zo.team import Team
 
-Closure = Callable[[], Tensor | float]
+#: rows that offsets share a forward pass up to, where nothing else is set
+STACK_ROWS = 512
+Given = TypeVar("Given", float, list[float])
 Watcher = TypeVar("Watcher", bound=Collector)
 #: forward passes that a directional derivative counts as: of ``x W`` it makes three products, ``x W``, ``ẋ W``, ``x Ẇ``
 JVP_FORWARDS = 3
@@ -70,12 +76,13 @@ class Oracle:
         slots: the trainable tensors.
         perturbation: the distribution that offsets are drawn from.
         mode: ``in_place`` or ``exact``.
+        stack_rows: offsets share a forward pass, where they can, up to so many of its rows; 0 for one at a time.
 
     Attributes:
         team: the processes over which losses are shared out; the ledger counts those of all.
         forwards: forward passes of a batch so far; one of several batches counts as so many.
         backwards: backward passes so far.
-        seen: losses of this step, in order.
+        seen: what the evaluations of this step gave, in order: losses, or lists of the losses of the examples.
         notes: numbers of this step for the record.
         closure: the loss of this step's batch.
         further: (first, count) → the loss of so many further batches of the step, for methods that ask for some
@@ -90,15 +97,18 @@ class Oracle:
         ValueError: for an unknown mode.
     """
 
-    def __init__(self, slots: Sequence[Slot], perturbation: Perturbation, mode: Mode = "in_place"):
+    def __init__(
+        self, slots: Sequence[Slot], perturbation: Perturbation, mode: Mode = "in_place", stack_rows: int = STACK_ROWS
+    ):
         one_of(get_args(Mode), mode=mode)
         self.slots = slots
         self.perturbation = perturbation
         self.mode = mode
+        self.stack_rows = stack_rows
         self.team = Team()
         self.forwards = 0
         self.backwards = 0
-        self.seen: list[float] = []
+        self.seen: list[Entry] = []
         self.notes: dict[str, float] = {}
         self.closure: Closure | None = None
         self.further: Further | None = None
@@ -112,6 +122,7 @@ class Oracle:
         self._copies: dict[int, Tensor] = {}  # of what exact mode has to move
         self.missed: list[str] | None = None
         self.evaluation = ""
+        self._keeps_groups: bool | None = None  # by a model, in one forward pass at several offsets; None before a try
 
     def begin(self, closure: Closure, missed: Collection[str] | None = None) -> None:
         """Start a step on a new batch.
@@ -125,6 +136,7 @@ class Oracle:
             rows = getattr(closure, "rows", None)
             self._placement = Placement(self.slots, self.perturbation, self.mode, missed, rows)
             self.missed = None if missed is None else list(missed)
+            self._keeps_groups = None
         self.seen, self._of_own_batch = [], []
         self.notes = {}
 
@@ -195,7 +207,7 @@ class Oracle:
     @property
     def mean_loss(self) -> float:
         """The mean of the losses of the step's own batch so far; of all that were seen, if it saw no such loss."""
-        values = self._of_own_batch or self.seen
+        values = self._of_own_batch or self.means
         return sum(values) / max(1, len(values))
 
     def loss(self, offset: Direction = ZERO) -> float:
@@ -210,28 +222,93 @@ class Oracle:
         Raises:
             Diverged: if a loss is not finite; the weights are settled first.
         """
-        return [self._counted(value) for value in self.team.scalars(self._evaluate, offsets)]
+        stacks = self._stacks(offsets)
+        found = self.team.vectors(self._evaluate, stacks, [len(stack) for stack in stacks])
+        return [self._counted(value) for values in found for value in values]
 
-    def _evaluate(self, offset: Direction) -> float:
+    def example_losses(self, offsets: Sequence[Direction]) -> list[list[float]]:
+        """The losses of the batch's examples at each offset, in order; each offset is one forward pass.
+
+        Their mean is the loss of the batch.
+
+        Raises:
+            TypeError: for a closure that gives no losses per example.
+            Diverged: as ``losses``.
+        """
+        if self.closure is not None and not knows_batch(self.closure):
+            raise TypeError(
+                "losses per example were asked of a closure that gives their mean alone; give step() one with a method "
+                "losses(copies, examples), as zobench.zo.closure.BatchLoss describes it (runs: protocol=clean)"
+            )
+        stacks, size = self._stacks(offsets), self.closure.size if self.closure else 0
+        work = partial(self._evaluate, examples=True)
+        entries: list[list[float]] = []
+        found = self.team.vectors(work, stacks, [size * len(stack) for stack in stacks])
+        for stack, values in zip(stacks, found, strict=True):
+            n = len(values) // len(stack)
+            entries += [self._counted(list(values[i * n : i * n + n])) for i in range(len(stack))]
+        return entries
+
+    @property
+    def means(self) -> list[float]:
+        """The losses of this step, in order."""
+        return [mean_of(entry) for entry in self.seen]
+
+    def _stacks(self, offsets: Sequence[Direction]) -> list[Sequence[Direction]]:
+        """Consecutive offsets that may share a forward pass; alike in all processes, whatever each has evaluated."""
+        most = most_copies(self.closure, self.stack_rows) if self.closure and not self._tap else 1
+        possible = most > 1 and self._placement is not None and self._placement.stackable() is not None
+        return stacks_of(offsets, most if possible else 1)
+
+    def _evaluate(self, stack: Sequence[Direction], examples: bool = False) -> list[float]:
+        """The losses at some offsets, or those of the examples at each; in one forward pass where that can be."""
         if self.closure is None or self._placement is None:
             raise RuntimeError("the oracle has no batch: call begin(closure) first")
-        offset = offset.nonzero()
+        offsets = [offset.nonzero() for offset in stack]
         try:
-            value = self._look(self.closure, offset)
-            if offset != ZERO and (missed := self._placement.missed()) is not None:
-                self.missed = self._placement.moved
-                if missed:
-                    shown = self._placement.shown
-                    self._placement.look()
-                    self._move([slot for slot in self.slots if slot.index in shown - self._placement.shown], offset)
-                    value = self._look(self.closure, offset)
+            if knows_batch(self.closure) and (context := self._stackable(self.closure, offsets)) is not None:
+                with suppress(NotStackable), torch.inference_mode(), context.at(*offsets):
+                    found = self.closure.losses(len(offsets), examples)
+                    self.evaluation = f"{self._placement.evaluation}, stacked"
+                    return found.flatten().tolist()
+            return [value for offset in offsets for value in self._one(self.closure, offset, examples)]
         except BaseException:
             self.settle()
             raise
-        return value
 
-    def _look(self, closure: Closure, offset: Direction) -> float:
-        """The loss, with the moved slots moved to the offset and the shown slots seen there."""
+    def _stackable(self, closure: BatchLoss, offsets: Sequence[Direction]) -> ShiftedWeights | None:
+        """What shows all slots at these offsets; None where a slot is moved, or the model does not keep the groups.
+
+        A slot that is moved for one offset is moved for all: what a walk leaves in the weights must not depend on how
+        losses were evaluated, of which those who replay a step know nothing.
+        """
+        assert self._placement is not None
+        probe = next((offset for offset in offsets if offset), None)
+        if len(offsets) < 2 or probe is None:
+            return None
+        if self._at == ZERO:
+            self._placement.look()
+        if len(self._placement.shown) < len(self.slots) or (context := self._placement.stackable()) is None:
+            return None
+        if self._keeps_groups is None:
+            self._keeps_groups = stacks(context, closure.losses, probe)
+        return context if self._keeps_groups else None
+
+    def _one(self, closure: Closure, offset: Direction, examples: bool) -> list[float]:
+        """The loss at one offset, or the losses of the examples."""
+        assert self._placement is not None
+        found = self._look(closure, offset, examples)
+        if offset != ZERO and (missed := self._placement.missed()) is not None:
+            self.missed = self._placement.moved
+            if missed:
+                shown = self._placement.shown
+                self._placement.look()
+                self._move([slot for slot in self.slots if slot.index in shown - self._placement.shown], offset)
+                found = self._look(closure, offset, examples)
+        return found
+
+    def _look(self, closure: Closure, offset: Direction, examples: bool) -> list[float]:
+        """What the closure gives, with the moved slots moved to the offset and the shown slots seen there."""
         assert self._placement is not None
         if self._at == ZERO:
             self._placement.look()
@@ -240,17 +317,20 @@ class Oracle:
             self.evaluation = self._placement.evaluation
         seen = self._placement.shifted.at(offset) if offset != ZERO else self._tap or nullcontext()
         with torch.inference_mode(), seen:
-            return float(closure())
+            if examples and knows_batch(closure):
+                return closure.losses(examples=True)[0].tolist()
+            return [float(closure())]
 
-    def _counted(self, value: float) -> float:
+    def _counted(self, given: Given) -> Given:
         self.forwards += self._batches
-        if not math.isfinite(value):
-            self.settle()
-            raise Diverged(f"the loss is {value} at forward pass {self.forwards}")
-        self.seen.append(value)
+        for value in given if isinstance(given, list) else [given]:
+            if not math.isfinite(value):
+                self.settle()
+                raise Diverged(f"the loss is {value} at forward pass {self.forwards}")
+        self.seen.append(given)
         if self._on_own:
-            self._of_own_batch.append(value)
-        return value
+            self._of_own_batch.append(mean_of(given))
+        return given
 
     def jvp(self, direction: Direction) -> float:
         """The derivative of the loss at ``θ`` along a direction: the limit of the projected gradient for ε → 0.
@@ -362,6 +442,13 @@ class Oracle:
 
 def central_difference(oracle: Oracle, u: Direction, eps: float) -> float:
     """The projected gradient ``(L(θ+εu) − L(θ−εu)) / 2ε``, from two forward passes; a note of the step, too."""
-    plus, minus = oracle.losses([u * eps, u * -eps])
-    oracle.notes["projected_gradient"] = oracle.projected(plus, minus, eps)
-    return oracle.notes["projected_gradient"]
+    return central_differences(oracle, [u], eps)[0]
+
+
+def central_differences(oracle: Oracle, directions: Sequence[Direction], eps: float) -> list[float]:
+    """The projected gradient along each direction; the last is a note of the step, too."""
+    losses = oracle.losses([u * (side * eps) for u in directions for side in (1.0, -1.0)])
+    pairs = zip(losses[::2], losses[1::2], strict=True)
+    found = [oracle.projected(plus, minus, eps) for plus, minus in pairs]
+    oracle.notes["projected_gradient"] = found[-1]
+    return found

@@ -5,6 +5,7 @@ the default everywhere, and then nothing crosses.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -39,6 +40,8 @@ class Team:
         (0, 1, True)
         >>> list(team.scalars(lambda x: x / 2, [1, 2, 3]))
         [0.5, 1.0, 1.5]
+        >>> list(team.vectors(lambda pair: [x / 2 for x in pair], [(1, 2), (3,)], widths=[2, 1]))
+        [[0.5, 1.0], [1.5]]
         >>> team.sums(lambda: [0.25, 4.0], width=2)
         [0.25, 4.0]
     """
@@ -60,6 +63,19 @@ class Team:
 
     def scalars(self, work: Callable[[Item], float], items: Sequence[Item]) -> Iterator[float]:
         """``work`` of each item, in order and in every process; each does its share. Float64 crosses."""
+        found = self.vectors(lambda item: [work(item)], items, [1] * len(items))
+        return (value for (value,) in found)
+
+    def vectors(
+        self, work: Callable[[Item], Sequence[float]], items: Sequence[Item], widths: Sequence[int]
+    ) -> Iterator[Sequence[float]]:
+        """``scalars``, for ``work`` that gives several numbers.
+
+        Args:
+            work: gives the numbers of an item.
+            items: what there is to do; an item is one process's work.
+            widths: how many numbers each item gives.
+        """
         return map(work, items)
 
     def sums(self, work: Callable[[], Sequence[float]], width: int) -> list[float]:
@@ -126,9 +142,12 @@ class Shards(Team):
         super().__init__()
         self.team, self.rank, self.size = team, team.rank, team.size
 
-    def scalars(self, work: Callable[[Item], float], items: Sequence[Item]) -> Iterator[float]:
-        """The sum over processes of ``work`` of each item, in order; every process does every item."""
-        return iter(self.sums(lambda: [work(item) for item in items], len(items)))
+    def vectors(
+        self, work: Callable[[Item], Sequence[float]], items: Sequence[Item], widths: Sequence[int]
+    ) -> Iterator[Sequence[float]]:
+        """The sums over processes of what ``work`` gives for each item, in order; every process does every item."""
+        found = iter(self.sums(lambda: [x for item in items for x in work(item)], sum(widths)))
+        return ([*islice(found, width)] for width in widths)
 
     def sums(self, work: Callable[[], Sequence[float]], width: int) -> list[float]:
         """The sums over the processes of ``team``, as it makes them."""
