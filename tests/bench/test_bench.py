@@ -11,12 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.methods import METHODS
 
 from zobench import MeZO
 from zobench.bench import checkout, memory, models, official, subjects, table, timing
 from zobench.bench.__main__ import main
+from zobench.bench.models import Tuned
 from zobench.bench.plain import PlainStep
-from zobench.bench.spec import Shape, Spec, overrides, parse_shapes
+from zobench.bench.spec import Shape, Spec, label, overrides, parse_methods, parse_shapes
 from zobench.bench.subjects import OFFICIAL, OFFICIAL_OPTIONS, PLAIN, PLAIN_STEP, TRIMMED, Subject
 from zobench.bench.timing import Sample
 from zobench.errors import UserError
@@ -28,6 +30,7 @@ from zobench.tasks.base import Example
 from zobench.zo import Oracle
 
 SUMMARY = {"median", "q1", "q3"}
+MLP, FROM_ATTENTION = ("gate_proj", "up_proj", "down_proj"), "from the last attention"
 CPU = torch.device("cpu")
 MEZO = os.environ.get("ZOBENCH_MEZO")
 needs_mezo = pytest.mark.skipif(
@@ -75,7 +78,7 @@ def spec(*methods, **changes):
 
 
 @pytest.fixture(scope="module")
-def model():
+def tuned():
     return models.load("tiny-llama", "float32", CPU)
 
 
@@ -123,16 +126,19 @@ def test_plain_steps_are_those_of_mezo_on_the_same_noise():
         torch.testing.assert_close(a, b, rtol=0, atol=1e-11)
 
 
-def test_trimmed_and_plain_forwards_are_one_loss(tiny):
-    trimmed, plain = subjects.losses(tiny.model, Shape(3, 10))
+@pytest.mark.parametrize("tuning", ["full", "last_layers:layers=1+only=mlp", "lora"])
+def test_trimmed_and_plain_forwards_are_one_loss(tuning):
+    tuned = models.load("tiny-llama", "float32", CPU, tuning)
+    trimmed, plain = subjects.losses(tuned, Shape(3, 10))
     with torch.inference_mode():
         assert abs(float(trimmed()) - math.log(2)) > 1e-3  # it depends on the model
         assert float(trimmed()) == pytest.approx(float(plain()), rel=1e-5)
 
 
-def test_every_subject_does_its_forwards_and_the_weights_come_back(model):
+def test_every_subject_does_its_forwards_and_the_weights_come_back(tuned):
     asked = spec("mezo", "loren:probes=3", "kerzoo:probes=2")
-    compared = [subjects.make(asked, name, model, Shape(2, 8)) for name in subjects.names(asked)]
+    compared = subjects.make_all(asked, tuned, Shape(2, 8))
+    model = tuned.model
     before = [param.detach().clone() for param in model.parameters()]
     samples = timing.interleave(compared, model, 2)
     expected = {TRIMMED: 2, PLAIN: 2, "mezo": 2, "loren:probes=3": 3, "kerzoo:probes=2": 4, PLAIN_STEP: 2}
@@ -174,9 +180,9 @@ def test_a_non_finite_loss_is_an_error():
         timing.measure(broken, CPU)
 
 
-def test_memory_is_split_into_weights_and_declared_state(model):
+def test_memory_is_split_into_weights_and_declared_state(tuned):
     row = memory.measure(spec("mezo:rule=adam"), Shape(2, 8), "mezo:rule=adam")
-    weights = sum(param.numel() * 4 for param in model.parameters())
+    weights = sum(param.numel() * 4 for param in tuned.model.parameters())
     assert row["weights_bytes"] == weights
     assert row["method_state_bytes"] == 2 * weights
 
@@ -196,13 +202,96 @@ def test_a_peak_is_split_by_the_first_row():
     assert "| adam                 | 2.450 |                  1.009 |     343.0 |   100.0 |" in table.memory(rows)
 
 
-@pytest.mark.parametrize(("name", "millions"), [("opt-125m-random", 125.2), ("llama-135m-random", 134.5)])
+@pytest.mark.parametrize(
+    ("name", "millions"),
+    [
+        ("opt-125m-random", 125.2),
+        ("llama-135m-random", 134.5),
+        ("opt-1.3b-random", 1315.8),
+        ("opt-13b-random", 12853.5),
+    ],
+)
 def test_random_models_have_the_size_of_the_published_ones(name, millions):
     from transformers import AutoModelForCausalLM
 
     with torch.device("meta"):
         found = AutoModelForCausalLM.from_config(models.random_config(name))
     assert sum(p.numel() for p in found.parameters()) / 1e6 == pytest.approx(millions, abs=0.05)
+
+
+def test_all_methods_are_those_of_conf_that_take_steps():
+    found = parse_methods("all")
+    assert {name.partition(":")[0] for name in found} == set(METHODS) - {"zeroshot"}
+    assert len(set(found)) == len(found)
+    assert spec(*found).methods == found  # every variant is a setting that there is
+    assert max(len(label(name)) for name in found) <= max(len(TRIMMED), len("mezo, low_rank, rank 8"))
+
+
+def test_the_table_of_all_methods_fits_a_hundred_columns():
+    times = {"median": 2.345, "q1": 2.19, "q3": 3.456}
+    numbers = ("ratio", "ratio_to_as_many_forwards", "plain_over_this", "seconds")
+    given = {"fed": "16x64", "forwards": 20, "outside_share": 0.99, "outside_ms_per_forward": 1234.5}
+    given |= {"ns_per_weight_pass": 12.34, "evaluation": "side, stacked", **dict.fromkeys(numbers, times)}
+    lines = table.timing([{"name": name, **given} for name in (TRIMMED, *parse_methods("all"))]).splitlines()
+    assert {len(line) for line in lines} == {len(lines[0])}
+    assert len(lines[0]) <= 100
+
+
+def test_with_a_small_tuning_the_methods_train_it_alone_from_cached_activations():
+    tuning = "last_layers:layers=1+only=mlp"
+    asked = spec("mezo", "loren:probes=2", tuning=tuning)
+    tuned = models.load("tiny-llama", "float32", CPU, tuning)
+    assert {".".join(name.split(".")[2:5]) for name, _ in subjects.trained(tuned.model)} == {"1.mlp." + x for x in MLP}
+    assert subjects.settled(tuned, models.random_batch(tuned.model, Shape(2, 8))).forward_path == FROM_ATTENTION
+    compared = subjects.make_all(asked, tuned, Shape(2, 8))
+    rows = timing.rows(compared, timing.interleave(compared, tuned.model, 1), weights=1)
+    assert [(row["name"], row["evaluation"]) for row in rows] == [(TRIMMED, ""), *((m, "walk") for m in asked.methods)]
+    for row in rows:
+        assert row["outside_share"] == pytest.approx(row["outside_seconds"]["median"] / row["seconds"]["median"])
+    state = [subject.state_bytes() for subject in compared]
+    trained = sum(param.numel() for _, param in subjects.trained(tuned.model))
+    assert (state[1], state[2] >= 4 * trained) == (0, True)  # LOREN's momentum
+    assert state[2] < 4 * sum(param.numel() for param in tuned.model.parameters())
+
+
+@pytest.mark.parametrize(("way", "expected"), [("walk", "walk"), ("side", "side"), ("stacked", "side, stacked")])
+def test_a_method_whose_directions_have_factors_can_be_made_to_take_each_way(tuned, way, expected):
+    asked = spec(f"pgap:rank=2+basis=random@{way}")
+    forced = subjects.make_all(asked, tuned, Shape(2, 8))[2]
+    sample = timing.measure(forced, CPU)
+    sample = timing.measure(forced, CPU)
+    assert forced.evaluation() == expected
+    assert (sample.forwards, forced.passes(2)) == (2, 3 if way == "walk" else 0)
+
+
+def test_a_sample_of_short_steps_is_the_mean_of_several():
+    calls = []
+
+    def work(loss):
+        calls.append(float(loss()) + float(loss()))
+
+    sample = timing.measure(Subject("pair", lambda: torch.zeros(()), work), CPU, steps=4)
+    assert (len(calls), sample.forwards, sample.steps) == (4, 2, 4)
+
+
+def test_a_loss_that_stacks_counts_a_forward_for_each_copy():
+    class Stacking:
+        rows, size, stacks = 30, 3, True
+
+        def __call__(self):
+            return torch.tensor(1.0)
+
+        def losses(self, copies=1, examples=False):
+            return torch.ones(copies, self.size) if examples else torch.ones(copies)
+
+    seen = []
+
+    def work(loss):
+        seen.append((float(loss()), loss.losses(2).shape, loss.losses(3, True).shape))
+        seen.append((loss.rows, loss.size, loss.stacks))
+
+    assert timing.measure(Subject("stacking", Stacking(), work), CPU).forwards == 6
+    assert seen == [(1.0, (2,), (3, 3)), (30, 3, True)]
 
 
 def test_settings_of_a_method_become_overrides():
@@ -214,6 +303,7 @@ def test_settings_of_a_method_become_overrides():
     ("arguments", "said"),
     [
         (["--methods", "mezo,lorne"], "did you mean method=loren?"),
+        (["--methods", "pgap@walks"], "did you mean walk?"),
         (["--methods", "mezo:probs=2"], "did you mean method.probes?"),
         (["--methods", "mezo:probes"], "expected setting=value"),
         (["--methods", "mezo:probes=0"], "must be at least 1"),
@@ -226,6 +316,9 @@ def test_settings_of_a_method_become_overrides():
         (["--repeats", "0"], "must be at least 1"),
         (["--threads", "0"], "must be at least 1"),
         (["--device", "gpu"], "expected auto, cpu"),
+        (["--tuning", "last_layer"], "did you mean tuning=last_layers?"),
+        (["--tuning", "full", "--methods", "all,mezo"], "there twice"),
+        (["--tuning", "lora", "--official", "."], "leave it at full"),
         (["--shape", "16*64"], "expected batch x tokens"),
         (["--shape", "2x4096", "--model", "tiny-llama"], "2048 positions"),
     ],
@@ -247,7 +340,14 @@ def test_the_command_prints_a_table_and_writes_json(tmp_path):
     file = tmp_path / "new" / "bench.json"
     done = command("--repeats", "2", "--threads", "1", "--methods", "mezo,ldsd:candidates=2", "--json", str(file))
     assert done.returncode == 0, done.stderr
-    for said in ("tiny-llama, float32, 2x8", "1 threads, 2 repeats", TRIMMED, PLAIN, PLAIN_STEP, "| ldsd:candidates=2"):
+    for said in (
+        "tiny-llama, float32, 2x8",
+        "1 threads, 2 repeats",
+        TRIMMED,
+        PLAIN,
+        PLAIN_STEP,
+        "| ldsd, candidates 2",
+    ):
         assert said in done.stdout
     found = json.loads(file.read_text())
     assert found["asked"]["repeats"] == 2
@@ -353,11 +453,12 @@ def test_functions_are_those_of_the_file_and_nothing_else_of_it_runs(stand_in):
         checkout.functions(file, ["zo_step", "zo_stop"], {}, of="OurTrainer")
 
 
-def test_the_official_steps_leave_the_model_as_it_was(stand_in, model):
+def test_the_official_steps_leave_the_model_as_it_was(stand_in, tuned):
     asked = spec("mezo", official=str(stand_in))
     names = subjects.names(asked)
     assert names == [TRIMMED, PLAIN, "mezo", PLAIN_STEP, OFFICIAL, OFFICIAL_OPTIONS]
-    compared = [subjects.make(asked, name, model, Shape(2, 8)) for name in names]
+    model = tuned.model
+    compared = [subjects.make(asked, name, tuned, Shape(2, 8)) for name in names]
     before = [param.detach().clone() for param in model.parameters()]
     samples = timing.interleave(compared, model, 1)
     for old, new in zip(before, model.parameters(), strict=True):
@@ -381,7 +482,8 @@ def test_the_official_steps_leave_the_model_as_it_was(stand_in, model):
 
 def test_the_official_step_has_its_place_in_the_file(stand_in, tmp_path, capsys):
     file = tmp_path / "bench.json"
-    arguments = ["--model", "tiny-llama", "--shape", "2x8", "--repeats", "1", "--json", str(file)]
+    given = {"model": "tiny-llama", "shape": "2x8", "methods": "mezo", "repeats": "1", "json": str(file)}
+    arguments = [word for key, value in given.items() for word in (f"--{key}", value)]
     assert main([*arguments, "--official", str(stand_in)]) == 0
     assert "official step / this" in capsys.readouterr().out
     found = json.loads(file.read_text())
@@ -443,6 +545,6 @@ def test_the_official_loss_with_a_row_per_option_is_ours_on_the_same_batch(tiny)
     step = official.OfficialStep(
         Path(MEZO), tiny.model, models.random_batch(tiny.model, Shape(3, 10)), row_per_option=True, lr=0.1
     )
-    trimmed, _ = subjects.losses(tiny.model, Shape(3, 10))
+    trimmed, _ = subjects.losses(Tuned(tiny.model, 0.0), Shape(3, 10))
     with torch.inference_mode():
         assert float(step.loss()) == pytest.approx(float(trimmed()), rel=1e-4)

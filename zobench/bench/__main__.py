@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from zobench.bench.checkout import COMMIT, REPOSITORY
-from zobench.bench.spec import DTYPES, Spec, models, parse_shapes
+from zobench.bench.spec import ALL, DTYPES, WAYS, Spec, models, parse_methods, parse_shapes
 from zobench.errors import ConfigError, UserError, complain, did_you_mean, tolerant_streams
 
 
@@ -27,7 +27,8 @@ def main(arguments: list[str] | None = None) -> int:
             device=asked.device,
             threads=asked.threads,
             shapes=parse_shapes(asked.shape),
-            methods=tuple(part.strip() for part in asked.methods.split(",")),
+            methods=parse_methods(asked.methods),
+            tuning=asked.tuning,
             official=asked.official,
         )
         from zobench.bench.run import run
@@ -56,7 +57,7 @@ def _parsed(arguments: list[str] | None) -> argparse.Namespace:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m zobench.bench",
-        description="What a zeroth-order step costs, as ratios to two forward passes of the same batch.",
+        description="What a step of each method costs, as ratios to the forward passes that it makes.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         allow_abbrev=False,
     )
@@ -64,9 +65,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--dtype", default="float32", help=f"one of {', '.join(DTYPES)}")
     parser.add_argument("--shape", default="16x64", help="batch x tokens; several with commas: 16x64,8x256")
     parser.add_argument(
-        "--methods", default="mezo", help="with commas; settings after a colon: mezo,loren:probes=10+rule=sgd"
+        "--methods",
+        default=ALL,
+        help=f"with commas; settings after a colon: {ALL},loren:probes=10+rule=sgd; behind an @ how offsets are "
+        f"evaluated, {', '.join(WAYS)}: pgap@walk",
     )
-    parser.add_argument("--repeats", type=int, default=7, help="interleaved, after one that is not counted")
+    parser.add_argument(
+        "--tuning", default="full", help="what trains; settings after a colon: last_layers:layers=1+only=mlp"
+    )
+    parser.add_argument("--repeats", type=int, default=3, help="interleaved, after one that is not counted")
     parser.add_argument("--threads", type=int, help="of torch and the noise loops; without it torch's own choice")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--memory", action="store_true", help="measure peak memory instead, each in its own process")

@@ -21,9 +21,10 @@ from typing import Any
 import torch
 
 from zobench.bench import models, subjects
+from zobench.bench.models import Tuned
 from zobench.bench.spec import Shape, Spec
 from zobench.bench.timing import measure as once
-from zobench.errors import UserError
+from zobench.errors import UserError, is_out_of_memory
 from zobench.system.devices import pick_device
 from zobench.system.memory import PeakMemory
 
@@ -41,17 +42,25 @@ def rows(spec: Spec, shape: Shape) -> list[dict[str, Any]]:
     Raises:
         UserError: if a process is killed, or what it measures cannot be built.
     """
-    found = []
-    for name in subjects.names(spec):
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(1, mp_context=context) as pool:
-            try:
-                found.append(pool.submit(measure, spec, shape, name).result())
-            except BrokenProcessPool as error:
-                raise UserError(
-                    f"{name}: its process was killed, for want of memory perhaps; try a smaller --shape or --model"
-                ) from error
-    return split(found)
+    return split([apart(spec, shape, name) for name in subjects.names(spec)])
+
+
+def apart(spec: Spec, shape: Shape, name: str) -> dict[str, Any]:
+    """Peak memory of one subject, measured in a process of its own; takes and gives what ``measure`` does.
+
+    Raises:
+        UserError: if the process is killed, or what it measures cannot be built.
+    """
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        try:
+            return pool.submit(measure, spec, shape, name).result()
+        except BrokenProcessPool as error:
+            reason = "its process was killed, for want of memory perhaps"
+            raise UserError(f"{name}: {reason}; try a smaller --shape or --model") from error
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            raise UserError(f"{name}: memory was used up; try a smaller --shape or --model") from error
 
 
 def split(measured: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -97,12 +106,12 @@ def measure(spec: Spec, shape: Shape, name: str) -> dict[str, Any]:
     device = pick_device(spec.device)
     # Inference loads all of the noise engine too: compiled code must not count as the step's.
     for other in ("mezo", "mezo:mode=exact", name):
-        _work(spec, other, models.load("tiny-llama", spec.dtype, device), Shape(2, 8))
+        _work(spec, other, models.load("tiny-llama", spec.dtype, device, spec.tuning), Shape(2, 8))
     peak = PeakMemory(device)
-    model = models.load(spec.model, spec.dtype, device)
-    weights = sum(p.numel() * p.element_size() for p in model.parameters())
+    tuned = models.load(spec.model, spec.dtype, device, spec.tuning)
+    weights = sum(p.numel() * p.element_size() for p in tuned.model.parameters())
     peak.begin()
-    state = _work(spec, name, model, shape)
+    state = _work(spec, name, tuned, shape)
     return {
         "name": name,
         "peak_bytes": peak.bytes,
@@ -112,11 +121,11 @@ def measure(spec: Spec, shape: Shape, name: str) -> dict[str, Any]:
     }
 
 
-def _work(spec: Spec, name: str, model: Any, shape: Shape) -> int:
+def _work(spec: Spec, name: str, tuned: Tuned, shape: Shape) -> int:
     """Do the subject's work and return the bytes of its state."""
-    subject = subjects.make(spec, name, model, shape)
+    subject = subjects.make(spec, name, tuned, shape)
     for _ in range(_STEPS):
-        once(subject, next(model.parameters()).device)
+        once(subject, next(tuned.model.parameters()).device)
     return subject.state_bytes()
 
 

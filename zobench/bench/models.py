@@ -1,62 +1,82 @@
-"""The models that are measured, and batches of random tokens for them."""
+"""The models that are measured, what trains in them, and batches of random tokens for them."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from omegaconf import OmegaConf
 
-from zobench.bench.spec import RANDOM_MODELS, Shape
+from zobench.bench.spec import RANDOM_MODELS, Shape, overrides
 from zobench.config import instantiate
 from zobench.config.signature import compose
 from zobench.errors import ConfigError
-from zobench.models.base import silence_libraries
+from zobench.models.base import ModelSpec, silence_libraries
 from zobench.objective import Encoded
 from zobench.objective.encode import Row
 from zobench.tasks.base import Example
 
 _SEED = 20260101
+#: width, layers and heads of published OPT models (arXiv:2205.01068, Table 1)
+_OPT = {"opt-125m-random": (768, 12, 12), "opt-1.3b-random": (2048, 24, 32), "opt-13b-random": (5120, 40, 40)}
 
 
-def load(name: str, dtype: str, device: torch.device) -> Any:
+class Tuned(NamedTuple):
+    """A model with what trains in it marked, and the memory for activations of what does not, in GiB."""
+
+    model: Any
+    cache_gib: float
+
+
+def load(name: str, dtype: str, device: torch.device, tuning: str = "full") -> Tuned:
     """Load a causal language model in evaluation mode, with PyTorch's scaled-dot-product attention.
 
     Args:
         name: one of ``spec.models()``: a shape with random weights, or an option of conf/model.
         dtype: of the weights, as torch names it: ``float32``, ``bfloat16`` or ``float16``.
-        device: where the weights lie.
+        device: where the weights lie, and are made if they are random.
+        tuning: what trains, an option of conf/tuning with its settings.
 
     Raises:
         UserError: if it cannot be had.
     """
     kind = getattr(torch, dtype)
+    chosen = instantiate.build(_node("tuning", *overrides(tuning, "tuning")), "tuning")
     if name not in RANDOM_MODELS:
-        spec = instantiate.build(_node("model", name), "model")
-        return spec.load(dtype=kind, device=device, attention="sdpa").model
+        facts = instantiate.build(_node("model", f"model={name}"), "model")
+        model = facts.load(dtype=kind, device=device, attention="sdpa").model
+    else:
+        facts = ModelSpec(max_length=2048, start_token={}, lora_targets=["q_proj", "v_proj"])
+        model = _random(name, kind, device)
+    chosen.apply(model, facts, 0)
+    return Tuned(model, chosen.cache_gib)
+
+
+def _random(name: str, kind: torch.dtype, device: torch.device) -> Any:
     from transformers import AutoModelForCausalLM
 
     silence_libraries()
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), device:
         torch.manual_seed(_SEED)
-        model = AutoModelForCausalLM.from_config(random_config(name), attn_implementation="sdpa")
-    return model.to(device=device, dtype=kind).eval()
+        config = random_config(name)
+        return AutoModelForCausalLM.from_config(config, attn_implementation="sdpa", dtype=kind).eval()
 
 
-def _node(group: str, name: str) -> Any:
-    return OmegaConf.to_container(compose(f"{group}={name}")[group], resolve=True)
+def _node(group: str, *options: str) -> Any:
+    return OmegaConf.to_container(compose(*options)[group], resolve=True)
 
 
 def random_config(name: str) -> Any:
-    """The shape of a model with random weights: OPT-125M (arXiv:2205.01068) or SmolLM2-135M (arXiv:2502.02737)."""
+    """The shape of a model with random weights: one of OPT's (arXiv:2205.01068), or SmolLM2-135M (arXiv:2502.02737)."""
     from transformers import LlamaConfig, OPTConfig
 
-    if name == "opt-125m-random":
+    if name in _OPT:
+        width, layers, heads = _OPT[name]
         return OPTConfig(
             vocab_size=50272,
-            hidden_size=768,
-            word_embed_proj_dim=768,
-            num_hidden_layers=12,
-            ffn_dim=3072,
-            num_attention_heads=12,
+            hidden_size=width,
+            word_embed_proj_dim=width,
+            num_hidden_layers=layers,
+            ffn_dim=4 * width,
+            num_attention_heads=heads,
             max_position_embeddings=2048,
         )
     return LlamaConfig(
@@ -73,7 +93,7 @@ def random_config(name: str) -> Any:
 
 def task() -> Any:
     """A task whose loss is the classification loss; nothing else of it is used."""
-    return instantiate.build(_node("task", "sst2"), "task")
+    return instantiate.build(_node("task", "task=sst2"), "task")
 
 
 def random_batch(model: Any, shape: Shape) -> list[Encoded]:

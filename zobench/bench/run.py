@@ -10,6 +10,7 @@ import torch
 from zobench.atomic import clean, write_atomically
 from zobench.bench import checkout, models, subjects, table, timing
 from zobench.bench import memory as peaks
+from zobench.bench.models import Tuned
 from zobench.bench.spec import Shape, Spec
 from zobench.system import costs
 from zobench.system.console import Console
@@ -39,23 +40,26 @@ def run(spec: Spec, *, repeats: int, memory: bool, json_file: Path | None) -> di
         torch.set_num_threads(spec.threads)
     device = pick_device(spec.device)
     for method in spec.methods:  # on a stand-in: a bad setting must not wait for the model
-        subjects.build_method(method, [("weight", torch.zeros(8, 8))])
+        subjects.build_method(method, [("weight", torch.zeros(8, 8))], spec.tuning)
     console = Console()
     asked = asdict(spec) | {"shapes": [str(shape) for shape in spec.shapes], "repeats": None if memory else repeats}
     found: dict[str, Any] = {"asked": asked, "environment": costs.environment(device), "results": []}
     if spec.official:
         found["official"] = {"repository": checkout.REPOSITORY, "commit": checkout.COMMIT}
-    model: Any = None if memory else models.load(spec.model, spec.dtype, device)
+    tuned = None if memory else models.load(spec.model, spec.dtype, device, spec.tuning)
     for shape in spec.shapes:
         result: dict[str, Any] = {"shape": str(shape), "batch": shape.batch, "tokens": shape.tokens}
-        where = f"{spec.model}, {spec.dtype}, {shape} (batch x tokens), {device}, {torch.get_num_threads()} threads"
-        if memory:
+        tuning = "" if spec.tuning == "full" else f", {spec.tuning}"
+        where = f"{spec.model}{tuning}, {spec.dtype}, {shape} (batch x tokens), {found['environment']['device_name']}"
+        where += f", {torch.get_num_threads()} threads"
+        if tuned is None:
             result["memory"] = peaks.rows(spec, shape)
             text = f"{where}; peak memory\n\n{table.memory(result['memory'])}"
         else:
-            result["parameters"] = sum(p.numel() for p in model.parameters())
-            result["time"] = _time(spec, shape, model, repeats, console)
-            text = f"{where}, {repeats} repeats; ratio to two trimmed forwards\n\n{table.timing(result['time'])}"
+            result["parameters"] = sum(p.numel() for p in tuned.model.parameters())
+            result["trainable_parameters"] = sum(p.numel() for _, p in subjects.trained(tuned.model))
+            result["time"] = _time(spec, shape, tuned, repeats, console)
+            text = f"{where}, {repeats} repeats\n\n{table.timing(result['time'])}\n\n{table.LEGEND}"
         console.say(f"\n{text}")
         found["results"].append(result)
     if json_file:
@@ -64,8 +68,9 @@ def run(spec: Spec, *, repeats: int, memory: bool, json_file: Path | None) -> di
     return found
 
 
-def _time(spec: Spec, shape: Shape, model: Any, repeats: int, console: Console) -> Rows:
-    compared = [subjects.make(spec, name, model, shape) for name in subjects.names(spec)]
+def _time(spec: Spec, shape: Shape, tuned: Tuned, repeats: int, console: Console) -> Rows:
+    compared = subjects.make_all(spec, tuned, shape)
+    console.say(f"{shape}: {len(compared)} rows in turn, {repeats} times after a round that is not counted")
     with console.task(str(shape), len(compared) * (repeats + 1)) as bar:
-        samples = timing.interleave(compared, model, repeats, lambda: bar.advance(1))
-    return timing.rows(compared, samples, sum(p.numel() for p in model.parameters()))
+        samples = timing.interleave(compared, tuned.model, repeats, lambda: bar.advance(1))
+    return timing.rows(compared, samples, sum(p.numel() for _, p in subjects.trained(tuned.model)))

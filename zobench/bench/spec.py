@@ -12,8 +12,18 @@ from zobench.config.overrides import FrontDoor
 from zobench.errors import ConfigError, did_you_mean
 
 #: shapes of published models with random weights: no download, the same cost
-RANDOM_MODELS = ("opt-125m-random", "llama-135m-random")
+RANDOM_MODELS = ("opt-125m-random", "llama-135m-random", "opt-1.3b-random", "opt-13b-random")
 DTYPES = ("float32", "bfloat16", "float16")
+#: the word that stands for all methods, and the rows that it gives them: variants that cost something else have their
+#: own, and what else conf/method holds follows
+ALL = "all"
+ROWS = (
+    "mezo", "mezo:distribution=rademacher", "mezo:distribution=low_rank", "mezo:mode=exact", "kerzoo", "curvzo", "pgap",
+    "ldsd", "loren",
+)  # fmt: skip
+_FIRST_ORDER, _NO_STEPS = "adamw", "zeroshot"
+#: how a method can be made to evaluate offsets, behind an @; without one it decides as in a run
+WAYS = ("walk", "side", "stacked")
 
 
 class Shape(NamedTuple):
@@ -40,7 +50,8 @@ class Spec:
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         threads: CPU threads of torch; its own choice if None.
         shapes: of the batches, measured one after another.
-        methods: each ``name`` or ``name:setting=value+setting=value``.
+        methods: each ``name`` or ``name:setting=value+setting=value``, and ``@`` with a way of ``WAYS`` behind it.
+        tuning: what trains, in the same form; its activations are cached where a run would cache them.
         official: a checkout of the 2023 MeZO code, to compare with its step; None for no such comparison.
 
     Raises:
@@ -53,6 +64,7 @@ class Spec:
     threads: int | None
     shapes: tuple[Shape, ...]
     methods: tuple[str, ...]
+    tuning: str = "full"
     official: str | None = None
 
     def __post_init__(self) -> None:
@@ -67,11 +79,19 @@ class Spec:
         if repeated := {x for x in self.methods if self.methods.count(x) > 1}:
             raise ConfigError(f"--methods: {', '.join(sorted(repeated))} is there twice")
         for method in self.methods:
+            if "@" in method:
+                known(f"--methods {method.partition('@')[0]}@", way_of(method), WAYS)
+        asked = [("methods", "method", method) for method in self.methods]
+        for option, group, text in [*asked, ("tuning", "tuning", self.tuning)]:
             try:
-                FrontDoor([conf_dir()]).check(overrides(method))
+                FrontDoor([conf_dir()]).check(overrides(text, group))
             except ConfigError as error:
-                raise ConfigError(f"--methods {method}: {error}") from None
+                raise ConfigError(f"--{option} {text}: {error}") from None
         if self.official is not None:
+            if self.tuning != "full":
+                raise ConfigError(
+                    f"--official with --tuning {self.tuning}: that code trains all weights; leave it at full"
+                )
             checkout.check(Path(self.official))
 
 
@@ -80,22 +100,76 @@ def models() -> list[str]:
     return [*RANDOM_MODELS, *FrontDoor([conf_dir()]).groups["model"]]
 
 
-def overrides(method: str) -> list[str]:
-    """A method with its settings as a command line of a run would say it.
+def parse_methods(text: str) -> tuple[str, ...]:
+    """Methods from their text, with commas; ``all`` stands for those of ``all_methods``.
+
+    >>> parse_methods("mezo, loren:probes=2")
+    ('mezo', 'loren:probes=2')
+    """
+    parts = [part.strip() for part in text.split(",")]
+    return tuple(method for part in parts for method in (all_methods() if part == ALL else [part]))
+
+
+def all_methods() -> list[str]:
+    """A row for each option of conf/method that takes steps, and for variants that cost something else."""
+    known = {row.partition(":")[0] for row in ROWS} | {_FIRST_ORDER, _NO_STEPS}
+    return [*ROWS, *(name for name in FrontDoor([conf_dir()]).groups["method"] if name not in known), _FIRST_ORDER]
+
+
+def overrides(text: str, group: str = "method") -> list[str]:
+    """An option with its settings as a command line of a run would say it.
 
     >>> overrides("loren:probes=10+rule=sgd")
     ['method=loren', 'method.probes=10', 'method/rule=sgd']
+    >>> overrides("last_layers:only=mlp", "tuning")
+    ['tuning=last_layers', 'tuning.only=mlp']
+
+    Args:
+        text: ``name`` or ``name:setting=value+setting=value``.
+        group: of options.
 
     Raises:
         ConfigError: for settings that are not of that form.
     """
-    name, _, settings = method.partition(":")
-    found = [f"method={name}"]
+    name, *settings = _parts(text)
+    found = [f"{group}={name[0]}"]
+    for key, value in settings:
+        found.append(f"method/rule={value}" if (group, key) == ("method", "rule") else f"{group}.{key}={value}")
+    return found
+
+
+def label(text: str) -> str:
+    """A method as a table shows it: settings that are words without their keys.
+
+    >>> label("mezo:distribution=low_rank+rank=8"), label("pgap@walk")
+    ('mezo, low_rank, rank 8', 'pgap, walk')
+    """
+    name, *settings = _parts(text)
+    words = [
+        value if value[0].isalpha() and value not in ("true", "false", "null") else f"{key} {value}"
+        for key, value in settings
+    ]
+    return ", ".join([name[0], *words, *filter(None, [way_of(text)])])
+
+
+def way_of(text: str) -> str:
+    """The way of evaluating offsets that a method is made to take; empty where it decides itself.
+
+    >>> way_of("pgap:rank=8@walk"), way_of("pgap:rank=8")
+    ('walk', '')
+    """
+    return text.partition("@")[2]
+
+
+def _parts(text: str) -> list[tuple[str, str]]:
+    """The name, with an empty value, then keys and values of the settings."""
+    name, _, settings = text.partition("@")[0].partition(":")
+    found = [(name, "")]
     for setting in settings.split("+") if settings else ():
         key, equals, value = setting.partition("=")
         if not (key and equals and value):
             raise ConfigError(f"{setting}: expected setting=value, as in loren:probes=10+rho=0.1")
-        found.append(f"method/rule={value}" if key == "rule" else f"method.{key}={value}")
+        found.append((key, value))
     return found
 
 

@@ -1,0 +1,139 @@
+"""What is run by hand around the benchmark: tables of the pages, the check of a GPU machine, a sweep's seconds."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from helpers.methods import METHODS
+
+from zobench.bench.spec import all_methods, label
+
+ROOT = Path(__file__).resolve().parents[2]
+STAGES = {"noise", "tests", "bench-1.3b", "memory-1.3b", "bench-13b", "ranks"}
+
+
+def script(name):
+    given = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
+    module = importlib.util.module_from_spec(given)
+    sys.modules[name] = module  # where dataclasses look for their module
+    given.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def record_bench():
+    return script("record_bench")
+
+
+@pytest.fixture(scope="module")
+def gpu_check():
+    return script("gpu_check")
+
+
+@pytest.mark.parametrize("page", ["docs/performance.md", "README.md"])
+def test_the_measured_table_has_every_method_that_takes_steps(record_bench, page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    table = text.partition(record_bench.START)[2].partition(record_bench.END)[0].split("\n**")[1]
+    rows = [line.split("|")[1].strip() for line in table.splitlines() if line.startswith("| ")]
+    assert {row.partition(",")[0] for row in rows} >= set(METHODS) - {"zeroshot"}
+    assert [label(name) for name in all_methods() if label(name) not in rows] == []
+    assert " threads, torch " in table
+
+
+def measurement(file, ratios, **asked):
+    numbers = ("ratio", "plain_over_this", "seconds")
+    rows = [
+        {
+            "name": name,
+            "forwards": 2,
+            "outside_share": 0.1,
+            "outside_ms_per_forward": 1.0,
+            "ns_per_weight_pass": None,
+            "evaluation": "walk",
+            "fed": "16x64",
+            **{key: {"median": 1.0, "q1": 1.0, "q3": 1.0} for key in numbers},
+            "ratio_to_as_many_forwards": {"median": ratio, "q1": ratio, "q3": ratio},
+        }
+        for name, ratio in ratios.items()
+    ]
+    asked = {"model": "tiny-opt", "dtype": "float32", "repeats": 3, **asked}
+    machine = {"device_name": "A CPU", "threads": 2, "versions": {"torch": "2.13.0"}}
+    found = {"asked": asked, "environment": machine, "results": [{"shape": "16x64", "time": rows}]}
+    file.write_text(json.dumps(found))
+    return file
+
+
+def test_a_page_gets_the_tables_of_its_files_with_those_of_before_beside(record_bench, tmp_path):
+    before = measurement(tmp_path / "before.json", {"mezo": 1.23})
+    now = measurement(tmp_path / "now.json", {"mezo": 1.12, "pgap": 1.3}, tuning="full")
+    other = measurement(tmp_path / "other.json", {"mezo": 1.5}, tuning="lora")
+    first, second = record_bench.tables([now, other], [before])
+    assert first.startswith(
+        "**tiny-opt, float32, 16x64 (batch x tokens), all weights.** A CPU, 2 threads, torch 2.13.0;"
+    )
+    assert ["1.23", "1.12"] in [[cell.strip() for cell in line.split("|")[2:4]] for line in first.splitlines()]
+    assert ["-", "1.30"] in [[cell.strip() for cell in line.split("|")[2:4]] for line in first.splitlines()]
+    assert "before" not in second
+    page = tmp_path / "page.md"
+    page.write_text(f"head\n{record_bench.START}old\n{record_bench.END}tail\n")
+    record_bench.write(page, first)
+    assert page.read_text() == f"head\n{record_bench.START}\n{first}\n{record_bench.END}tail\n"
+
+
+def test_the_check_has_the_same_stages_on_a_gpu_and_on_a_cpu(gpu_check):
+    on_gpu, on_cpu = gpu_check.stages(tiny=False), gpu_check.stages(tiny=True)
+    assert [stage.name for stage in on_gpu] == [stage.name for stage in on_cpu]
+    assert {stage.name for stage in on_gpu} > STAGES
+    assert len({stage.name for stage in on_gpu}) == len(on_gpu)
+    known = {row.partition(":")[0] for row in (*gpu_check.LIGHT.split(","), *gpu_check.HEAVY.split(","))}
+    assert known == set(METHODS) - {"adamw", "zeroshot"}
+    assert gpu_check.LIMIT <= 480
+
+
+def test_a_stage_that_fails_hangs_or_lacks_a_package_says_so(gpu_check):
+    def of(code, needs=(), limit=30):
+        stage = gpu_check.Stage("it", limit, needs, ["-c", code, "{json}"], gpu_check._json)
+        return gpu_check.run(stage, 100, dict(os.environ))
+
+    written = "import pathlib, sys; pathlib.Path(sys.argv[1]).write_text('{\"x\": 1}')"
+    assert of(written)["result"] == {"x": 1}
+    failed = of("raise SystemExit('no luck')")
+    assert (failed["state"], failed["why"], failed["output"]) == ("failed", "exit code 1", "no luck\n")
+    assert "cannot be read" in of("pass")["why"]
+    hung = of("import time; print('here', flush=True); time.sleep(60)", limit=0.5)
+    assert (hung["state"], hung["output"]) == ("timed out", "here\n")
+    assert of("pass", needs=("no_such_package",))["why"].endswith("lacks no_such_package")
+
+
+def test_the_check_runs_on_a_cpu_and_goes_on_where_it_was(tmp_path):
+    command = ["bash", str(ROOT / "scripts" / "gpu_check.sh"), "--tiny", "--only", "noise"]
+    environment = {**os.environ, "OUT": str(tmp_path), "PYTHON": sys.executable}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads((tmp_path / "gpu_check.json").read_text())
+    result = found["stages"]["noise"]["result"]
+    assert found["stages"]["noise"]["state"] == "ok"
+    assert result["same_bits"]
+    assert set(result["bits"].values()) == {True}
+    assert all(row["values_per_second"] > 0 for row in result["draws"])
+    again = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert json.loads((tmp_path / "gpu_check.json").read_text()) == found
+    assert "bits equal the CPU's: True" in again.stdout
+
+
+def test_a_machine_without_a_gpu_is_told_what_to_do(tmp_path):
+    command = [sys.executable, str(ROOT / "scripts" / "gpu_check.py")]
+    environment = {**os.environ, "OUT": str(tmp_path), "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "gpu_check: torch sees no GPU; --tiny runs the same stages on the CPU\n"
+
+
+def test_a_sweeps_seconds_are_shared_out_by_its_rows():
+    rows = [{"cpu_hours": 0.01, "forward_seconds": 3, "train_seconds": 4, "evaluate_seconds": 5, "cache_seconds": 1}]
+    parts = script("sweep_seconds")._parts(rows, 60.0)
+    assert parts == pytest.approx({"forwards": 27, "outside": 9, "evaluation": 5, "cache": 1, "the rest": 18})
