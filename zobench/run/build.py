@@ -272,10 +272,11 @@ def build_trained(
             "tokenizer_hash": tokenizer_hash(loaded.tokenizer),
         }
     )
-    slots = tuning.apply(loaded.model, spec, cfg.init_seed)
+    tuning.apply(loaded.model, spec, cfg.init_seed)
+    named = loaded.model.named_parameters()  # frozen ones too: a share of the whole model's memory may hold draws
     node = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(node, dict)
-    method = instantiate.build(node["method"], "method", slots, kind=Method, seed=cfg.noise_seed)
+    method = instantiate.build(node["method"], "method", named, kind=Method, seed=cfg.noise_seed)
     protocol.attach(method, cfg.noise_seed)
     settings = _settings(cfg, method)
     method.total_steps = settings.total_steps
