@@ -8,8 +8,8 @@ from helpers import matrix
 from helpers.families import build
 
 from zobench.models.tuning import LastLayers
-from zobench.objective import Objective, check
-from zobench.objective.packing import Packing, _Lengths, _now
+from zobench.objective import Objective, check, packing
+from zobench.objective.packing import Packing, _Lengths, _now, attention_configs
 from zobench.objective.paths import _hidden_states
 from zobench.objective.rows import Tail, TokenRows, equal_parts, in_parts, plan
 
@@ -105,10 +105,40 @@ def test_which_families_pack():
 
 
 def test_sequences_longer_than_a_window_are_padded_and_equal_ones_need_no_packing():
-    packing = Packing(8)
-    assert packing([(1, 2), (3,)], "cpu").positions is not None
-    assert packing([(1, 2), (3, 4)], "cpu").positions is None
-    assert packing([(1,), tuple(range(9))], "cpu").positions is None
+    lay = Packing(8)
+    assert lay([(1, 2), (3,)], "cpu").positions is not None
+    assert lay([(1, 2), (3, 4)], "cpu").positions is None
+    assert lay([(1,), tuple(range(9))], "cpu").positions is None
+
+
+@torch.no_grad()
+def test_what_is_longer_than_a_window_is_padded_by_length_and_the_rest_lies_in_one_row():
+    model = build("mistral, windows")
+    objective, shapes = objective_of(model), []
+    model.model.register_forward_pre_hook(
+        lambda module, args, kwargs: shapes.append(tuple(kwargs["input_ids"].shape)), with_kwargs=True
+    )
+    objective.path = next(path for path in objective.paths if path.place == "whole")
+    objective._hidden(tails())
+    assert shapes == [(1, 3 + 7 + 7 + 4), (3, 30)]
+    assert objective.padding == "none up to 8 tokens"
+
+
+@torch.no_grad()
+def test_the_cache_is_filled_from_rows_of_at_most_so_many_tokens(monkeypatch):
+    monkeypatch.setattr(packing, "ROW", 40)
+    model = build("llama", torch.float64)
+    LastLayers(layers=2).apply(model, None, 0)
+    (cached, *_), (padded, *_) = (objective_of(model, cache_gib=1.0, length_buckets=n).paths for n in ("auto", 1))
+    shapes = []
+    model.model.layers[0].register_forward_pre_hook(lambda module, args: shapes.append(tuple(args[0].shape[:2])))
+    found = [path.prefix.anew(tails()) for path in (cached, padded)]
+    assert shapes == [(1, sum(LENGTHS)), (len(LENGTHS), max(LENGTHS))]
+    torch.testing.assert_close(*found, rtol=1e-6, atol=1e-6)
+    shapes.clear()
+    cached.prefix.fill(tails())
+    assert shapes == [(1, 3 + 4 + 7 + 7 + 16), (1, 29), (1, 30)]
+    torch.testing.assert_close(cached.prefix.hidden(tails()), found[0], rtol=1e-6, atol=1e-6)
 
 
 def test_one_call_for_all_sequences_gives_what_a_call_for_each_gives():
@@ -131,7 +161,7 @@ def test_the_attention_is_the_models_own_again_after_an_error():
 
     model.model.layers[1].register_forward_pre_hook(fail)
     with pytest.raises(KeyboardInterrupt):
-        _hidden_states(model, rows.ids, rows)
+        _hidden_states(model, attention_configs(model), rows.ids, rows)
     assert seen == ["zobench_packed"]
     assert model.config._attn_implementation == "sdpa"
     assert _now.get(None) is None

@@ -24,14 +24,9 @@ from zobench.objective.generation import Greedy
 from zobench.objective.heads import NoHead, WeightHead
 from zobench.objective.paths import Path, paths
 from zobench.objective.prefix import Prefix
-from zobench.objective.rows import Buckets, Tail, equal_parts, filled, in_parts, plan
+from zobench.objective.rows import PART, Buckets, Tail, equal_parts, in_parts, plan
 from zobench.objective.shelf import Shelf
 from zobench.tasks.base import Task
-
-#: what one more forward pass costs, in tokens of padding: on a GPU, where it waits for kernels to start; on a CPU
-_PART = (1024, 32)
-#: on a CPU: longest row of packed sequences, in tokens; a longer one leaves the caches, and takes longer in one piece
-_ROW = 2048
 
 
 class Objective:
@@ -104,7 +99,8 @@ class Objective:
     def padding(self) -> str:
         """What is padded where sequences of unlike length run together: columns.py has the words."""
         if not self.path.pads:
-            return "none"
+            longest = self.path.packing.longest if self.path.packing else None
+            return f"none up to {longest} tokens" if longest else "none"
         if self.length_buckets == "auto":
             return "by length"
         return "to the longest" if self.length_buckets == 1 else f"in {self.length_buckets} parts"
@@ -261,8 +257,8 @@ class Objective:
         """The places of the requests of each forward pass."""
         if self.length_buckets != "auto":
             return equal_parts(lengths, self.length_buckets)
-        on_cpu = self.device.type == "cpu"
         if self.path.pads:
-            return plan(lengths, _PART[on_cpu])
-        long_rows = self.path.packed and self.path.place != AttentionCut.place
-        return filled(lengths, _ROW) if on_cpu and long_rows else [range(len(lengths))]
+            return plan(lengths, PART.get(self.device.type, PART["cuda"]))
+        if self.path.packing is None or self.path.place == AttentionCut.place:
+            return [range(len(lengths))]
+        return self.path.packing.parts(lengths, self.device)

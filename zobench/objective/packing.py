@@ -15,8 +15,10 @@ from torch import Tensor, nn
 
 from zobench.errors import is_out_of_memory
 from zobench.objective.layers import Backbone
-from zobench.objective.rows import Ids, TokenRows
+from zobench.objective.rows import PART, Ids, TokenRows, filled, plan
 
+#: on a CPU: longest row of packed sequences, in tokens; a longer one leaves the caches, and takes longer in one piece
+ROW = 2048
 #: what the attention is called in the registry
 _NAME = "zobench_packed"
 #: settings of a configuration that bound how far back a layer looks; up to that length they mask nothing
@@ -70,15 +72,37 @@ class Packing:
         fits = shortest < longest <= (self.longest or longest)
         return (TokenRows.packed if fits else TokenRows.padded)(sequences, device, copies)
 
+    def parts(self, lengths: Sequence[int], device: torch.device) -> list[list[int]]:
+        """The places of the sequences of each forward pass: what is packed, then the longer ones by length.
+
+        Example:
+            >>> Packing(8).parts([5, 30, 8, 90, 31], torch.device("cpu"))
+            [[0, 2], [1, 4], [3]]
+        """
+        places = range(len(lengths))
+        short = [i for i in places if lengths[i] <= (self.longest or lengths[i])]
+        long = [i for i in places if lengths[i] > (self.longest or lengths[i])]
+        in_rows = filled([lengths[i] for i in short], ROW) if device.type == "cpu" else [range(len(short))]
+        padded = plan(tuple(lengths[i] for i in long), PART.get(device.type, PART["cuda"]))
+        return [*([short[i] for i in part] for part in in_rows if part), *([long[i] for i in part] for part in padded)]
+
+
+def attention_configs(model: nn.Module) -> list[Any]:
+    """The configurations from which a model's modules read what their attention is called."""
+    found = [getattr(module, "config", None) for module in model.modules()]
+    return list({id(config): config for config in found if hasattr(config, "_attn_implementation")}.values())
+
 
 @contextmanager
-def packed_attention(model: nn.Module, rows: TokenRows) -> Iterator[None]:
-    """A context in which a model's attention keeps the sequences of packed rows apart."""
+def packed_attention(configs: Sequence[Any], rows: TokenRows) -> Iterator[None]:
+    """A context in which a model's attention keeps the sequences of packed rows apart.
+
+    Args:
+        configs: ``attention_configs`` of the model.
+    """
     from transformers import AttentionInterface
 
     AttentionInterface.register(_NAME, _attend)
-    found: list[Any] = [module.config for module in model.modules() if hasattr(module, "config")]
-    configs = {id(config): config for config in found}.values()
     before = [(config, config._attn_implementation) for config in configs]
     token = _now.set(_Lengths(rows.in_a_row))
     try:

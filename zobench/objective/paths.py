@@ -14,7 +14,7 @@ from torch import Tensor
 from zobench.objective.cuts import AttentionCut, LastAttention
 from zobench.objective.heads import Head, NoHead, OwnHead, WeightHead
 from zobench.objective.layers import Backbone, Layers, device_of
-from zobench.objective.packing import Packing, packed_attention
+from zobench.objective.packing import Packing, attention_configs, packed_attention
 from zobench.objective.prefix import Prefix
 from zobench.objective.rows import Layout, Run, Tail, TokenRows, in_parts
 from zobench.objective.shelf import Shelf
@@ -29,7 +29,7 @@ class Path:
         run: what the head is given (positions × features), all requests' positions one after another.
         head: what follows.
         prefix: the cache of what is not run anew; None without one.
-        packed: whether sequences of unlike length lie in one row.
+        packing: how sequences of unlike length lie in one row; None where they do not.
         pads: whether those of unlike length are padded, so that parts by length save work.
     """
 
@@ -37,12 +37,17 @@ class Path:
     run: Run
     head: Head
     prefix: Prefix | None = None
-    packed: bool = False
+    packing: Packing | None = None
     pads: bool = True
 
     def rows(self, tail: Tail) -> int:
         """How many positions run anew for a request, of those that the first function after the cut is given."""
         return self.prefix.rows(tail) if self.prefix else len(tail.ids)
+
+    @property
+    def packed(self) -> bool:
+        """Whether sequences of unlike length lie in one row."""
+        return self.packing is not None
 
     @property
     def name(self) -> str:
@@ -60,13 +65,13 @@ def paths(model: Any, *, cache_gib: float, shelf: Shelf | None, trim: bool, pack
         trim: whether what follows the last attention may run at the requested positions alone.
         pack: whether sequences may be packed.
     """
-    backbone = partial(_hidden_states, model)
+    backbone = partial(_hidden_states, model, attention_configs(model))
     layers = Layers.of(model, backbone)
     packing = Packing.of(model, backbone) if pack else None
     short, own = WeightHead(model), OwnHead(model)
     found: list[Path] = []
-    for lay in (packing, TokenRows.padded) if packing else (TokenRows.padded,):
-        packed = lay is packing
+    for chosen in (packing, None) if packing else (None,):
+        lay, packed = chosen or TokenRows.padded, chosen is not None
         bodies: list[tuple[str, Run, Prefix | None, bool]] = []  # the last: whether it pads
         if layers and cache_gib > 0:
             for cut in Prefix.cuts(layers, backbone, lay):
@@ -76,7 +81,7 @@ def paths(model: Any, *, cache_gib: float, shelf: Shelf | None, trim: bool, pack
             bodies.append(("trimmed", partial(_in_two, LastAttention(layers, backbone, lay)), None, not packed))
         bodies.append((WHOLE, partial(_all_positions, backbone, lay, device_of(model)), None, not packed))
         for place, run, cache, pads in bodies:
-            found += [Path(place, run, head, cache, packed, pads) for head in (short, own)]
+            found += [Path(place, run, head, cache, chosen, pads) for head in (short, own)]
     every = partial(_all_positions, partial(_logits, model), TokenRows.padded, device_of(model))
     alone = partial(_one_by_one, every)
     return [*found, Path(LOGITS, every, NoHead()), Path(ALONE, alone, NoHead(), pads=False)]
@@ -90,10 +95,10 @@ LOGITS = "all logits"
 ALONE = "all logits, one sequence at a time"
 
 
-def _hidden_states(model: Any, ids: Tensor, rows: TokenRows | None = None) -> Tensor:
+def _hidden_states(model: Any, configs: Sequence[Any], ids: Tensor, rows: TokenRows | None = None) -> Tensor:
     if rows is None:
         return model.base_model(input_ids=ids, use_cache=False).last_hidden_state
-    with packed_attention(model, rows):
+    with packed_attention(configs, rows):
         return model.base_model(input_ids=ids, position_ids=rows.positions, use_cache=False).last_hidden_state
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from zobench.objective.cuts import AttentionCut, Cut, LayerCut
 from zobench.objective.layers import Backbone, Layers
+from zobench.objective.packing import ROW, Packing
 from zobench.objective.rows import Layout, Tail, TokenRows
 from zobench.objective.shelf import Shelf
 
@@ -77,7 +78,7 @@ class Prefix:
     @property
     def _kind(self) -> str:
         """What the shelf knows the cut by: how sequences lie decides how sums are rounded."""
-        return type(self._cut).__name__ + ("" if self._cut.lay is TokenRows.padded else " packed")
+        return type(self._cut).__name__ + (f" packed {ROW}" if isinstance(self._cut.lay, Packing) else "")
 
     @property
     def complaints(self) -> list[str]:
@@ -136,13 +137,19 @@ class Prefix:
         return self._cut.above([computed[k] if k in computed else self._cache[k] for k in keys], tails, copies)
 
     def anew(self, tails: Sequence[Tail]) -> Tensor:
-        """Last hidden states as ``hidden`` gives them, with nothing from the cache."""
-        return self._cut.above(self._below(tails), tails)
+        """Last hidden states as ``hidden`` gives them, with nothing from the cache, and in one pass."""
+        return self._cut.above(self._below(tails, [range(len(tails))]), tails)
 
-    def _below(self, tails: Sequence[Tail]) -> list[Tensor]:
+    def _below(self, tails: Sequence[Tail], parts: Sequence[Sequence[int]] | None = None) -> list[Tensor]:
+        """The entry of each request, from a pass for each part of them; in parts as the layout has them if None."""
+        if parts is None:
+            lay, lengths = self._cut.lay, [len(tail.ids) for tail in tails]
+            parts = lay.parts(lengths, self._device) if isinstance(lay, Packing) else [range(len(tails))]
         # A first-order method differentiates through the upper part, which inference tensors do not allow.
         with torch.inference_mode(False), torch.no_grad():
-            return self._cut.below(tails)
+            passes = [(part, self._cut.below([tails[i] for i in part])) for part in parts]
+        found = {i: entry for part, entries in passes for i, entry in zip(part, entries, strict=True)}
+        return [found[i] for i in range(len(tails))]
 
     def _cache_entries(self, tails: Sequence[Tail], entries: Sequence[Tensor]) -> bool:
         """Cache what the budget allows; whether all of it fit."""

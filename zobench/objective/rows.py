@@ -18,6 +18,8 @@ from zobench.zo import tap
 Ids = tuple[int, ...]
 #: in how many parts, by length, the sequences of a forward pass run; see ``clean.Objective``
 Buckets = int | Literal["auto"]
+#: what one more forward pass costs, in tokens of padding; on a GPU, where it waits for kernels to start, by guess
+PART = {"cpu": 32, "cuda": 1024}
 
 
 class Tail(NamedTuple):

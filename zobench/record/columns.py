@@ -124,7 +124,8 @@ ROW = Schema(
         text("forward_path", "what of the model a forward pass runs: `whole`, `trimmed`, `from layer 8`, ...; and by "
              "which head, where that is not the product with its weight"),
         text("padding", "what is padded of sequences that run together: `none`, as they lie in one row or run alone; "
-             "`by length`, in as many parts as save time; `in 2 parts`; `to the longest`"),
+             "`none up to 4096 tokens`, a model's attention window, and longer ones by length; `by length`, in as many "
+             "parts as save time; `in 2 parts`; `to the longest`"),
         text("attention", "implementation of attention: `sdpa`, or `eager`"),
         text("selection", "the protocol's rule for which dev evaluation's weights are tested"),
         text("metric", "the `<metric>` of the task: accuracy or f1"),
