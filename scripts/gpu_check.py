@@ -5,6 +5,7 @@ results that is there already is gone on with: a stage that succeeded by the sam
 """
 
 import argparse
+import contextlib
 import importlib.util
 import json
 import os
@@ -242,9 +243,10 @@ def main() -> int:
     file = out / "gpu_check.json"
     found: Found = {"code": code_digest(), "tiny": asked.tiny, "machine": here, "stages": {}}
     if file.is_file():
-        before = json.loads(file.read_text(encoding="utf-8"))
-        if all(before[key] == found[key] for key in ("code", "tiny", "machine")):
-            found["stages"] = {k: v for k, v in before["stages"].items() if v["state"] == "ok"}
+        with contextlib.suppress(ValueError, KeyError):  # what is damaged is measured anew
+            before = _json(file)
+            if all(before[key] == found[key] for key in ("code", "tiny", "machine")):
+                found["stages"] = {k: v for k, v in before["stages"].items() if v["state"] == "ok"}
     environment = {**os.environ, "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
     if asked.tiny:
         environment["CUDA_VISIBLE_DEVICES"] = ""

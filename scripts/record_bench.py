@@ -5,8 +5,8 @@
     python scripts/record_bench.py fp32.json bf16.json --before old.json
 
 The page gets a table for each measured shape, README.md the first of them. ``--before`` names files of an earlier
-version of zobench, measured on the same machine: a table of the same model, dtype, tuning and shape gets their ratios
-as a column.
+version of zobench, measured on the same machine: a table of the same model, dtype, tuning, shape, device and threads
+gets their ratios as a column.
 """
 
 import argparse
@@ -23,8 +23,8 @@ from zobench.bench import table  # noqa: E402
 
 PAGE, FRONT = ROOT / "docs" / "performance.md", ROOT / "README.md"
 START, END = "<!-- measured, by scripts/record_bench.py -->\n", "<!-- end of what was measured -->\n"
-#: what is the same: model, dtype, tuning, shape
-Key = tuple[str, str, str, str]
+#: what is the same: model, dtype, tuning, shape, device, threads
+Key = tuple[str, str, str, str, str, int]
 
 
 def measured(files: Sequence[Path]) -> Iterator[tuple[Key, dict[str, Any], dict[str, Any]]]:
@@ -33,7 +33,10 @@ def measured(files: Sequence[Path]) -> Iterator[tuple[Key, dict[str, Any], dict[
         found = json.loads(file.read_text(encoding="utf-8"))
         asked = found["asked"]
         for result in found["results"]:
-            yield (asked["model"], asked["dtype"], asked.get("tuning", "full"), result["shape"]), found, result
+            if "time" not in result:
+                raise SystemExit(f"record_bench: {file} has no times; expected a bench without --memory")
+            what = (asked["model"], asked["dtype"], asked.get("tuning", "full"), result["shape"])
+            yield (*what, found["environment"]["device_name"], found["environment"]["threads"]), found, result
 
 
 def tables(files: Sequence[Path], before: Sequence[Path] = ()) -> list[str]:
@@ -44,20 +47,22 @@ def tables(files: Sequence[Path], before: Sequence[Path] = ()) -> list[str]:
     }
     texts = []
     for key, found, result in measured(files):
-        (model, dtype, tuning, shape), machine = key, found["environment"]
+        model, dtype, tuning, shape, device, threads = key
         ratios = old.get(key, {})
         rows = [row | ({"before": ratios[row["name"]]} if row["name"] in ratios else {}) for row in result["time"]]
         trained = "all weights" if tuning == "full" else f"`{tuning}`"
         what = f"**{model}, {dtype}, {shape} (batch x tokens), {trained}.**"
-        where = f"{machine['device_name']}, {machine['threads']} threads, torch {machine['versions']['torch']}"
+        where = f"{device}, {threads} threads, torch {found['environment']['versions']['torch']}"
         texts.append(f"{what} {where}; {found['asked']['repeats']} repeats.\n\n{table.timing(rows)}\n")
     return texts
 
 
 def write(page: Path, text: str) -> None:
     """Put a text between a page's marks."""
-    head, _, rest = page.read_text(encoding="utf-8").partition(START)
-    _, _, tail = rest.partition(END)
+    head, start, rest = page.read_text(encoding="utf-8").partition(START)
+    _, end, tail = rest.partition(END)
+    if not (start and end):
+        raise SystemExit(f"record_bench: {page} lacks the marks between which the tables go")
     page.write_text(f"{head}{START}\n{text}\n{END}{tail}", encoding="utf-8")
 
 
@@ -67,5 +72,6 @@ if __name__ == "__main__":
     parser.add_argument("--before", nargs="+", type=Path, default=[])
     asked = parser.parse_args()
     found = tables(asked.files, asked.before)
-    write(PAGE, "\n".join([*found, table.LEGEND + ".\n"]))
+    legend = table.LEGEND + ("; before: the ratio of an earlier version" if asked.before else "")
+    write(PAGE, "\n".join([*found, f"{legend}.\n"]))
     write(FRONT, found[0])

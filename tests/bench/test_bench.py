@@ -21,7 +21,7 @@ from zobench.bench.plain import PlainStep
 from zobench.bench.spec import Shape, Spec, label, overrides, parse_methods, parse_shapes
 from zobench.bench.subjects import OFFICIAL, OFFICIAL_OPTIONS, PLAIN, PLAIN_STEP, TRIMMED, Subject
 from zobench.bench.timing import Sample
-from zobench.errors import UserError
+from zobench.errors import ConfigError, UserError
 from zobench.objective import Encoded
 from zobench.objective.encode import Row
 from zobench.protocols.mezo_exact.objective import OfficialObjective
@@ -264,6 +264,20 @@ def test_a_method_whose_directions_have_factors_can_be_made_to_take_each_way(tun
     assert (sample.forwards, forced.passes(2)) == (2, 3 if way == "walk" else 0)
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("kerzoo@side", "by walk; leave @side out"),
+        ("mezo:mode=exact@walk", "by exact; leave @walk out"),
+        ("mezo:mode=exact@stacked", "by exact; leave @stacked out"),
+        ("adamw@walk", "has no offsets"),
+    ],
+)
+def test_a_way_that_a_method_cannot_take_is_refused(tuned, name, said):
+    with pytest.raises(ConfigError, match=said):
+        timing.measure(subjects.make_all(spec(name), tuned, Shape(2, 8))[2], CPU)
+
+
 def test_a_sample_of_short_steps_is_the_mean_of_several():
     calls = []
 
@@ -319,6 +333,7 @@ def test_settings_of_a_method_become_overrides():
         (["--tuning", "last_layer"], "did you mean tuning=last_layers?"),
         (["--tuning", "full", "--methods", "all,mezo"], "there twice"),
         (["--tuning", "lora", "--official", "."], "leave it at full"),
+        (["--json", "."], "it is a folder"),
         (["--shape", "16*64"], "expected batch x tokens"),
         (["--shape", "2x4096", "--model", "tiny-llama"], "2048 positions"),
     ],

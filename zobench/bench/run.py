@@ -12,6 +12,7 @@ from zobench.bench import checkout, models, subjects, table, timing
 from zobench.bench import memory as peaks
 from zobench.bench.models import Tuned
 from zobench.bench.spec import Shape, Spec
+from zobench.errors import ConfigError
 from zobench.system import costs
 from zobench.system.console import Console
 from zobench.system.devices import pick_device
@@ -36,6 +37,8 @@ def run(spec: Spec, *, repeats: int, memory: bool, json_file: Path | None) -> di
     """
     if json_file:
         json_file.parent.mkdir(parents=True, exist_ok=True)
+        if json_file.is_dir():
+            raise ConfigError(f"--json {json_file}: it is a folder; expected the name of a file")
     if spec.threads:
         torch.set_num_threads(spec.threads)
     device = pick_device(spec.device)

@@ -80,7 +80,7 @@ class Spec:
             raise ConfigError(f"--methods: {', '.join(sorted(repeated))} is there twice")
         for method in self.methods:
             if "@" in method:
-                known(f"--methods {method.partition('@')[0]}@", way_of(method), WAYS)
+                known(f"--methods {method}: @", way_of(method), WAYS)
         asked = [("methods", "method", method) for method in self.methods]
         for option, group, text in [*asked, ("tuning", "tuning", self.tuning)]:
             try:

@@ -94,7 +94,7 @@ def make(spec: Spec, name: str, tuned: Tuned, shape: Shape, both: tuple[Loss, Lo
         plain_step = PlainStep(trained(tuned.model), lr=_LR)
         return Subject(name, plain, plain_step.step, lambda forwards: plain_step.passes, fed=fed)
     method = build_method(name, tuned.model.named_parameters(), spec.tuning)
-    step = _forced(method, way_of(name))
+    step = _forced(method, name)
     return Subject(name, trimmed, step, _passes(method), method.state_bytes, fed, lambda: method.oracle.evaluation)
 
 
@@ -166,19 +166,28 @@ def _two_forwards(loss: Loss) -> None:
             loss()
 
 
-def _forced(method: Method, way: str) -> Callable[[Loss], object]:
-    """The step of a method whose oracle evaluates offsets in a way of ``spec.WAYS``, or in its own for the empty one.
+def _forced(method: Method, name: str) -> Callable[[Loss], object]:
+    """The step of a method whose oracle evaluates offsets in the way of a name, or in its own where it has none.
 
-    It takes what there is: directions without factors walk.
+    The step raises ConfigError if that way is none for the method: directions without factors walk.
     """
+    way = way_of(name)
+    if not way:
+        return method.step
     if way == "walk":
         method.oracle.stack_rows = 0
         method.oracle.begin(lambda: 0.0, [slot.name for slot in method.slots])
-    elif way == "side":  # of a plain function nothing is known that speaks for another way
-        return lambda loss: method.step(lambda: loss())
     elif way == "stacked":
         method.oracle.stack_rows = sys.maxsize
-    return method.step
+
+    def step(loss: Loss) -> None:
+        # Of a plain function nothing is known that speaks for another way than the side path.
+        method.step((lambda: loss()) if way == "side" else loss)
+        if way not in method.oracle.evaluation:
+            does = f"evaluates offsets by {method.oracle.evaluation}" if method.oracle.evaluation else "has no offsets"
+            raise ConfigError(f"--methods {name}: with this model and batch it {does}; leave @{way} out")
+
+    return step
 
 
 def _passes(method: Method) -> Callable[[int], int]:
