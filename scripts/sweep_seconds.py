@@ -6,7 +6,8 @@
 Three methods on two models with the rows that ship with zobench, run as any sweep: one cell after another, one thread,
 each in a folder that is thrown away. The columns of the table are CPU seconds. *Forwards* and *outside* share out what
 training took by their wall seconds, *evaluation* and *cache* are wall seconds, and *the rest* is what remains of the
-total: starting Python, reading models and checking them, planning the sweep, writing records.
+total: starting Python, reading models and checking them, planning the sweep, writing records. The total alone means
+something where other work runs beside it.
 """
 
 import argparse

@@ -44,7 +44,7 @@ def test_the_measured_table_has_every_method_that_takes_steps(record_bench, page
     assert " threads, torch " in table
 
 
-def measurement(file, ratios, **asked):
+def measurement(file, ratios, threads=2, **asked):
     numbers = ("ratio", "plain_over_this", "seconds")
     rows = [
         {
@@ -61,7 +61,7 @@ def measurement(file, ratios, **asked):
         for name, ratio in ratios.items()
     ]
     asked = {"model": "tiny-opt", "dtype": "float32", "repeats": 3, **asked}
-    machine = {"device_name": "A CPU", "threads": 2, "versions": {"torch": "2.13.0"}}
+    machine = {"device_name": "A CPU", "threads": threads, "versions": {"torch": "2.13.0"}}
     found = {"asked": asked, "environment": machine, "results": [{"shape": "16x64", "time": rows}]}
     file.write_text(json.dumps(found))
     return file
@@ -78,10 +78,15 @@ def test_a_page_gets_the_tables_of_its_files_with_those_of_before_beside(record_
     assert ["1.23", "1.12"] in [[cell.strip() for cell in line.split("|")[2:4]] for line in first.splitlines()]
     assert ["-", "1.30"] in [[cell.strip() for cell in line.split("|")[2:4]] for line in first.splitlines()]
     assert "before" not in second
+    elsewhere = measurement(tmp_path / "elsewhere.json", {"mezo": 1.23}, threads=1)
+    assert "before" not in record_bench.tables([now], [elsewhere])[0]
     page = tmp_path / "page.md"
     page.write_text(f"head\n{record_bench.START}old\n{record_bench.END}tail\n")
     record_bench.write(page, first)
     assert page.read_text() == f"head\n{record_bench.START}\n{first}\n{record_bench.END}tail\n"
+    page.write_text(f"head\n{record_bench.START}tail\n")
+    with pytest.raises(SystemExit, match="lacks the marks"):
+        record_bench.write(page, first)
 
 
 def test_the_check_has_the_same_stages_on_a_gpu_and_on_a_cpu(gpu_check):
