@@ -24,7 +24,7 @@ def session(tmp_path_factory):
     """What pytest printed in a folder with nothing but the methods, and (method, contract) → what became of it."""
     folder = tmp_path_factory.mktemp("lab")
     shutil.copy(HERE / "outside" / "lab.py", folder)
-    names = ("OneSided", "Forgetful", "Amnesiac", "Overshooting", "Unmasked", "Secretive", "Thrifty")
+    names = ("OneSided", "Forgetful", "Amnesiac", "Overshooting", "Elsewhere", "Unmasked", "Secretive", "Thrifty")
     methods = [argument for name in names for argument in ("--method", f"lab.{name}")]
     command = [sys.executable, "-m", "zobench.testing", *methods, "--setting", "eps=1e-2", "-k", "sgd-in_place", "-rpf"]
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -48,10 +48,12 @@ def test_an_author_is_told_which_contract_broke_and_what_to_do(session):
     assert told["Amnesiac"] == {"resume", "ties"}
     assert {name: told[name] for name in ("Secretive", "Thrifty")} == {"Secretive": {"rebuild"}, "Thrifty": {"ledger"}}
     assert told["Overshooting"] >= {"cores"}
+    assert told["Elsewhere"] == {"factors"}
     assert told["Unmasked"] >= {"masks"}
     for line in (
         r"Broken: embed.weight: \d+% of the applied direction lies along none of the 8 directions .* Give self.apply",
         r"Broken: embed.weight: add_\(\) of core\(\) is not the direction that estimate\(\) gives",
+        r"Broken: embed.weight: the product of factors\(\) is not the direction that estimate\(\) gives",
         r"Broken: embed.weight: a direction is not 0 outside support\(\): draw and lift under the mask alone",
         r"Broken: torch.float32: a step is not made again from its losses: .* set taps = True in the method's class",
         r"Broken: step 0 took 8 forward passes and 2 are declared: set forwards_per_step",

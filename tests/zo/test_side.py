@@ -1,40 +1,28 @@
 """The side path gives the losses of moved weights, with one offset and with several, and the weights are only read."""
 
 import copy
-from contextlib import nullcontext
 
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers import matrix
+from helpers import matrix, offsets
 from helpers.families import LISTED
-from torch.overrides import TorchFunctionMode
 
-from zobench.objective import Objective, check
 from zobench.testing.definition import moved
 from zobench.zo import ZERO, Direction, Oracle, make_slots
 from zobench.zo.factors import Factors, _fuses, linear
 from zobench.zo.perturbations.low_rank import LowRank
-from zobench.zo.perturbations.subspace import AlignedSubspace
+from zobench.zo.perturbations.stored import Stored
 from zobench.zo.shifted import ShiftedWeights
 from zobench.zo.side import NotStackable
-from zobench.zo.stacking import stacks
+from zobench.zo.stacking import keeps_groups
 
 OFFSETS = [Direction({4: 0.02, 9: -0.01}), Direction({4: -0.02, 9: 0.01}), ZERO]
-DTYPES = {torch.float64: 1e-12, torch.float32: 1e-5}
+#: families that one forward pass does not run at several offsets where experts, tensors of three axes, train
+ALONE = {"mixtral"}
 
 
-def low_rank(slots):
-    return LowRank(rank=2)
-
-
-def aligned(slots):
-    subspace = AlignedSubspace(rank=4)
-    subspace.randomise(slots, 3)
-    return subspace
-
-
-DISTRIBUTIONS = {"low rank": low_rank, "aligned subspace": aligned}
+DISTRIBUTIONS = {"low rank": offsets.low_rank, "aligned subspace": offsets.aligned}
 
 
 def numbers(*shape, dtype=torch.float32, seed=0):
@@ -110,6 +98,17 @@ def test_a_rank_beyond_the_short_side_is_cut_and_vectors_are_gaussian():
         assert torch.equal(perturbation.estimate(slot, u), Gaussian().estimate(slot, u))
 
 
+def test_a_tensor_held_beside_draws_is_not_left_out_of_the_direction():
+    """A direction with it has no factors: its losses are those of weights moved there."""
+    weight = numbers(6, 8)
+    slots = make_slots([("w", weight)])
+    held = numbers(6, 8, seed=3)
+    perturbation = Stored(LowRank(rank=2), lambda slot: held)
+    oracle, offset = Oracle(slots, perturbation, "exact"), 0.1 * Stored.ray + 0.02 * Direction.ray(7)
+    oracle.begin(lambda: F.linear(torch.eye(8), weight).square().mean())
+    assert oracle.loss(offset) == pytest.approx(float(moved(perturbation, slots[0], offset).square().mean()), rel=1e-6)
+
+
 # -- functions ---------------------------------------------------------------------------------------------------------
 
 
@@ -128,11 +127,16 @@ FUNCTIONS = {
     "linear by keywords": lambda p, n: F.linear(input=X.repeat(n, 1, 1), weight=p["w"], bias=p["bias"]),
     "linear with a bias of its own": lambda p, n: F.linear(X.repeat(n, 1, 1), numbers(6, 8).double(), p["bias"]),
     "addmm": lambda p, n: torch.addmm(p["bias"], X.repeat(n, 1, 1).view(-1, 8), p["t"]),
+    "a product": lambda p, n: X.repeat(n, 1, 1) @ p["t"],
+    "a product of vectors": lambda p, n: torch.matmul(X.repeat(n, 1, 1)[:, 0], p["t"]) + p["bias"],
     "embedding": lambda p, n: F.embedding(IDS.repeat(n, 1), p["table"]),
     "rows": lambda p, n: p["table"][IDS.repeat(n, 1)],
     "positions beside them": lambda p, n: F.embedding(IDS.repeat(n, 1), p["table"]) + F.embedding(IDS[:1], p["table"]),
     "layer norm": lambda p, n: F.layer_norm(X.repeat(n, 1, 1), (8,), p["gain"], p["shift"]),
     "rms norm": lambda p, n: p["gain"] * X.repeat(n, 1, 1),
+    "rms norm with 1 + weight": lambda p, n: X.repeat(n, 1, 1) * (1.0 + p["gain"].float()).to(X.dtype),
+    "rms norm, cast": lambda p, n: p["gain"].to(torch.float64) * X.repeat(n, 1, 1),
+    "layer norm of sums": lambda p, n: F.layer_norm(X.repeat(n, 1, 1), (8,), p["gain"] + p["shift"], bias=-p["shift"]),
     "rms norm's function": lambda p, n: F.rms_norm(X.repeat(n, 1, 1), (8,), weight=p["gain"]),
     "tied": lambda p, n: F.linear(F.embedding(IDS.repeat(n, 1), p["table"]), p["table"]),
 }  # fmt: skip
@@ -169,7 +173,10 @@ def test_a_function_is_that_of_moved_weights(name, distribution, monkeypatch):
     ("function", "message"),
     [
         (lambda p: p["w"].T, "__get__ of w"),
-        (lambda p: p["gain"].float(), "float of gain"),
+        (lambda p: p["gain"].sum(), "sum of gain"),
+        (lambda p: X[0, 0] * p["gain"], "mul of gain"),
+        (lambda p: F.linear(X, p["w"], -p["bias"]), "linear of"),
+        (lambda p: torch.stack([1.0 + p["gain"], p["gain"]]), "stack of"),
         (lambda p: F.linear(X[0, :2], p["w"]), "2 rows are not 3 groups"),
         (lambda p: torch.einsum("abi,oi->abo", X, p["w"]), "einsum of w"),
     ],
@@ -182,92 +189,67 @@ def test_what_cannot_be_stacked_says_so(function, message):
         function(given)
 
 
+@pytest.mark.parametrize("scale", [1.0, 1e-5])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
 @pytest.mark.parametrize(("gathered", "right"), [(False, True), (True, False)])
-def test_rows_gathered_out_of_the_order_of_groups_are_noticed(gathered, right):
-    given = parameters()
+def test_rows_gathered_out_of_the_order_of_groups_are_noticed(gathered, right, dtype, scale):
+    """However small the offsets are that a method measures at."""
+    given = parameters(dtype)
     slots = make_slots((name, given[name]) for name in ("w", "bias"))
 
     def losses(copies):
-        rows = X.repeat(copies, 1, 1).view(-1, 8)
+        rows = X.to(dtype).repeat(copies, 1, 1).view(-1, 8)
         order = rows[:, 0].argsort() if gathered else torch.arange(len(rows))
         out = F.linear(rows[order], given["w"], given["bias"])[order.argsort()]
         return out.view(copies, -1).square().mean(1)
 
     context = ShiftedWeights(slots, LowRank(rank=2))
-    assert stacks(context, losses, OFFSETS[0]) is right
+    assert keeps_groups(context, losses, OFFSETS[0] * scale) is right
+
+
+def test_an_offset_that_is_too_large_for_the_loss_is_tried_smaller():
+    """What is found must not hang on the batch at hand: another one may stay finite."""
+    given = parameters()
+    slots = make_slots([("w", given["w"])])
+
+    def losses(copies):
+        found = F.linear(X.repeat(copies, 1, 1), given["w"]).view(copies, -1).square().mean(1)
+        return torch.where(found > 20.0, torch.nan, found)
+
+    context = ShiftedWeights(slots, LowRank(rank=2))
+    with context.at(OFFSETS[0] * 64):
+        assert losses(1).isnan()
+    assert keeps_groups(context, losses, OFFSETS[0])
 
 
 def test_a_tensor_that_is_not_read_by_torch_functions_is_not_stacked():
     given = parameters()
     context = ShiftedWeights(make_slots(given.items()), LowRank(rank=2))
-    assert not stacks(context, lambda n: F.linear(X.repeat(n, 1, 1), given["w"]).view(n, -1).mean(1), OFFSETS[0])
+    assert not keeps_groups(context, lambda n: F.linear(X.repeat(n, 1, 1), given["w"]).view(n, -1).mean(1), OFFSETS[0])
 
 
 # -- models ------------------------------------------------------------------------------------------------------------
 
 
-class AllDouble(TorchFunctionMode):
-    """Has models that compute in fp32, whatever their dtype, compute in fp64."""
-
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        func = torch.Tensor.double if func is torch.Tensor.float else func
-        args = [torch.float64 if arg is torch.float32 else arg for arg in args]
-        kwargs = {name: torch.float64 if arg is torch.float32 else arg for name, arg in (kwargs or {}).items()}
-        return func(*args, **kwargs)
-
-
-def tuned(name, case, dtype):
-    """A family's model under a tuning, its loss of a batch, and its slots."""
-    tuning, cache = case
-    model, named = matrix.tune(name, tuning)
-    names = [n for n, p in named if p.requires_grad]
-    model = model.to(dtype)
-    by_name = dict(model.named_parameters())
-    slots = make_slots((n, by_name[n]) for n in names)
-    objective = Objective(model, None, matrix.CLASSIFICATION, cache_gib=cache)
-    batch = matrix.BATCHES[0]
-    check.settle(objective, batch[:2])
-    with torch.no_grad():
-        objective.prepare(batch)
-
-    def loss(size=4):
-        with AllDouble() if dtype == torch.float64 else nullcontext():
-            parts = [objective.loss_sum(batch[i : i + size])[0] for i in range(0, len(batch), size)]
-            return sum(parts) / objective.weight(batch)
-
-    return slots, loss
-
-
 @pytest.mark.parametrize("name", LISTED)
 def test_losses_of_a_family_are_those_of_moved_weights(name):
-    """Under every tuning, cut and cached, in micro-batches, with tied heads."""
-    for case in matrix.CASES:
-        double = case == ("full", 0.0) and name != "mixtral"  # torch multiplies experts in fp32 and below alone
-        for dtype, accurate in DTYPES.items() if double else [(torch.float32, 1e-5)]:
-            slots, loss = tuned(name, case, dtype)
-            perturbation = low_rank(slots) if case[0] != "lora" else aligned(slots)
-            before = [slot.param.detach().clone() for slot in slots]
-            oracle = Oracle(slots, perturbation)
-            oracle.begin(lambda loss=loss: loss(2))
-            found = oracle.losses(OFFSETS[:2])
-            assert oracle.evaluation.startswith("side"), (name, case)
-            oracle.settle()
-            expected = []
-            for offset in OFFSETS[:2]:
-                there = [moved(perturbation, slot, offset) for slot in slots]
-                with torch.no_grad():
-                    for slot, value in zip(slots, there, strict=True):
-                        slot.param.copy_(value)
-                    expected.append(float(loss()))
-                    for slot, old in zip(slots, before, strict=True):
-                        slot.param.copy_(old)
-            assert found == pytest.approx(expected, rel=accurate), (name, case, dtype)
+    """Under every tuning, cut and cached, one offset at a time and several; scripts/side_path.py has all of it."""
+    for place, case in enumerate(matrix.CASES):
+        ways = list(offsets.WAYS)[place : place + 2]
+        for dtype in offsets.ALLOWED if case == ("full", 0.0) else [torch.float32]:
+            for way, cell in offsets.measure(name, case, dtype, ways).items():
+                assert not cell.refusal
+                assert cell.ways[0].startswith("side"), (case, way)
+                assert cell.stacked is (name not in ALONE or case[0] == "lora"), (case, way)
+                assert max(cell.alone, cell.together) < offsets.ALLOWED[dtype], (case, way, cell)
+                assert cell.shift > 1e-4
 
 
 def test_the_same_way_twice_gives_the_same_bits_and_leaves_the_weights():
-    slots, loss = tuned("opt", ("full", 0.0), torch.float32)
+    model, slots = offsets.tuned("opt", "full")
+    loss = offsets.loss_of(model, matrix.BATCHES[0])
     before = copy.deepcopy([slot.param.detach() for slot in slots])
-    oracle = Oracle(slots, LowRank(rank=2))
+    oracle = Oracle(slots, LowRank(rank=2), stack_rows=0)
     oracle.begin(loss)
     assert oracle.losses(OFFSETS[:2]) == oracle.losses(OFFSETS[:2])
     assert oracle.evaluation == "side"

@@ -12,7 +12,7 @@ from zobench.objective import Objective
 from zobench.objective.paths import WHOLE
 from zobench.testing.problem import Problem
 from zobench.zo import Oracle, make_slots, mix, noise
-from zobench.zo.perturbation import Gaussian
+from zobench.zo.independent import Gaussian
 from zobench.zo.tap import ActivationTap, InputSketch
 
 BATCH = matrix.BATCHES[0]

@@ -17,7 +17,7 @@ from zobench.testing.cases import LR, SEED, Case
 from zobench.testing.evidence import Broken, Watched, estimates_of, same_state, same_weights, share_outside, tensors_of
 from zobench.testing.problem import Problem, StepLoss
 from zobench.testing.ties import ties
-from zobench.testing.uses import cores, masks
+from zobench.testing.uses import cores, factors, masks
 from zobench.zo import Diverged, Method, lens
 
 DTYPES = (torch.float32, torch.bfloat16)
@@ -248,7 +248,7 @@ def leaves_no_trace(case: Case) -> None:
 Contract = Callable[[Case], None]
 CONTRACTS: tuple[Contract, ...] = (
     purity, replay, restore, ledger, resume, rebuild, same_seed_same_path, state_bytes, diverges, ties,
-    cores, masks,
+    cores, factors, masks,
 )  # fmt: skip
 #: for plain cases: what takes long, and hangs on neither rule nor mode
 LONG: tuple[Contract, ...] = (learns, leaves_no_trace)

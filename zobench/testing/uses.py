@@ -1,4 +1,4 @@
-"""The contracts of what a method asks of the core beyond losses: sums of cores, further batches, activations, masks."""
+"""The contracts of what a method asks of the core beyond losses: sums of cores, factors, masks."""
 
 import torch
 
@@ -32,6 +32,28 @@ def cores(case: Case) -> None:
             )
         if space.dense(slot) and not torch.equal(core, expected):
             raise Broken(f"{slot.name}: dense() says that a core is the tensor itself, and core() is not estimate()")
+
+
+def factors(case: Case) -> None:
+    """Where a matrix's directions have factors, these are the direction, of the rank that is said."""
+    problem = Problem(torch.float64, case.device)
+    method = case.method(problem)
+    problem.train(method, 3)
+    space = method.perturbation
+    direction = 0.7 * method.direction() - 0.4 * method.direction(1)
+    for slot in method.slots:
+        local, rank = space.local(slot, direction).nonzero(), space.factor_rank(slot)
+        if slot.param.ndim != 2 or rank is None or not local:
+            continue
+        own, expected = space.factors(slot, local), space.estimate(slot, direction)
+        if own is None or not torch.allclose(own.U @ own.V.T, expected, rtol=0, atol=1e-9 * float(expected.norm())):
+            raise Broken(
+                f"{slot.name}: the product of factors() is not the direction that estimate() gives, so losses would be "
+                "those of another one: give both factors of the whole sum, or let factor_rank() be None"
+            )
+        largest = space.largest_factor_rank(slot)
+        if own.rank > rank * len(local) or largest is None or largest < rank:
+            raise Broken(f"{slot.name}: factors of rank {own.rank}; factor_rank() is {rank}, the largest is {largest}")
 
 
 def masks(case: Case) -> None:

@@ -5,10 +5,11 @@ A library in its own right: it imports torch, numpy and numba (triton on a GPU),
 
 from zobench.zo.core_space import CoreSpace
 from zobench.zo.direction import ZERO, Direction
+from zobench.zo.independent import Gaussian, Rademacher
 from zobench.zo.keys import mix, tag
 from zobench.zo.method import FirstOrder, Method, NamedParameters
 from zobench.zo.oracle import Diverged, Oracle, central_difference
-from zobench.zo.perturbation import Gaussian, Perturbation, Rademacher
+from zobench.zo.perturbation import Perturbation
 from zobench.zo.rules import SGD, Adam, AdaMM, Jaguar, Momentum, Sign, UpdateRule
 from zobench.zo.slot import Slot, make_slots
 from zobench.zo.team import Team, TeamError

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from zobench.zo.closure import Closure
+from zobench.zo.independent import Gaussian
 from zobench.zo.keys import Keys, mix, tag
 from zobench.zo.method import Method
-from zobench.zo.perturbation import Gaussian
 from zobench.zo.slot import sum_dtype
 
 Readings = dict[str, float | None]

@@ -16,9 +16,10 @@ from zobench.zo.checks import not_negative, one_of, positive
 from zobench.zo.closure import Closure, Entry, Recorded
 from zobench.zo.core_space import core_step, descend_core
 from zobench.zo.direction import ZERO, Direction
+from zobench.zo.independent import Gaussian
 from zobench.zo.keys import Keys
 from zobench.zo.oracle import STACK_ROWS, Diverged, Mode, Oracle
-from zobench.zo.perturbation import Gaussian, Perturbation
+from zobench.zo.perturbation import Perturbation
 from zobench.zo.rules import SGD, State, UpdateRule, part_of, step_within
 from zobench.zo.slot import Rows, Slot, make_slots, noise_share, pick
 from zobench.zo.team import Team

@@ -5,42 +5,28 @@ loss of one batch at one point, however many micro-batches it is cut into.
 """
 
 import math
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
-from functools import cache, partial
-from typing import TypeVar, get_args
+from collections.abc import Collection, Sequence
+from contextlib import nullcontext
+from functools import partial
+from typing import get_args
 
 import torch
 from torch import Tensor
 
-from zobench.zo.checks import at_least, not_negative, one_of
-from zobench.zo.closure import BatchLoss, Closure, Entry, knows_batch, mean_of, most_copies, stacks_of
+from zobench.zo.checks import one_of
+from zobench.zo.closure import Closure, knows_batch, mean_of
 from zobench.zo.direction import ZERO, Direction
-from zobench.zo.dual import directional_derivative
 from zobench.zo.perturbation import Perturbation
 from zobench.zo.placement import Mode, Placement
-from zobench.zo.shifted import ShiftedWeights
-from zobench.zo.side import NotStackable
+from zobench.zo.requests import Diverged, Given, Requests
 from zobench.zo.slot import Slot
-from zobench.zo.stacking import stacks
-from zobench.zo.tap import ActivationTap, Collector, add_over_team
-from zobench.zo.team import Team
+from zobench.zo.stacking import Stacking
 
 #: rows that offsets share a forward pass up to, where nothing else is set
 STACK_ROWS = 512
-Given = TypeVar("Given", float, list[float])
-Watcher = TypeVar("Watcher", bound=Collector)
-#: forward passes that a directional derivative counts as: of ``x W`` it makes three products, ``x W``, ``ẋ W``, ``x Ẇ``
-JVP_FORWARDS = 3
-#: gives the closure of further batches of a step, from the number of the first one and how many they are
-Further = Callable[[int, int], Closure]
 
 
-class Diverged(ArithmeticError):
-    """The loss was not finite; the weights were put back to where the step began."""
-
-
-class Oracle:
+class Oracle(Requests):
     """Evaluates the loss of a batch at offsets from the current weights, and owns the way there and back.
 
     >>> from zobench.zo import Gaussian, make_slots
@@ -101,28 +87,17 @@ class Oracle:
         self, slots: Sequence[Slot], perturbation: Perturbation, mode: Mode = "in_place", stack_rows: int = STACK_ROWS
     ):
         one_of(get_args(Mode), mode=mode)
-        self.slots = slots
-        self.perturbation = perturbation
+        super().__init__(slots, perturbation)
         self.mode = mode
         self.stack_rows = stack_rows
-        self.team = Team()
-        self.forwards = 0
-        self.backwards = 0
-        self.seen: list[Entry] = []
         self.notes: dict[str, float] = {}
-        self.closure: Closure | None = None
-        self.further: Further | None = None
-        self.replays = False
-        self._tap: ActivationTap | None = None
-        self._batches = 1  # in the closure
-        self._on_own = True  # whether they are the step's own
         self._of_own_batch: list[float] = []
         self._at: Direction = ZERO
         self._placement: Placement | None = None
         self._copies: dict[int, Tensor] = {}  # of what exact mode has to move
         self.missed: list[str] | None = None
         self.evaluation = ""
-        self._keeps_groups: bool | None = None  # by a model, in one forward pass at several offsets; None before a try
+        self._stacking = Stacking()
 
     def begin(self, closure: Closure, missed: Collection[str] | None = None) -> None:
         """Start a step on a new batch.
@@ -136,73 +111,9 @@ class Oracle:
             rows = getattr(closure, "rows", None)
             self._placement = Placement(self.slots, self.perturbation, self.mode, missed, rows)
             self.missed = None if missed is None else list(missed)
-            self._keeps_groups = None
+            self._stacking = Stacking()
         self.seen, self._of_own_batch = [], []
         self.notes = {}
-
-    @contextmanager
-    def on(self, first: int, count: int = 1) -> Iterator[None]:
-        """A context in which losses are those of further batches of this step, not of its own.
-
-        Which examples they hold is the choice of ``further``. A loss of ``count`` batches is their mean over examples,
-        and counts as ``count`` forward passes.
-
-        Example:
-            >>> from zobench.zo import Gaussian, make_slots
-            >>> slots = make_slots([("w", torch.ones(2))])
-            >>> oracle = Oracle(slots, Gaussian())
-            >>> oracle.further = lambda first, count: lambda: 10.0 * first + count
-            >>> oracle.begin(lambda: 1.0)
-            >>> with oracle.on(first=0, count=8):  # an anchor's large batch
-            ...     oracle.loss()
-            8.0
-            >>> oracle.loss(), oracle.forwards
-            (1.0, 9)
-
-        Args:
-            first: number of the first of them, from 0.
-            count: how many.
-
-        Raises:
-            RuntimeError: if there are none.
-        """
-        not_negative(first=first)
-        at_least(1, count=count)
-        before = self.closure, self._batches, self._on_own
-        if not self.replays:
-            if self.further is None:
-                raise RuntimeError(
-                    "the method asks for further batches of its step: set method.oracle.further to a function of "
-                    "(first, count) that gives the closure of so many"
-                )
-            self.closure = self.further(first, count)
-        self._batches, self._on_own = count, False
-        try:
-            yield
-        finally:
-            self.closure, self._batches, self._on_own = before
-
-    @contextmanager
-    def tap(self, collector: Watcher) -> Iterator[Watcher]:
-        """A context in which losses at ``θ`` itself hand the inputs of layers to a collector.
-
-        Afterwards its sums are those over all processes: over the shards of a batch, or of the one process that made
-        the evaluation. They are float64 numbers that cross; keep them few.
-
-        Raises:
-            ValueError: when the step is made again from its losses, which hold no activations.
-        """
-        if self.replays:
-            raise ValueError(
-                "the step takes directions from activations, which losses do not give: set taps = True in the method's "
-                "class, so that its runs keep weights"
-            )
-        self._tap = ActivationTap(self.slots, collector)
-        try:
-            yield collector
-        finally:
-            self._tap = None
-        add_over_team(collector, self.team)
 
     @property
     def mean_loss(self) -> float:
@@ -256,43 +167,27 @@ class Oracle:
 
     def _stacks(self, offsets: Sequence[Direction]) -> list[Sequence[Direction]]:
         """Consecutive offsets that may share a forward pass; alike in all processes, whatever each has evaluated."""
-        most = most_copies(self.closure, self.stack_rows) if self.closure and not self._tap else 1
-        possible = most > 1 and self._placement is not None and self._placement.stackable() is not None
-        return stacks_of(offsets, most if possible else 1)
+        if self.closure is None or self._placement is None:
+            raise RuntimeError("the oracle has no batch: call begin(closure) first")
+        stack_rows = 0 if self._tap else self.stack_rows
+        return self._stacking.stacks(self._placement, self.closure, offsets, stack_rows)
 
     def _evaluate(self, stack: Sequence[Direction], examples: bool = False) -> list[float]:
         """The losses at some offsets, or those of the examples at each; in one forward pass where that can be."""
-        if self.closure is None or self._placement is None:
-            raise RuntimeError("the oracle has no batch: call begin(closure) first")
+        assert self.closure is not None
+        assert self._placement is not None
         offsets = [offset.nonzero() for offset in stack]
         try:
-            if knows_batch(self.closure) and (context := self._stackable(self.closure, offsets)) is not None:
-                with suppress(NotStackable), torch.inference_mode(), context.at(*offsets):
-                    found = self.closure.losses(len(offsets), examples)
-                    self.evaluation = f"{self._placement.evaluation}, stacked"
-                    return found.flatten().tolist()
+            if self._at == ZERO:
+                self._placement.look()
+            if (losses := self._stacking.losses(self._placement, self.closure, offsets, examples)) is not None:
+                factored = any(slot.param.ndim > 1 for slot in self.slots)  # all matrices, whatever would move alone
+                self.evaluation = "side, stacked" if factored else "exact, stacked"
+                return losses
             return [value for offset in offsets for value in self._one(self.closure, offset, examples)]
         except BaseException:
             self.settle()
             raise
-
-    def _stackable(self, closure: BatchLoss, offsets: Sequence[Direction]) -> ShiftedWeights | None:
-        """What shows all slots at these offsets; None where a slot is moved, or the model does not keep the groups.
-
-        A slot that is moved for one offset is moved for all: what a walk leaves in the weights must not depend on how
-        losses were evaluated, of which those who replay a step know nothing.
-        """
-        assert self._placement is not None
-        probe = next((offset for offset in offsets if offset), None)
-        if len(offsets) < 2 or probe is None:
-            return None
-        if self._at == ZERO:
-            self._placement.look()
-        if len(self._placement.shown) < len(self.slots) or (context := self._placement.stackable()) is None:
-            return None
-        if self._keeps_groups is None:
-            self._keeps_groups = stacks(context, closure.losses, probe)
-        return context if self._keeps_groups else None
 
     def _one(self, closure: Closure, offset: Direction, examples: bool) -> list[float]:
         """The loss at one offset, or the losses of the examples."""
@@ -332,52 +227,9 @@ class Oracle:
             self._of_own_batch.append(mean_of(given))
         return given
 
-    def jvp(self, direction: Direction) -> float:
-        """The derivative of the loss at ``θ`` along a direction: the limit of the projected gradient for ε → 0.
-
-        By forward-mode differentiation; it counts as ``JVP_FORWARDS`` forward passes. The loss at ``θ`` comes with it.
-
-        Raises:
-            RuntimeError: in one line, where a part of the loss has no formula of forward mode.
-            Diverged: if loss or derivative is not finite.
-        """
-        if self.closure is None:
-            raise RuntimeError("the oracle has no batch: call begin(closure) first")
-        self.settle()
-        closure = self.closure
-        if self.replays:
-            loss, slope = float(closure()), float(closure())
-        else:
-            pair = cache(lambda: directional_derivative(closure, self.slots, self.perturbation, direction))
-            loss, slope = self.team.scalars(lambda which: pair()[which], (0, 1))
-        self._counted(loss)
-        self.forwards += self._batches * (JVP_FORWARDS - 1)
-        if not math.isfinite(slope):
-            raise Diverged(f"the derivative is {slope} at forward pass {self.forwards}")
-        self.seen.append(slope)
-        return slope
-
     def projected(self, plus: float, minus: float, eps: float) -> float:
         """The projected gradient from two losses, in float64."""
         return (plus - minus) / (2.0 * eps)
-
-    def backward(self) -> float:
-        """The loss at ``θ``, with gradients left in ``param.grad``; for first-order references only.
-
-        Raises:
-            TypeError: for a loss without a graph.
-            Diverged: if the loss is not finite.
-        """
-        if self.closure is None:
-            raise RuntimeError("the oracle has no batch: call begin(closure) first")
-        self.settle()
-        with torch.enable_grad():
-            loss = self.closure()
-            if not isinstance(loss, Tensor):
-                raise TypeError("a first-order method needs the loss as a tensor with a graph, not a float")
-            loss.backward()
-        self.backwards += 1
-        return self._counted(float(loss.detach()))
 
     def settle(self) -> None:
         """Put the weights back to ``θ``."""

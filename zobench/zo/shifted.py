@@ -102,12 +102,13 @@ class ShiftedWeights(TorchFunctionMode):
         if self.watched and not reads_metadata(func):
             asked = {id(x) for x in _tensors((args, kwargs))}
             self.seen.update(slot.index for slot in self.watched if id(slot.param) in asked)
-        if not slots or reads_metadata(func):
-            if self._side is not None:
-                self._side.note(func, args)
+        side = self._side
+        if reads_metadata(func) or not (slots or (side is not None and side.takes(_tensors((args, kwargs))))):
+            if side is not None:
+                side.note(func, args)
             return func(*args, **kwargs)
         self.seen.update(slot.index for slot in slots)
-        if self._side is not None and (found := self._side.call(func, slots, args, kwargs)) is not NotImplemented:
+        if side is not None and (found := side.call(func, args, kwargs)) is not NotImplemented:
             return found
         if len(slots) == 1 and (shortcut := self._shortcut(func, slots[0], args, kwargs)) is not None:
             return shortcut()

@@ -1,45 +1,98 @@
-"""Whether a loss may be computed at several offsets in one forward pass: tried once, with an offset that shows."""
+"""Losses at several offsets from one forward pass: where that is possible, and whether a model allows it.
+
+Which offsets share a forward pass depends on settings, batch and perturbation alone. Whether the model keeps the rows
+of its batch in order, so that each group meets its own offset, is tried once, with an offset that shows.
+"""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import torch
 from torch import Tensor
 
+from zobench.zo.closure import Closure, knows_batch, most_copies, stacks_of
 from zobench.zo.direction import ZERO, Direction
+from zobench.zo.placement import Placement
 from zobench.zo.shifted import ShiftedWeights
 from zobench.zo.side import NotStackable
 
-#: how much larger the offset is than one that a step measures
-EXAGGERATED = 64.0
+#: how much larger than one that a step measures the offset of the trial is at first, and what it then changes by
+EXAGGERATED, FACTOR, TRIES = 64.0, 8.0, 8
 #: what the losses may differ by, as a share of the loss and of the difference that the offset makes
 SHARE = {torch.float64: 1e-9, torch.float32: 1e-4}
+#: the difference shows if it is so many times larger than what the losses may differ by
+SHOWS = 5.0
+
+
+class Stacking:
+    """How an oracle computes losses at several offsets in one forward pass, once a model was found to allow it."""
+
+    def __init__(self) -> None:
+        self._allowed: bool | None = None  # by the model; None before the trial
+
+    def stacks(
+        self, placement: Placement, closure: Closure, offsets: Sequence[Direction], stack_rows: int
+    ) -> list[Sequence[Direction]]:
+        """Consecutive offsets that may share a forward pass, whatever the model allows."""
+        most = most_copies(closure, stack_rows)
+        return stacks_of(offsets, most if most > 1 and placement.stackable() is not None else 1)
+
+    def losses(
+        self, placement: Placement, closure: Closure, offsets: Sequence[Direction], examples: bool
+    ) -> list[float] | None:
+        """The losses at these offsets, or those of the examples at each, from one forward pass; None where none can be.
+
+        A slot that is moved for one offset is moved for all: what a walk leaves in the weights must not depend on how
+        losses were evaluated, of which those who replay a step know nothing.
+        """
+        probe = next((offset for offset in offsets if offset), None)
+        if len(offsets) < 2 or probe is None or self._allowed is False or not knows_batch(closure):
+            return None
+        if len(placement.shown) < len(placement.slots) or (context := placement.stackable()) is None:
+            return None
+        if self._allowed is None:
+            self._allowed = keeps_groups(context, closure.losses, probe)
+        if self._allowed:
+            with suppress(NotStackable), torch.inference_mode(), context.at(*offsets):
+                return closure.losses(len(offsets), examples).flatten().tolist()
+        return None
 
 
 @torch.inference_mode()
-def stacks(context: ShiftedWeights, losses: Callable[[int], Tensor], offset: Direction) -> bool:
+def keeps_groups(context: ShiftedWeights, losses: Callable[[int], Tensor], offset: Direction) -> bool:
     """Whether one forward pass of two groups of rows gives the losses of two forward passes.
 
     A model may gather rows in an order of its own, as mixtures of experts do, or read weights by other means than
-    torch functions. Three forward passes of one group or two; they are a check and nobody's measurement.
+    torch functions. The offset is made so large that the loss shows it, but stays finite: without a difference between
+    the groups nothing is proved. The forward passes are a check and nobody's measurement.
 
     Args:
         context: shows all slots (``Placement.stackable``).
         losses: ``losses(copies)`` of a batch, repeated so many times, copy after copy: one loss per copy.
-        offset: of a step, not ``ZERO``; it is made ``EXAGGERATED`` times larger.
+        offset: of a step, not ``ZERO``.
     """
-    far = offset * EXAGGERATED
-    try:
-        with context.at(ZERO, far):
-            together = [float(x) for x in losses(2)]
-            read = context.seen == {slot.index for slot in context.slots}
-    except NotStackable:
-        return False
-    alone = [float(losses(1)[0])]
-    with context.at(far):
-        alone.append(float(losses(1)[0]))
-    if not read or not all(map(math.isfinite, (*together, *alone))):
-        return False
-    share = max(SHARE.get(slot.param.dtype, 2e-2) for slot in context.slots)
-    allowed = share * (abs(alone[0]) + abs(alone[1] - alone[0]))
-    return all(abs(a - b) <= allowed for a, b in zip(together, alone, strict=True))
+
+    def at(*offsets: Direction) -> list[float]:
+        with context.at(*offsets):
+            return [float(x) for x in losses(len(offsets))]
+
+    share, scale, grew = max(SHARE.get(slot.param.dtype, 2e-2) for slot in context.slots), EXAGGERATED, False
+    for _ in range(TRIES):
+        far = offset * scale
+        try:
+            together = at(ZERO, far)
+        except NotStackable:
+            return False
+        if context.seen != {slot.index for slot in context.slots}:
+            return False
+        alone = at(ZERO) + at(far)
+        finite, difference = all(map(math.isfinite, (*together, *alone))), abs(alone[1] - alone[0])
+        if finite and difference > SHOWS * share * abs(alone[0]):
+            allowed = share * (abs(alone[0]) + difference)
+            return all(abs(a - b) <= allowed for a, b in zip(together, alone, strict=True))
+        if grew and not finite:
+            return False
+        grew = finite
+        scale *= FACTOR if finite else 1.0 / FACTOR
+    return False

@@ -16,11 +16,10 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from zobench.zo import noise
+from zobench.zo.layer import as_layer, named
 from zobench.zo.slot import Slot, sum_dtype
 from zobench.zo.team import Team
 
-#: products ``x @ W``: rows of the slot meet the inputs
-_PRODUCTS = (torch.matmul, torch.mm, Tensor.matmul, Tensor.mm, Tensor.__matmul__)
 #: lengths of the sequences that are padded to one length on the right, and that length
 _padding: ContextVar[tuple[Sequence[int], int] | None] = ContextVar("padding", default=None)
 
@@ -86,13 +85,11 @@ class ActivationTap(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         out = func(*args, **kwargs)
-        if func is F.linear or func is F.embedding:
-            inputs, weight = (*args, *(kwargs[name] for name in ("input", "weight") if name in kwargs))[:2]
-            self._hand_over(inputs, weight, int(func is F.linear))
-        elif func is torch.addmm and len(args) == 3:
-            self._hand_over(args[1], args[2], 0)
-        elif func in _PRODUCTS and len(args) == 2:
-            self._hand_over(args[0], args[1], 0)
+        if func is F.embedding:
+            inputs, weight = named(args, kwargs, "input", "weight")
+            self._hand_over(inputs, weight, 0)
+        elif (layer := as_layer(func, args, kwargs)) is not None:
+            self._hand_over(layer.inputs, layer.weight, int(not layer.transposed))
         return out
 
     def _hand_over(self, inputs: Tensor, weight: Any, axis: int) -> None:

@@ -1,6 +1,7 @@
 """Methods of a laboratory that knows zobench as a library: one keeps the contracts, the others do not."""
 
 from zobench.zo import ZERO, Gaussian, Method, Oracle
+from zobench.zo.perturbations.low_rank import LowRank
 from zobench.zo.perturbations.masked import Masked
 from zobench.zo.tap import InputSketch
 
@@ -46,6 +47,20 @@ class Overshooting(OneSided):
 
     def __init__(self, named_parameters, **common):
         super().__init__(named_parameters, perturbation=Doubled(), **common)
+
+
+class Halved(LowRank):
+    """Its factors are of half a direction."""
+
+    def factors(self, slot, direction):
+        return super().factors(slot, 0.5 * direction)
+
+
+class Elsewhere(OneSided):
+    """Measures where it does not step."""
+
+    def __init__(self, named_parameters, **common):
+        super().__init__(named_parameters, perturbation=Halved(rank=2), **common)
 
 
 class Leaking(Masked):

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from zobench.zo import noise
 from zobench.zo.direction import ZERO, Direction
+from zobench.zo.independent import Gaussian
 from zobench.zo.keys import mix
-from zobench.zo.perturbation import Gaussian
 from zobench.zo.slot import Slot, pick
 
 Cap = Literal["waterfill", "pmax"]

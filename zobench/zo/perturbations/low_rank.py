@@ -9,7 +9,7 @@ from zobench.zo import noise
 from zobench.zo.checks import at_least
 from zobench.zo.direction import Direction
 from zobench.zo.factors import Factors, add_product_
-from zobench.zo.perturbation import Gaussian
+from zobench.zo.independent import Gaussian
 from zobench.zo.slot import Rows, Slot, pick, sum_dtype
 
 #: factors are held for a step where they take less than this share of a slot's numbers

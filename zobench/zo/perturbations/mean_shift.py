@@ -12,8 +12,8 @@ from torch import Tensor
 from zobench.zo import noise
 from zobench.zo.checks import not_negative, one_of, positive, within
 from zobench.zo.direction import ZERO, Direction
+from zobench.zo.independent import Gaussian
 from zobench.zo.keys import mix, tag
-from zobench.zo.perturbation import Gaussian
 from zobench.zo.slot import Rows, Slot, pick, sum_dtype
 
 Start = Literal["zero", "unit_per_tensor"]

@@ -11,8 +11,9 @@ from torch import Tensor
 from zobench.zo import noise
 from zobench.zo.checks import not_negative, one_of, positive
 from zobench.zo.direction import ZERO, Direction
+from zobench.zo.independent import Gaussian
 from zobench.zo.keys import mix, tag
-from zobench.zo.perturbation import Gaussian, Perturbation
+from zobench.zo.perturbation import Perturbation
 from zobench.zo.perturbations.score_sums import ScoreSums
 from zobench.zo.slot import Rows, Slot, sum_dtype
 

@@ -38,6 +38,10 @@ class Stored(Wrapper):
     def add_(self, slot: Slot, core: Tensor, out: Tensor, scale: float) -> None:
         out.add_(core.to(out.dtype).mul(scale))
 
+    def factor_rank(self, slot: Slot) -> int | None:
+        """None where a tensor is held: directions with it have no factors."""
+        return super().factor_rank(slot) if self.lookup(slot) is None else None
+
     def inner(self, slot: Slot, direction: Direction) -> Direction:
         return Direction({key: weight for key, weight in direction.items() if key != _KEY})
 

@@ -12,8 +12,8 @@ from zobench.zo import noise
 from zobench.zo.checks import at_least, one_of
 from zobench.zo.direction import Direction
 from zobench.zo.factors import Factors, add_product_
+from zobench.zo.independent import Gaussian
 from zobench.zo.keys import mix, tag
-from zobench.zo.perturbation import Gaussian
 from zobench.zo.slot import Rows, Slot, pick, sum_dtype
 
 SignScope = Literal["per_matrix", "common", "fixed"]
