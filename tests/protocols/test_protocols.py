@@ -190,7 +190,7 @@ REFUSED = {
 def test_mezo_exact_refuses_what_the_official_step_is_not(overrides):
     other = method("method=mezo", *overrides)
     oracle = other.oracle
-    with pytest.raises(ConfigError, match=r"mezo_exact.*probes=1.*sgd"):
+    with pytest.raises(ConfigError, match=r"mezo_exact.*probes=1.*distribution=gaussian.*sgd"):
         MezoExact().attach(other, 42)
     assert other.oracle is oracle
 

@@ -159,7 +159,7 @@ ROW = Schema(
         count("tokens_seen", "tokens in all steps, padding apart, however often a step evaluates them", "tokens"),
         text("remade", "damage for which the run was made again from its losses: seconds before it may be missing",
              null="there was none"),
-        count("state_bytes", "size of what the method holds beyond the weights", _BYTES),
+        count("state_bytes", "size of what the method holds beyond the weights, held draws included", _BYTES),
         count("eval_every", "distance of dev evaluations", "steps"),
     )),
     Group(ENDED, "system/costs.py", (

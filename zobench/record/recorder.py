@@ -53,7 +53,7 @@ class Recorder:
         Args:
             step: its number, from 1.
             losses: in the order of evaluation.
-            missed: names of the weights that the oracle had to move itself (``Oracle.missed``).
+            missed: names of the weights that the oracle moved (``Oracle.missed``).
             run: a hash of what makes the run this one.
             by: the code that measured them, the same in all calls.
         """

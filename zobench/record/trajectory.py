@@ -4,9 +4,10 @@ Keys are functions of seed, step and query, and what a method adds to the weight
 keys and losses. So ``trajectory.jsonl`` rebuilds both to the bit, for every method that is told losses alone. It has a
 line a step, ``[step, loss, loss, ..., checksum]`` in the order of evaluation, floats exact; where losses per example
 were asked for, a list of them stands in the place of a loss. The line ahead of them says what else the moves depend on:
-``missed``, weights that the oracle had to move because the model reads them in its own way; ``run``, a hash of what
-makes the run this one; and ``by``, the code that measured the losses. Where other code goes on, a line with ``run`` and
-``by`` is ahead of its steps.
+``missed``, weights that the oracle moved, because the model reads them in its own way or because that was cheaper;
+``side``, that other matrices whose directions have factors stayed where they are (earlier versions moved them);
+``run``, a hash of what makes the run this one; and ``by``, the code that measured the losses. Where other code goes on,
+a line with ``run`` and ``by`` is ahead of its steps.
 
 A checksum is the CRC-32 of all lines up to there, so that a line that was changed, dropped, doubled or moved shows.
 Files of earlier versions have none.
@@ -40,9 +41,9 @@ class Chain:
 
     >>> chain = Chain()
     >>> chain.head(["model.embed.weight"], "9a3e3083", {"commits": ["dbc63bd"]})
-    '{"missed":["model.embed.weight"],"run":"9a3e3083","by":{"commits":["dbc63bd"]},"crc":"d3877d38"}\\n'
+    '{"missed":["model.embed.weight"],"side":true,"run":"9a3e3083","by":{"commits":["dbc63bd"]},"crc":"d980cf12"}\\n'
     >>> chain.line(1, [0.5, 0.25])
-    '[1,0.5,0.25,"bd493ee1"]\\n'
+    '[1,0.5,0.25,"3f5a5bdd"]\\n'
 
     Args:
         crc: of the lines before; None goes on with a file that has no checksums.
@@ -55,11 +56,11 @@ class Chain:
         """The line ahead of the steps of a start.
 
         Args:
-            missed: names of the weights that the oracle had to move itself; None but ahead of the first step.
+            missed: names of the weights that the oracle moved (``Oracle.missed``); None but ahead of the first step.
             run: a hash of what makes the run this one.
             by: the code that goes on from here, JSON-able.
         """
-        names = {} if missed is None else {"missed": list(missed)}
+        names = {} if missed is None else {"missed": list(missed), "side": True}
         return self._sealed(names | {"run": run, "by": dict(by)}, ',"crc":')
 
     def line(self, step: int, losses: Sequence["Entry"]) -> str:
@@ -85,7 +86,8 @@ class Trajectory:
 
     Attributes:
         path: where it lies.
-        missed: names of the weights that the oracle had to move itself.
+        missed: names of the weights that the oracle moved.
+        side: whether other matrices whose directions have factors stayed where they are.
         run: a hash of what makes the run this one; None in files of earlier versions.
         by: the code that has made the last steps; empty in files of earlier versions.
         steps: the losses of the steps 1, 2, ....
@@ -96,6 +98,7 @@ class Trajectory:
 
     path: Place
     missed: list[str] = field(default_factory=list)
+    side: bool = False
     run: str | None = None
     by: dict[str, Any] = field(default_factory=dict)
     steps: list["Step"] = field(default_factory=list)
@@ -126,13 +129,21 @@ class Trajectory:
             self.take(method)
             progress(1, "")
 
+    def moved(self, method: "Method") -> list[str]:
+        """Names of the slots that the method's oracle has to move to take these steps again."""
+        if self.side or method.oracle.mode == "exact":
+            return self.missed
+        from zobench.zo.placement import walked_matrices
+
+        return [*self.missed, *walked_matrices(method.slots, method.perturbation)]
+
     def take(self, method: "Method") -> float:
         """Take the method's next step again; the mean of its losses. Raises DataError as ``follow`` does."""
         try:
             if strangers := set(self.missed) - {slot.name for slot in method.slots}:
                 raise ValueError(f"it names {sorted(strangers)[0]}, which does not train here")
             losses = [each.tolist() if isinstance(each, array) else each for each in self.steps[method.t]]
-            return method.replay(losses, self.missed)
+            return method.replay(losses, self.moved(method))
         except ValueError as error:
             raise DataError(f"{self.path}: {error}; another version or configuration has written it") from error
 
@@ -193,10 +204,11 @@ def _read_head(found: Trajectory, line: bytes) -> None:
     sealed = _HEAD.fullmatch(line)
     content, found.crc = _opened(line, sealed, 0) if sealed else (_parsed(line), None)
     names = content.get("missed") if isinstance(content, dict) else None
-    known = {"missed", "run", "by"} if sealed else {"missed"}
+    known = {"missed", "side", "run", "by"} if sealed else {"missed"}
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or set(content) - known:
         raise ValueError("it does not say what was missed, as the first line must")
     found.missed, found.run, found.by = names, content.get("run"), content.get("by", {})
+    found.side = content.get("side") is True
 
 
 def _read_start(found: Trajectory, line: bytes) -> None:

@@ -134,6 +134,8 @@ class Checkpoints:
                 raise DataError(f"{self.folder}: the snapshot of step {plan.snapshot} is not the same in all processes")
             checkpoint.restore(method.slots, snapshot.weights)
             method.load_state_dict(snapshot.method)
+            if self._known.steps:
+                method.oracle.recall(self._known.moved(method))
         with task("replaying", saved["step"] - method.t) as bar:
             compares = self.since is not None and self.replays and (progress.best_step or 0) > method.t
             if plan.best is not None or compares:

@@ -94,6 +94,7 @@ class Oracle(Requests):
         self._of_own_batch: list[float] = []
         self._at: Direction = ZERO
         self._placement: Placement | None = None
+        self._recalled = False  # whether it was made without a closure of rows
         self._copies: dict[int, Tensor] = {}  # of what exact mode has to move
         self.missed: list[str] | None = None
         self.evaluation = ""
@@ -107,13 +108,28 @@ class Oracle(Requests):
             missed: as the oracle that measured the losses had it, where the closure only repeats them.
         """
         self.closure, self.replays = closure, missed is not None
-        if self._placement is None or not self._placement.is_for(self.perturbation, self.mode):
-            rows = getattr(closure, "rows", None)
-            self._placement = Placement(self.slots, self.perturbation, self.mode, missed, rows)
-            self.missed = None if missed is None else list(missed)
-            self._stacking = Stacking()
+        fits = self._placement is not None and self._placement.is_for(self.perturbation, self.mode)
+        if missed is not None and not fits:
+            self.recall(missed)
+        elif missed is None and (self._recalled or not fits):
+            self._place(self.missed if fits else None, getattr(closure, "rows", None))
+            self._recalled = False
         self.seen, self._of_own_batch = [], []
         self.notes = {}
+
+    def recall(self, missed: Collection[str]) -> None:
+        """Move the slots that the oracle of an earlier start moved; the steps to come measure as that one would.
+
+        Args:
+            missed: as that oracle had it.
+        """
+        self._place(missed, None)
+        self._recalled = True
+
+    def _place(self, missed: Collection[str] | None, rows: int | None) -> None:
+        self._placement = Placement(self.slots, self.perturbation, self.mode, missed, rows)
+        self.missed = None if missed is None else list(missed)
+        self._stacking = Stacking()
 
     @property
     def mean_loss(self) -> float:

@@ -162,6 +162,17 @@ class Placement:
         ]
 
 
+def walked_matrices(slots: Sequence[Slot], perturbation: Perturbation) -> list[str]:
+    """Names of the matrices that a walk moves where no matrix is seen by its factors, though these have some."""
+    return [
+        s.name
+        for s in slots
+        if s.param.ndim == 2
+        and perturbation.largest_factor_rank(s) is not None
+        and not (_is_large_table(s) and perturbation.splits(s))
+    ]
+
+
 def _is_large_table(slot: Slot) -> bool:
     return slot.kind == "embedding" and slot.param.numel() >= TABLE
 

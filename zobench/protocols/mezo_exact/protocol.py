@@ -66,7 +66,7 @@ class MezoExact(Protocol):
         if not (one_direction and method.rule.linear and method.oracle.mode == "in_place"):
             raise ConfigError(
                 "protocol=mezo_exact reproduces the official MeZO step: method=mezo with method.probes=1, "
-                "method/rule=sgd and method.mode=in_place"
+                "method.distribution=gaussian, method/rule=sgd and method.mode=in_place"
             )
         method.oracle = OfficialOracle(method.slots, TorchStream(method.slots))
         method.keys = OfficialKeys(noise_seed)

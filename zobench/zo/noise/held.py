@@ -39,8 +39,13 @@ class HeldDraws:
         self.size = size
         self._lock = threading.Lock()
         self._places: dict[tuple[int, int], tuple[int, int, int]] = {}
-        self._used = 0
+        self._used = self._most = 0
         self.numbers, self.made = NOTHING
+
+    @property
+    def bytes(self) -> int:
+        """The memory that was given out at most, and stays: 0 before any draw was held."""
+        return 4 * SPAN * self._most
 
     def __deepcopy__(self, memo: dict[int, object]) -> "HeldDraws":
         """Of a copied method: the same bound, nothing held."""
@@ -87,6 +92,7 @@ class HeldDraws:
             self.numbers, self.made = np.empty((spans, SPAN), np.float32), np.zeros(spans, np.uint8)
         self._places[key, block] = place = (begin, end, self._used)
         self._used += end - begin
+        self._most = max(self._most, self._used)
         return place
 
 
