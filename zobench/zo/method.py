@@ -21,7 +21,8 @@ from zobench.zo.keys import Keys
 from zobench.zo.oracle import STACK_ROWS, Diverged, Mode, Oracle
 from zobench.zo.perturbation import Perturbation
 from zobench.zo.rules import SGD, State, UpdateRule, part_of, step_within
-from zobench.zo.slot import Rows, Slot, make_slots, noise_share, pick
+from zobench.zo.scratch import scratch
+from zobench.zo.slot import Rows, Slot, make_slots, noise_share, pick, sum_dtype
 from zobench.zo.team import Team
 
 NamedParameters = Iterable[tuple[str, Tensor]]
@@ -186,13 +187,20 @@ class Method:
         with noise.working(), part_of(state, names, slot, rows) as held:
             if back := way():
                 perturbation.move_(slot, back, rows=rows)
-            tensor = perturbation.estimate(slot, estimate, rows)
+            param, dtype = pick(slot.param, rows), sum_dtype(slot.param)
+            # The state may keep the estimate of a whole slot; of a part it is copied (``part_of``).
+            out = None if rows is None else scratch("estimate", param, dtype)
+            tensor = perturbation.estimate(slot, estimate, rows, out)
             if perturbation.reaches(slot, estimate):
                 step = step_within(self.rule, perturbation.support(slot, rows), slot, tensor, held, self.t)
             else:
                 step = self.rule.unmeasured(slot, tensor, held, self.t)
-            param = pick(slot.param, rows)
-            param.copy_(param.to(step.dtype).mul(self._kept(slot)).sub_(step, alpha=self.lr))
+            total = param if param.dtype == dtype else scratch("sum", param, dtype).copy_(param)
+            if (kept := self._kept(slot)) != 1.0:
+                total.mul_(kept)
+            total.sub_(step, alpha=self.lr)
+            if total is not param:
+                param.copy_(total)
             perturbation.stepped(slot, rows)
 
     def _step_core(self, slot: Slot, estimate: Direction) -> None:

@@ -141,14 +141,17 @@ class Perturbation:
         for key, weight in direction.items():
             self.add_(slot, self.draw(slot, key), total, weight)
 
-    def estimate(self, slot: Slot, direction: Direction, rows: Rows = None) -> Tensor:
+    def estimate(self, slot: Slot, direction: Direction, rows: Rows = None, out: Tensor | None = None) -> Tensor:
         """The tensor ``Σ w_k u(k)`` of a direction on one slot or on some of its rows.
 
-        Returns:
-            A new tensor of the shape of these rows, in fp32 (fp64 for fp64 weights).
+        Args:
+            out: where it is written: contiguous, of the shape of these rows, in fp32 (fp64 for fp64 weights); a new
+                tensor if None.
         """
-        shape = slot.param.shape if rows is None else pick(slot.param, rows).shape
-        total = torch.zeros(shape, dtype=sum_dtype(slot.param), device=slot.param.device)
+        if out is None:
+            shape = slot.param.shape if rows is None else pick(slot.param, rows).shape
+            out = torch.empty(shape, dtype=sum_dtype(slot.param), device=slot.param.device)
+        total = out.zero_()
         direction = self.local(slot, direction).nonzero()
         for part, to in self._parts_of(slot, total, rows) if direction else ():
             self.accumulate_(slot, direction, to, part)

@@ -106,6 +106,13 @@ def step_within(
     return out
 
 
+def _memory(state: State, name: str, like: Tensor) -> Tensor:
+    """A tensor of a state; zeros of another's shape at first."""
+    if name not in state:
+        state[name] = torch.zeros_like(like)
+    return state[name]
+
+
 class SGD(UpdateRule):
     """Gradient descent: the step is the estimate. State: none."""
 
@@ -132,7 +139,7 @@ class Momentum(UpdateRule):
         self.beta = beta
 
     def __call__(self, slot: Slot, estimate: Tensor, state: State, step: int) -> Tensor:
-        m = state.setdefault("m", torch.zeros_like(estimate))
+        m = _memory(state, "m", estimate)
         return m.mul_(self.beta).add_(estimate)
 
 
@@ -156,8 +163,8 @@ class Adam(UpdateRule):
         self.beta1, self.beta2, self.eps = beta1, beta2, eps
 
     def __call__(self, slot: Slot, estimate: Tensor, state: State, step: int) -> Tensor:
-        m = state.setdefault("m", torch.zeros_like(estimate))
-        v = state.setdefault("v", torch.zeros_like(estimate))
+        m = _memory(state, "m", estimate)
+        v = _memory(state, "v", estimate)
         m.mul_(self.beta1).add_(estimate, alpha=1 - self.beta1)
         v.mul_(self.beta2).addcmul_(estimate, estimate, value=1 - self.beta2)
         t = step + 1
@@ -187,7 +194,7 @@ class AdaMM(UpdateRule):
         self.beta1, self.beta2, self.eps = beta1, beta2, eps
 
     def __call__(self, slot: Slot, estimate: Tensor, state: State, step: int) -> Tensor:
-        m, v, v_max = (state.setdefault(name, torch.zeros_like(estimate)) for name in ("m", "v", "v_max"))
+        m, v, v_max = (_memory(state, name, estimate) for name in ("m", "v", "v_max"))
         m.mul_(self.beta1).add_(estimate, alpha=1 - self.beta1)
         v.mul_(self.beta2).addcmul_(estimate, estimate, value=1 - self.beta2)
         torch.maximum(v_max, v, out=v_max)
@@ -213,7 +220,7 @@ class Jaguar(UpdateRule):
         self.beta = beta
 
     def __call__(self, slot: Slot, estimate: Tensor, state: State, step: int) -> Tensor:
-        m = state.setdefault("m", torch.zeros_like(estimate))
+        m = _memory(state, "m", estimate)
         m.lerp_(estimate, torch.full_like(estimate, 1 - self.beta))  # a number as the weight rounds otherwise
         return m.sign()
 

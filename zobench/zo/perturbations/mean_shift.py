@@ -14,6 +14,7 @@ from zobench.zo.checks import not_negative, one_of, positive, within
 from zobench.zo.direction import ZERO, Direction
 from zobench.zo.independent import Gaussian
 from zobench.zo.keys import mix, tag
+from zobench.zo.scratch import scratch
 from zobench.zo.slot import Rows, Slot, pick, sum_dtype
 
 Start = Literal["zero", "unit_per_tensor"]
@@ -125,7 +126,7 @@ class MeanShift(Gaussian):
 
         def move(slot: Slot, part: int, rows: Rows) -> None:
             to = pick(self.mean[slot.name], rows)
-            gradient = torch.zeros_like(to)
+            gradient = scratch("gradient", to, to.dtype).zero_()
             self.add_normals_(slot, draws, gradient, rows)
             to.sub_(gradient, alpha=self.lr_mu)
             travelled[slot.index, part] = self.lr_mu**2 * _square(gradient)
@@ -165,14 +166,14 @@ class MeanShift(Gaussian):
         source, draws = slot.param.view(-1), direction * self.sigma
         to = source if out is slot.param else out.view(-1)
         job = noise.make_job(to, self._stream(slot), draws, keep, source=source)
-        if slot.name not in self.mean or not direction:
+        if slot.name not in self.mean or (scale := sum(direction.values())) == 0:  # as from one candidate to the next
             return job
-        return replace(job, beside=self.mean[slot.name].view(-1), scale=sum(direction.values()))
+        return replace(job, beside=self.mean[slot.name].view(-1), scale=scale)
 
     def accumulate_(self, slot: Slot, direction: Direction, total: Tensor, rows: Rows = None) -> None:
         """Add ``(Σ w_k) μ + Σ w_k σ z(k)``: the mean once, with the sum of the weights."""
-        if slot.name in self.mean and direction:
-            total.add_(pick(self.mean[slot.name], rows), alpha=sum(direction.values()))
+        if slot.name in self.mean and (scale := sum(direction.values())) != 0:
+            total.add_(pick(self.mean[slot.name], rows), alpha=scale)
         self.add_normals_(slot, direction * self.sigma, total, rows)
 
     def notes(self) -> dict[str, float]:

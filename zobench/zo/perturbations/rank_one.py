@@ -15,7 +15,8 @@ from zobench.zo.independent import Gaussian
 from zobench.zo.keys import mix, tag
 from zobench.zo.perturbation import Perturbation
 from zobench.zo.perturbations.score_sums import ScoreSums
-from zobench.zo.slot import Rows, Slot, sum_dtype
+from zobench.zo.scratch import scratch
+from zobench.zo.slot import Rows, Slot, pick, sum_dtype
 
 Scalar = float | Tensor
 #: numbers up to which torch's dot product does not hang on its number of threads
@@ -126,7 +127,7 @@ class RankOnePrecision(Perturbation):
         if not direction or not self.splits(slot):
             super().accumulate_(slot, direction, total, rows)
             return
-        core = torch.zeros_like(total)
+        core = scratch("core", total, total.dtype).zero_()
         self.base.accumulate_(slot, direction, core, rows)
         self._bend_(slot, core, core, 1.0)
         total.add_(core, alpha=self.scale)
@@ -182,7 +183,8 @@ class RankOnePrecision(Perturbation):
     def _sum(self, sums: ScoreSums, slot: Slot, rows: Rows) -> None:
         """Add the scores of a part for each observed draw."""
         terms = self.observed.nonzero()
-        cores = (self.base.estimate(slot, Direction.ray(key), rows) for key in terms)
+        memory = scratch("core", pick(slot.param, rows), sum_dtype(slot.param))
+        cores = (self.base.estimate(slot, Direction.ray(key), rows, memory) for key in terms)
         scores = [self.score(slot, core) for core in cores]
         sums.add(slot.name, rows, scores, list(terms.values()), torch.zeros_like(self.a(slot)))
 
