@@ -24,8 +24,10 @@ def main() -> None:
     sys.argv[1:] = [argument for argument in arguments if argument != ALLOW_FOREIGN]
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # exceptions come here instead of being printed by Hydra
     from zobench.system.requeue import hand_over
+    from zobench.system.spinning import spin_briefly
     from zobench.system.workers import stopped_first
 
+    spin_briefly()
     try:
         with stopped_first():
             from zobench.config.foreign import check_foreign

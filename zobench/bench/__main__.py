@@ -7,6 +7,7 @@ from pathlib import Path
 from zobench.bench.checkout import COMMIT, REPOSITORY
 from zobench.bench.spec import ALL, DTYPES, WAYS, Spec, models, parse_methods, parse_shapes
 from zobench.errors import ConfigError, UserError, complain, did_you_mean, tolerant_streams
+from zobench.system.spinning import spin_briefly
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -31,6 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
             tuning=asked.tuning,
             official=asked.official,
         )
+        spin_briefly()
         from zobench.bench.run import run
 
         run(spec, repeats=asked.repeats, memory=asked.memory, json_file=Path(asked.json) if asked.json else None)
