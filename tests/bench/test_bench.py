@@ -250,7 +250,7 @@ def test_with_a_small_tuning_the_methods_train_it_alone_from_cached_activations(
         assert row["outside_share"] == pytest.approx(row["outside_seconds"]["median"] / row["seconds"]["median"])
     state = [subject.state_bytes() for subject in compared]
     trained = sum(param.numel() for _, param in subjects.trained(tuned.model))
-    assert (state[1], state[2] >= 4 * trained) == (0, True)  # LOREN's momentum
+    assert state[1] <= 4 * trained <= state[2]  # a held draw; LOREN's momentum, and its draws
     assert state[2] < 4 * sum(param.numel() for param in tuned.model.parameters())
 
 

@@ -169,15 +169,15 @@ def test_draws_are_held_by_default_where_little_of_the_model_trains():
         MeZO([("small", small)], lr=0.1, noise_cache=-1)
 
 
-def test_memory_for_held_draws_is_part_of_the_state():
+def test_memory_for_held_draws_is_told_apart_from_the_state():
     weights = [("w", torch.zeros(600, 1000)), ("b", torch.zeros(40))]
     for size, expected in ((32 << 20, 4 * 600_000), (1 << 20, 1 << 20), (0, 0)):
         method = MeZO(weights, lr=0.1, noise_cache=size)
-        assert method.state_bytes() == 0
+        assert method.held.bytes == 0
         for _ in range(2):
             method.step(lambda: 1.0)
-        assert expected - 4 * philox.SPAN <= method.state_bytes() <= expected
-        assert method.twin(method.keys).state_bytes() == 0
+        assert expected - 4 * philox.SPAN <= method.held.bytes <= expected
+        assert method.state_bytes() == method.twin(method.keys).held.bytes == 0
 
 
 def test_scores_that_a_step_sums_are_those_that_the_keys_give_again():

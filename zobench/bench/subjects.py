@@ -39,7 +39,7 @@ class Subject:
         loss: a function that runs one forward pass and gives the loss.
         work: does the thing once, with the loss it is given.
         passes: how often it goes over the weights, from its number of forward passes; 0 where that means nothing.
-        state_bytes: bytes that it holds between steps beside the weights.
+        state_bytes: bytes that it holds between steps beside the weights, memory for draws included.
         fed: what the model is given, as ``rows x columns`` of tokens.
         evaluation: how its offsets are evaluated; empty where there are none. Known once it has taken a step.
     """
@@ -95,7 +95,15 @@ def make(spec: Spec, name: str, tuned: Tuned, shape: Shape, both: tuple[Loss, Lo
         return Subject(name, plain, plain_step.step, lambda forwards: plain_step.passes, fed=fed)
     method = build_method(name, tuned.model.named_parameters(), spec.tuning)
     step = _forced(method, name)
-    return Subject(name, trimmed, step, _passes(method), method.state_bytes, fed, lambda: method.oracle.evaluation)
+    return Subject(
+        name,
+        trimmed,
+        step,
+        _passes(method),
+        lambda: method.state_bytes() + method.held.bytes,
+        fed,
+        lambda: method.oracle.evaluation,
+    )
 
 
 def trained(model: Any) -> list[tuple[str, torch.nn.Parameter]]:

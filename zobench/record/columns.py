@@ -159,7 +159,7 @@ ROW = Schema(
         count("tokens_seen", "tokens in all steps, padding apart, however often a step evaluates them", "tokens"),
         text("remade", "damage for which the run was made again from its losses: seconds before it may be missing",
              null="there was none"),
-        count("state_bytes", "size of what the method holds beyond the weights, held draws included", _BYTES),
+        count("state_bytes", "size of what the method holds beyond the weights, its held draws apart", _BYTES),
         count("eval_every", "distance of dev evaluations", "steps"),
     )),
     Group(ENDED, "system/costs.py", (
@@ -177,7 +177,7 @@ ROW = Schema(
         number("peak_gib", "peak memory in training and evaluations, beyond what the process held before", _GIB),
         number("weights_gib", "the model's weights", _GIB),
         number("method_state_gib", "the method's state", _GIB),
-        number("cache_gib", "cached activations of frozen layers", _GIB),
+        number("cache_gib", "cached activations of frozen layers, and draws held while a step is taken", _GIB),
         number("rest_gib", "the rest of the peak: activations, temporaries, a CPU's allocators", _GIB, signed=True),
         text("memory_measured_by", "how the peak was measured"),
     )),

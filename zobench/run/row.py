@@ -72,10 +72,10 @@ def begin_counting(parts: Parts) -> None:
 
 
 def _held(parts: Parts) -> tuple[int, int, int]:
-    """Bytes of the model's weights, the method's state and the cached activations."""
+    """Bytes of the model's weights, the method's state, and what is cached: activations and draws."""
     weights = sum(p.numel() * p.element_size() for p in parts.model.parameters())
     prefix = parts.objective.prefix
-    return weights, parts.method.state_bytes(), prefix.bytes if prefix else 0
+    return weights, parts.method.state_bytes(), (prefix.bytes if prefix else 0) + parts.method.held.bytes
 
 
 def spent(parts: Parts, progress: Progress, clocks: costs.Clocks) -> Row:

@@ -160,7 +160,7 @@ class PeakMemory:
         Args:
             weights: size of the model's weights.
             state: size of the method's state.
-            cache: size of cached activations.
+            cache: size of cached activations and draws.
         """
         gib, peak = 2**30, self.bytes
         return {

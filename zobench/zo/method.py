@@ -310,10 +310,10 @@ class Method:
         self.perturbation.load_state_dict(own)
 
     def state_bytes(self) -> int:
-        """Bytes held between steps beyond the weights: state of rule, perturbation and oracle, memory of held draws."""
+        """Bytes of rule, perturbation and oracle state, held between steps beyond the weights; ``held`` draws apart."""
         tensors = [x for state in self._rule_state.values() for x in state.values()]
         rule = sum(x.numel() * x.element_size() for x in tensors)
-        return rule + self.perturbation.state_bytes() + self.oracle.state_bytes() + self.held.bytes
+        return rule + self.perturbation.state_bytes() + self.oracle.state_bytes()
 
 
 class FirstOrder(Method):
