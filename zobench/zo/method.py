@@ -305,8 +305,8 @@ class Method:
                 name, _, slot_name = rest.partition(".")
                 slot = by_name[slot_name]
                 self._rule_state[slot.index][name] = value.to(slot.param.device, copy=True)
-            elif head == "perturbation":
-                own[rest] = value
+            elif head == "perturbation":  # in memory of its own: bits of torch's products hang on how it is aligned
+                own[rest] = value.clone() if isinstance(value, Tensor) else value
         self.perturbation.load_state_dict(own)
 
     def state_bytes(self) -> int:
