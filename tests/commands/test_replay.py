@@ -15,6 +15,7 @@ from zobench import export, replay
 from zobench.config.signature import compose
 from zobench.record import checkpoint, packing
 from zobench.run.runner import run
+from zobench.zo import Method
 from zobench.zo.slot import make_slots
 
 TINY = ("model=tiny-opt", "task=sst2", "data=mini", "wandb=disabled", "batch_size=4", "steps=8", "eval_every=2")
@@ -56,6 +57,24 @@ def test_the_trajectory_gives_the_weights_bit_for_bit(tmp_path, capsys, override
         assert replay.main([str(directory), "--step", step]) == 0
         assert f"weights {row[key]}: bit for bit those of the run" in capsys.readouterr().out
     assert row["weights_checksum"] != row["base_checksum"]
+
+
+def test_a_replay_has_as_many_threads_as_the_run(tmp_path, monkeypatch):
+    """The bits of torch's products hang on their number."""
+    before, seen, step = torch.get_num_threads(), set(), Method.replay
+
+    def counted(method, losses, missed):
+        seen.add(torch.get_num_threads())
+        return step(method, losses, missed)
+
+    monkeypatch.setattr(Method, "replay", counted)
+    try:
+        directory = cell(tmp_path, LR, "threads=2")
+        torch.set_num_threads(1)
+        assert replay.main([str(directory)]) == 0
+        assert (seen, torch.get_num_threads()) == ({2}, 1)
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_bytes_a_step(mezo):

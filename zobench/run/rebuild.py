@@ -1,12 +1,14 @@
 """A run's weights, made again from its record: the base model, the configuration and the trajectory."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
@@ -15,7 +17,7 @@ from zobench.config.signature import SCHEMA, digest
 from zobench.errors import ConfigError, DataError, UserError
 from zobench.models.base import Loaded
 from zobench.models.tuning import Tuning
-from zobench.record import archive, checkpoint, configs, summaries, tensors, trajectory
+from zobench.record import archive, checkpoint, configs, environments, summaries, tensors, trajectory
 from zobench.record.archive import Place
 from zobench.record.reading import Missing, Unreadable
 from zobench.record.trajectory import Trajectory
@@ -24,6 +26,9 @@ from zobench.run.build import build_trained, specs
 from zobench.system.console import Console
 from zobench.system.devices import pick_device
 from zobench.zo import Method
+
+#: at most so many threads, whatever a record says
+_THREADS = 1024
 
 
 @dataclass(frozen=True)
@@ -102,9 +107,24 @@ def rebuild(
             "keep_weights=true"
         )
     else:
-        with console.task("replaying", wanted) as bar:
+        with _threads_of(run), console.task("replaying", wanted) as bar:
             followed = trajectory.replay(trained.method, run, wanted, bar.advance)
     return Rebuilt(trained.loaded, trained.method, tuning, cfg, summary, wanted, expected, followed)
+
+
+@contextmanager
+def _threads_of(run: Place) -> Iterator[None]:
+    """A context with as many of torch's threads as the run had: the last bits of its products hang on their number."""
+    before = torch.get_num_threads()
+    try:
+        had = environments.read(run).get("threads")
+    except (Missing, Unreadable):
+        had = None
+    torch.set_num_threads(min(had or before, _THREADS))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _kept(path: Path, step: int, expected: str | None, unverified: bool, *, made_again: bool) -> dict[str, Tensor]:
