@@ -19,14 +19,6 @@ from zobench.zo.perturbations.rank_one import RankOnePrecision
 SIZES = [0, 5 * 8192, 3 << 20, 64 << 20]
 
 
-@pytest.fixture
-def threads():
-    """Sets the number of torch's threads; the old one comes back."""
-    before = torch.get_num_threads()
-    yield torch.set_num_threads
-    torch.set_num_threads(before)
-
-
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("size", SIZES)
 def test_held_draws_are_the_draws(dtype, size):

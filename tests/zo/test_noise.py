@@ -47,14 +47,6 @@ def torch_only(monkeypatch):
     noise._fused.cache_clear()
 
 
-@pytest.fixture
-def threads():
-    """Sets the number of torch's threads; the old one comes back."""
-    before = torch.get_num_threads()
-    yield torch.set_num_threads
-    torch.set_num_threads(before)
-
-
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize(("first", "count"), SIZES)
