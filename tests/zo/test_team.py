@@ -210,16 +210,19 @@ STORIES = (
 )  # fmt: skip
 
 
-def member(rank, port, folder):
+def member(rank, ports, folder):
+    """Each story has a port of its own: a process that is early would meet the last story's store as it closes."""
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(ports[-1])}
     torch.set_num_threads(1)
     keep_imports()
     found = {"scalars_and_texts": scalars_and_texts(rank)}
-    for story in STORIES:
+    for story, port in zip(STORIES, ports, strict=False):
+        os.environ["MASTER_PORT"] = str(port)
         found[story.__name__] = story(rank, folder / story.__name__)
     if rank:  # it does not come back from the last one
         (folder / "1.json").write_text(json.dumps(found))
+    os.environ["MASTER_PORT"] = str(ports[len(STORIES)])
     found["left_alone"] = left_alone(rank)
     (folder / "0.json").write_text(json.dumps(found))
 
@@ -228,8 +231,8 @@ def member(rank, port, folder):
 def stories(tmp_path_factory):
     """(what each process tells of each story, the folder with their runs)."""
     folder = tmp_path_factory.mktemp("stories")
-    port = free_port()
-    members = [SERVER.Process(target=member, args=(rank, port, folder)) for rank in (0, 1)]
+    ports = [free_port() for _ in range(len(STORIES) + 2)]
+    members = [SERVER.Process(target=member, args=(rank, ports, folder)) for rank in (0, 1)]
     for process in members:
         process.start()
     for process in members:
