@@ -13,8 +13,8 @@ from zobench.errors import UserError
 from zobench.objective import MeanLoss, Objective, check
 from zobench.testing.definition import moved
 from zobench.zo import ZERO, Direction, Oracle, Perturbation, make_slots
+from zobench.zo.perturbations.aligned_subspace import AlignedSubspace
 from zobench.zo.perturbations.low_rank import LowRank
-from zobench.zo.perturbations.subspace import AlignedSubspace
 
 U, V = Direction.ray(3), Direction.ray(11)
 #: both signs of a direction, none, a sum of two, and one of them again

@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from zobench.methods.loren import LOREN, leave_one_out
-from zobench.zo import Direction, Momentum, make_slots
+from zobench.methods.loren import LOREN
+from zobench.zo import Direction, Momentum, leave_one_out, make_slots
 from zobench.zo.perturbations.rank_one import RankOnePrecision
 
 RHO = 0.1

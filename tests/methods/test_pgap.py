@@ -11,7 +11,8 @@ from zobench.methods.mezo import MeZO
 from zobench.methods.pgap import PGAP
 from zobench.run.budget import total_steps
 from zobench.zo import Direction, Gaussian, Oracle, make_slots, mix, noise
-from zobench.zo.perturbations.subspace import AlignedSubspace, aligned, truncated_svd
+from zobench.zo.perturbations.aligned_subspace import AlignedSubspace, aligned
+from zobench.zo.perturbations.bases import truncated_svd
 
 
 def randn(*shape, seed=0, dtype=torch.float64):

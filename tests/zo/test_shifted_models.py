@@ -15,12 +15,12 @@ from zobench.objective import Objective
 from zobench.testing.definition import moved
 from zobench.zo import Direction, Diverged, Gaussian, Oracle, Perturbation, Rademacher, make_slots, placement, shifted
 from zobench.zo.noise import draws
+from zobench.zo.perturbations.aligned_subspace import AlignedSubspace
 from zobench.zo.perturbations.block_sampling import SampledBlocks
 from zobench.zo.perturbations.mean_shift import MeanShift
 from zobench.zo.perturbations.rank_one import RankOnePrecision
 from zobench.zo.perturbations.smoothing import Kernel
 from zobench.zo.perturbations.stored import Stored
-from zobench.zo.perturbations.subspace import AlignedSubspace
 from zobench.zo.perturbations.tensor_radii import TensorRadii
 
 FAMILIES = ["tiny-opt", "tiny-llama"]

@@ -27,7 +27,6 @@ Extension, not in the paper: ``antithetic`` pairs ``θ ± εW_k``; ``g`` takes t
 """
 
 import statistics
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -35,7 +34,18 @@ import torch
 from torch import Tensor
 
 from zobench.methods.variants import resolve, take
-from zobench.zo import ZERO, Direction, Gaussian, Method, Momentum, NamedParameters, Oracle, Slot, UpdateRule
+from zobench.zo import (
+    ZERO,
+    Direction,
+    Gaussian,
+    Method,
+    Momentum,
+    NamedParameters,
+    Oracle,
+    Slot,
+    UpdateRule,
+    leave_one_out,
+)
 from zobench.zo.checks import at_least
 from zobench.zo.perturbations.rank_one import RankOnePrecision
 from zobench.zo.rules import State
@@ -67,17 +77,6 @@ class MatrixMomentum(Momentum):
 
     def __call__(self, slot: Slot, estimate: Tensor, state: State, step: int) -> Tensor:
         return estimate if slot.kind == "vector" else super().__call__(slot, estimate, state, step)
-
-
-def leave_one_out(losses: Sequence[float]) -> list[float]:
-    """Each loss against the others: ``(f_k − f̄) / (K − 1)``, which is ``(f_k − mean_{j≠k} f_j) / K``.
-
-    Of equal losses it is 0 exactly, which the rounded mean would not always give.
-    """
-    if min(losses) == max(losses):
-        return [0.0] * len(losses)
-    mean = sum(losses) / len(losses)
-    return [(loss - mean) / (len(losses) - 1) for loss in losses]
 
 
 class LOREN(Method):

@@ -11,9 +11,17 @@ decays every tensor whose name lacks bias/layer_norm/layernorm. ``protocol=mezo_
 from collections.abc import Callable
 from typing import Any, Literal, get_args
 
-from zobench.zo import ZERO, Gaussian, Method, NamedParameters, Oracle, Perturbation, Rademacher
+from zobench.zo import (
+    ZERO,
+    Gaussian,
+    Method,
+    NamedParameters,
+    Oracle,
+    Perturbation,
+    Rademacher,
+    central_differences,
+)  # fmt: skip
 from zobench.zo.checks import at_least, one_of
-from zobench.zo.oracle import central_differences
 from zobench.zo.perturbations.low_rank import LowRank
 
 Distribution = Literal["gaussian", "rademacher", "low_rank"]

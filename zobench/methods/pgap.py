@@ -22,7 +22,7 @@ from typing import Any, Literal, get_args
 from zobench.methods.variants import take
 from zobench.zo import ZERO, Method, NamedParameters, Oracle, central_difference, schedule
 from zobench.zo.checks import at_least, not_negative, one_of
-from zobench.zo.perturbations.subspace import AlignedSubspace
+from zobench.zo.perturbations.aligned_subspace import AlignedSubspace
 
 BasisSource = Literal["probes", "random"]
 

@@ -5,10 +5,11 @@ A library in its own right: it imports torch, numpy and numba (triton on a GPU),
 
 from zobench.zo.core_space import CoreSpace
 from zobench.zo.direction import ZERO, Direction
+from zobench.zo.estimators import central_difference, central_differences, forward_differences, leave_one_out
 from zobench.zo.independent import Gaussian, Rademacher
 from zobench.zo.keys import mix, tag
 from zobench.zo.method import FirstOrder, Method, NamedParameters
-from zobench.zo.oracle import Diverged, Oracle, central_difference
+from zobench.zo.oracle import Diverged, Oracle
 from zobench.zo.perturbation import Perturbation
 from zobench.zo.rules import SGD, Adam, AdaMM, Jaguar, Momentum, Sign, UpdateRule
 from zobench.zo.slot import Slot, make_slots
@@ -37,6 +38,9 @@ __all__ = [
     "TeamError",
     "UpdateRule",
     "central_difference",
+    "central_differences",
+    "forward_differences",
+    "leave_one_out",
     "make_slots",
     "mix",
     "tag",

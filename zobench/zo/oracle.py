@@ -35,12 +35,12 @@ class Oracle(Requests):
     >>> oracle.begin(lambda: slot.param.sum())
     >>> oracle.loss()
     2.0
-    >>> slope = central_difference(oracle, Direction.ray(7), eps=0.1)
+    >>> slope = (oracle.loss(0.1 * Direction.ray(7)) - 2.0) / 0.1
     >>> abs(slope - Gaussian().draw(slot, 7).sum()) < 1e-5
     tensor(True)
     >>> oracle.settle()
     >>> oracle.forwards
-    3
+    2
 
     Modes:
         in_place: the weights walk from offset to offset, ``add o1, evaluate, add o2 − o1, ...``, and the way back is
@@ -306,17 +306,3 @@ class Oracle(Requests):
     def state_bytes(self) -> int:
         """Bytes of the copies that exact mode holds between steps."""
         return sum(copy.numel() * copy.element_size() for copy in self._copies.values())
-
-
-def central_difference(oracle: Oracle, u: Direction, eps: float) -> float:
-    """The projected gradient ``(L(θ+εu) − L(θ−εu)) / 2ε``, from two forward passes; a note of the step, too."""
-    return central_differences(oracle, [u], eps)[0]
-
-
-def central_differences(oracle: Oracle, directions: Sequence[Direction], eps: float) -> list[float]:
-    """The projected gradient along each direction; the last is a note of the step, too."""
-    losses = oracle.losses([u * (side * eps) for u in directions for side in (1.0, -1.0)])
-    pairs = zip(losses[::2], losses[1::2], strict=True)
-    found = [oracle.projected(plus, minus, eps) for plus, minus in pairs]
-    oracle.notes["projected_gradient"] = found[-1]
-    return found

@@ -1,0 +1,111 @@
+"""Orthonormal bases of subspaces: random ones, and those of the leading singular triplets of a matrix."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from math import isqrt
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from zobench.zo import noise
+
+SVD = Literal["randomized", "full"]
+
+OVERSAMPLING, POWER_ITERATIONS = 8, 2
+
+
+@dataclass(frozen=True)
+class Triplets:
+    """Singular triplets of an m × n matrix: orthonormal columns ``U`` (m × r) and ``V`` (n × r), values ``S`` (r)."""
+
+    U: Tensor
+    S: Tensor
+    V: Tensor
+
+
+def orthonormal(matrix: Tensor) -> Tensor:
+    """An orthonormal basis of the columns' span."""
+    return torch.linalg.qr(matrix).Q
+
+
+def random_basis(key: int, stream: int, size: int, rank: int, like: Tensor) -> Tensor:
+    """Orthonormal columns with a uniformly random span: Q of a Gaussian matrix, with the signs that QR gives.
+
+    Args:
+        key, stream: name the numbers.
+        size: rows.
+        rank: columns, at most as many.
+        like: whose device and dtype it has.
+    """
+    return orthonormal(noise.gaussian(key, stream, torch.Size((size, rank)), like.device).to(like.dtype))
+
+
+def haar_basis(key: int, stream: int, size: int, rank: int, like: Tensor) -> Tensor:
+    """Uniformly random orthonormal columns (Haar): as ``random_basis``, with R's diagonal made positive."""
+    numbers = noise.gaussian(key, stream, torch.Size((size, rank)), like.device).to(like.dtype)
+    Q, R = torch.linalg.qr(numbers)
+    return Q * torch.where(R.diagonal() < 0, -1.0, 1.0).to(Q.dtype)
+
+
+def most_square(count: int) -> tuple[int, int]:
+    """The two factors of a number that are closest to each other, the smaller one first.
+
+    >>> most_square(96), most_square(48), most_square(7)
+    ((8, 12), (6, 8), (1, 7))
+    """
+    short = next(n for n in range(isqrt(count), 0, -1) if count % n == 0)
+    return short, count // short
+
+
+def truncated_svd(matrix: Tensor, rank: int, key: int, svd: SVD = "randomized") -> Triplets:
+    """The leading ``min(rank, m, n)`` singular triplets, by the range finder of arXiv:0909.4061, Algorithm 4.4.
+
+    A matrix whose short side is within the oversampled rank is decomposed in full. The largest entry of each column
+    of ``U`` is made positive, so that the basis does not hang on a library's choice of signs.
+    """
+    m, n = matrix.shape
+    width = rank + OVERSAMPLING
+    if svd == "full" or width >= min(m, n):
+        U, S, Vh = torch.linalg.svd(matrix, full_matrices=False)
+    else:
+        Q = orthonormal(matrix @ noise.gaussian(key, 0, torch.Size((n, width)), matrix.device).to(matrix.dtype))
+        for _ in range(POWER_ITERATIONS):
+            Q = orthonormal(matrix @ orthonormal(matrix.T @ Q))
+        U, S, Vh = torch.linalg.svd(Q.T @ matrix, full_matrices=False)
+        U = Q @ U
+    return _signed(U[:, :rank], S[:rank], Vh[:rank].T)
+
+
+def gram_svd(
+    parts: Callable[[], Iterable[Tensor]], shape: torch.Size, rank: int, dtype: torch.dtype
+) -> tuple[Triplets, Tensor]:
+    """The leading ``min(rank, n)`` singular triplets of a tall matrix that is made again in blocks of rows, twice.
+
+    From the eigenvectors V of ``GᵀG``, and ``U = G V S⁻¹``: the matrix is never held. The squares cost half of the
+    digits of small singular values; the leading ones of a noisy estimate are all alike.
+
+    Args:
+        parts: gives the blocks of rows, first to last.
+        shape: (m, n).
+        dtype: of the basis.
+
+    Returns:
+        The basis, and the matrix's squared norm.
+    """
+    gram = sum((block.T @ block).double() for block in parts())
+    assert isinstance(gram, Tensor)
+    values, vectors = torch.linalg.eigh(gram)
+    squares = values.flip(0)[: min(rank, shape[1])].clamp_min(0.0)
+    S, V = squares.sqrt().to(dtype), vectors.flip(1)[:, : min(rank, shape[1])].to(dtype)
+    U, start = V.new_empty(shape[0], len(S)), 0
+    for block in parts():
+        torch.mm(block, V / S.clamp_min(torch.finfo(dtype).tiny), out=U[start : start + len(block)])
+        start += len(block)
+    return _signed(U, S, V), gram.trace()
+
+
+def _signed(U: Tensor, S: Tensor, V: Tensor) -> Triplets:
+    """``U`` is changed, and not copied where it is contiguous."""
+    signs = torch.where(U.amax(0) >= -U.amin(0), 1.0, -1.0).to(U.dtype)
+    return Triplets(U.contiguous().mul_(signs), S.clone(), (V * signs).contiguous())
