@@ -2,7 +2,7 @@
 
 from zobench.config.folders import conf_dir
 from zobench.config.options import defaults, load_yaml
-from zobench.testing.cases import Case, cases, rules
+from zobench.testing.cases import MODES, Case, cases, rules
 
 CONF = conf_dir() / "method"
 METHODS = sorted(path.stem for path in CONF.glob("*.yaml"))
@@ -15,6 +15,10 @@ def node_of(name, rule=None, **settings):
     for option in defaults(path).get("rule", ()):
         node["rule"] = rules()[rule or option]
     return node | settings
+
+
+def _target(name):
+    return load_yaml(CONF / f"{name}.yaml")["_target_"]
 
 
 ZEROTH_ORDER = [name for name in METHODS if "mode" in node_of(name)]
@@ -41,7 +45,10 @@ def _node(name, **settings):
     return {key: value for key, value in node_of(name, **settings).items() if key != "lr"}
 
 
-CASES = [case for name in METHODS for case in cases(name, _node(name))]
+#: YAML files of a class that an earlier one points at: the same method at other settings
+PRESETS = [name for i, name in enumerate(METHODS) if _target(name) in map(_target, METHODS[:i])]
+CASES = [case for name in METHODS if name not in PRESETS for case in cases(name, _node(name))]
+CASES += [Case(f"{name}-{mode}", _node(name, mode=mode), plain=mode != "exact") for name in PRESETS for mode in MODES]
 CASES += [Case(f"{name}-{word}", _node(name, **switches), plain=False) for name, word, switches in SWITCHED]
 
 

@@ -114,7 +114,7 @@ def keyword_arguments(cls: Any) -> dict[str, inspect.Parameter]:
     """The settings of a class by name: its keyword-only arguments, those of its bases where it passes ``**`` on.
 
     A method has two kinds more: the switches of its ``variants``, which are null for the variant's value, and the
-    keyword-only arguments of its ``parts``.
+    keyword-only arguments of its ``parts``. What it ``decides`` itself is no setting.
 
     Returns:
         Parameters with resolved annotations.
@@ -132,7 +132,8 @@ def keyword_arguments(cls: Any) -> dict[str, inspect.Parameter]:
             break
         for part in vars(base).get("parts", ()):
             arguments = keyword_arguments(part) | arguments
-    return arguments
+    decided = getattr(cls, "decides", ())
+    return {name: parameter for name, parameter in arguments.items() if name not in decided}
 
 
 def _switches(cls: Any) -> dict[str, inspect.Parameter]:

@@ -75,6 +75,8 @@ class Method:
     variants: ClassVar[Mapping[str, Any]] = {}
     #: classes of which the method makes its parts; their keyword-only arguments are settings of the method too
     parts: ClassVar[tuple[type, ...]] = ()
+    #: names of ``Method``'s arguments that are no settings of this one, as its algorithm says what they are
+    decides: ClassVar[tuple[str, ...]] = ()
     #: what the last ``apply`` was given
     applied: Direction | None
 
