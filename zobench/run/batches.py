@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from zobench.objective import Encoded, MeanLoss
-from zobench.run.build import Parts
+from zobench.run.parts import Parts
 from zobench.system.costs import Clocks
 from zobench.zo.closure import Closure
 

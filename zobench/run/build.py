@@ -2,18 +2,16 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
-from torch import nn
 
 from zobench.config import instantiate
 from zobench.data import rows
 from zobench.data.rows import Splits
 from zobench.errors import ConfigError, shown
-from zobench.models.base import Loaded, ModelSpec
+from zobench.models.base import ModelSpec
 from zobench.models.identity import model_family, model_parameters
 from zobench.models.tokenizer import check_ids, tokenizer_hash
 from zobench.models.tuning import Tuning
@@ -21,61 +19,12 @@ from zobench.objective import Encoded, Encoder, Objective, check
 from zobench.protocols import Protocol
 from zobench.run import parallel
 from zobench.run.budget import total_steps
-from zobench.run.parallel import Division
+from zobench.run.parts import LoopSettings, Parts, TrainedModel
 from zobench.system.console import Console
 from zobench.system.devices import pick_device
 from zobench.system.memory import PeakMemory
 from zobench.tasks.base import Task, incomplete
 from zobench.zo import Method, Team
-
-
-@dataclass(frozen=True)
-class LoopSettings:
-    """What the training loop goes by, in steps and examples; the names are those of the run's settings."""
-
-    total_steps: int
-    batch_size: int
-    micro_batch_size: int | None
-    eval_batch_size: int
-    eval_every: int
-    save_every: int | None
-    snapshot_minutes: float | None
-    log_every: int
-    order_seed: int
-    lens_every: int | None
-    lens_draws: int
-    lens_gradient: bool
-
-
-@dataclass(frozen=True)
-class TrainedModel:
-    """A loaded model with what trains in it marked, and the method that trains it."""
-
-    loaded: Loaded
-    method: Method
-    settings: LoopSettings
-    #: the model's parameters by name as it was loaded, without what the tuning added
-    as_loaded: Mapping[str, nn.Parameter]
-
-
-@dataclass(frozen=True)
-class Parts:
-    """Everything a run is made of; ``facts`` are columns of its row."""
-
-    device: torch.device
-    peak: PeakMemory
-    division: Division
-    protocol: Protocol
-    task: Task
-    model: nn.Module
-    as_loaded: Mapping[str, nn.Parameter]
-    method: Method
-    objective: Objective
-    settings: LoopSettings
-    train: list[Encoded]
-    dev: list[Encoded]
-    test: list[Encoded]
-    facts: Mapping[str, Any]
 
 
 def check_parts(cfg: DictConfig, processes: int = 1) -> None:

@@ -11,8 +11,9 @@ from zobench.record.inputs import remember_model
 from zobench.record.recorder import Recorder
 from zobench.record.summaries import RESULTS
 from zobench.run import provenance
-from zobench.run.build import Parts, build
+from zobench.run.build import build
 from zobench.run.evaluate import Evaluation
+from zobench.run.parts import Parts
 from zobench.run.row import Row, begin_counting, chosen, named, result, spent
 from zobench.run.train import Trainer
 from zobench.system import costs

@@ -12,7 +12,7 @@ from zobench.errors import ConfigError, DataError
 from zobench.record import checkpoint, digests, tensors, trajectory
 from zobench.record.recorder import Recorder
 from zobench.run import parallel, recovery
-from zobench.run.build import Parts
+from zobench.run.parts import Parts
 from zobench.run.provenance import Provenance, of_environment
 from zobench.system.console import Bar
 from zobench.system.costs import Clocks

@@ -12,8 +12,8 @@ from omegaconf import DictConfig, OmegaConf
 from zobench.config.signature import SCHEMA
 from zobench.record.inputs import digests
 from zobench.record.lookup import place
-from zobench.run.build import Parts
 from zobench.run.evaluate import Evaluation
+from zobench.run.parts import Parts
 from zobench.run.progress import Progress
 from zobench.run.provenance import Provenance
 from zobench.system import costs

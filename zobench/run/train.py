@@ -9,8 +9,8 @@ from zobench.errors import DataError, ModelError
 from zobench.record.recorder import Recorder
 from zobench.run import parallel
 from zobench.run.batches import Batches
-from zobench.run.build import Parts
 from zobench.run.evaluate import Evaluation, NotFinite, evaluate
+from zobench.run.parts import Parts
 from zobench.run.progress import Checkpoints, Progress
 from zobench.run.provenance import Provenance
 from zobench.run.row import Row, named

@@ -8,8 +8,9 @@ from zobench.zo.direction import ZERO, Direction
 from zobench.zo.estimators import central_difference, central_differences, forward_differences, leave_one_out
 from zobench.zo.independent import Gaussian, Rademacher
 from zobench.zo.keys import mix, tag
+from zobench.zo.ledger import Diverged
 from zobench.zo.method import FirstOrder, Method, NamedParameters
-from zobench.zo.oracle import Diverged, Oracle
+from zobench.zo.oracle import Oracle
 from zobench.zo.perturbation import Perturbation
 from zobench.zo.rules import SGD, Adam, AdaMM, Jaguar, Momentum, Sign, UpdateRule
 from zobench.zo.slot import Slot, make_slots

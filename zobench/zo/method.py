@@ -4,8 +4,7 @@ A method is the paper's Algorithm box, a few lines of control flow in ``update``
 """
 
 import copy
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from functools import partial
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import torch
@@ -14,15 +13,15 @@ from torch import Tensor
 from zobench.zo import noise, schedule
 from zobench.zo.checks import not_negative, one_of, positive
 from zobench.zo.closure import Closure, Entry, Recorded
-from zobench.zo.core_space import core_step, descend_core
-from zobench.zo.direction import ZERO, Direction
+from zobench.zo.direction import Direction
 from zobench.zo.independent import Gaussian
 from zobench.zo.keys import Keys
-from zobench.zo.oracle import STACK_ROWS, Diverged, Mode, Oracle
+from zobench.zo.ledger import Diverged
+from zobench.zo.oracle import STACK_ROWS, Mode, Oracle
 from zobench.zo.perturbation import Perturbation
-from zobench.zo.rules import SGD, State, UpdateRule, part_of, step_within
-from zobench.zo.scratch import scratch
-from zobench.zo.slot import Rows, Slot, make_slots, noise_share, pick, sum_dtype
+from zobench.zo.rules import SGD, State, UpdateRule
+from zobench.zo.slot import make_slots, noise_share
+from zobench.zo.stepping import RuleStep
 from zobench.zo.team import Team
 
 NamedParameters = Iterable[tuple[str, Tensor]]
@@ -149,70 +148,8 @@ class Method:
         if self.rule.linear:
             self.oracle.descend(estimate, self.lr, self.weight_decay)
             return
-        perturbation, whole = self.perturbation, not self.rule.elementwise
-        in_core = {s.index for s in self.slots if self.rule.space == "core" and not perturbation.dense(s)}
-        shared = {
-            slot.index: slot
-            for slot in self.slots
-            if not whole and slot.index not in in_core and perturbation.shares(slot)
-        }
-        back = self.oracle.hand_over(shared)
-        ways = {(i, j): way for i, way in back.items() for j, _ in enumerate(perturbation.parts(self.slots[i]))}
-        tasks: list[noise.Task] = []
-        try:
-            for slot in self.slots:
-                names = frozenset(self._rule_state[slot.index])
-                if slot.index in in_core:
-                    self._step_core(slot, estimate)
-                    continue
-                for j, rows in enumerate([None] if whole else perturbation.parts(slot)):
-                    way = partial(ways.pop, (slot.index, j), ZERO)
-                    task = partial(self._step_part, slot, estimate, names, rows, way)
-                    tasks.append(task) if slot.index in shared else task()
-            noise.share(tasks)
-        finally:
-            if ways:  # an error stopped it: what is left goes back all the same
-                for slot in shared.values():
-                    for j, rows in enumerate(perturbation.parts(slot)):
-                        perturbation.move_(slot, ways.get((slot.index, j), ZERO), rows=rows)
-
-    def _step_part(
-        self, slot: Slot, estimate: Direction, names: Collection[str], rows: Rows, way: Callable[[], Direction]
-    ) -> None:
-        """Bring a part of a slot back to θ, and step from there, with the draws that the two share made once.
-
-        Args:
-            names: of the tensors in the state of the slot's rule before the step.
-            way: gives the way back to θ, once.
-        """
-        perturbation, state = self.perturbation, self._rule_state[slot.index]
-        with noise.working(), part_of(state, names, slot, rows) as held:
-            if back := way():
-                perturbation.move_(slot, back, rows=rows)
-            param, dtype = pick(slot.param, rows), sum_dtype(slot.param)
-            # The state may keep the estimate of a whole slot; of a part it is copied (``part_of``).
-            out = None if rows is None else scratch("estimate", param, dtype)
-            tensor = perturbation.estimate(slot, estimate, rows, out)
-            if perturbation.reaches(slot, estimate):
-                step = step_within(self.rule, perturbation.support(slot, rows), slot, tensor, held, self.t)
-            else:
-                step = self.rule.unmeasured(slot, tensor, held, self.t)
-            total = param if param.dtype == dtype else scratch("sum", param, dtype).copy_(param)
-            if (kept := self._kept(slot)) != 1.0:
-                total.mul_(kept)
-            total.sub_(step, alpha=self.lr)
-            if total is not param:
-                param.copy_(total)
-            perturbation.stepped(slot, rows)
-
-    def _step_core(self, slot: Slot, estimate: Direction) -> None:
-        """Step on a slot that stands at θ by a rule that works in core space."""
-        core = core_step(self.rule, self.perturbation, slot, estimate, self._rule_state[slot.index], self.t)
-        descend_core(self.perturbation, slot, core, self.lr, self._kept(slot))
-
-    def _kept(self, slot: Slot) -> float:
-        """The factor of a slot's weights in a step: below 1 with weight decay, which vectors are spared."""
-        return 1.0 - self.lr * self.weight_decay if slot.kind != "vector" else 1.0
+        states = [self._rule_state[slot.index] for slot in self.slots]
+        RuleStep(self.oracle, self.rule, states, estimate, self.lr, self.weight_decay, self.t).take()
 
     def step(self, closure: Closure) -> float:
         """Take one step on the batch that ``closure`` evaluates; torch-style.

@@ -4,7 +4,6 @@ It alone perturbs and restores the weights, and it counts forward passes. One fo
 loss of one batch at one point, however many micro-batches it is cut into.
 """
 
-import math
 from collections.abc import Collection, Sequence
 from contextlib import nullcontext
 from functools import partial
@@ -14,12 +13,12 @@ import torch
 from torch import Tensor
 
 from zobench.zo.checks import one_of
-from zobench.zo.closure import Closure, knows_batch, mean_of
+from zobench.zo.closure import Closure, knows_batch
 from zobench.zo.direction import ZERO, Direction
 from zobench.zo.perturbation import Perturbation
 from zobench.zo.placement import Mode, Placement
-from zobench.zo.requests import Diverged, Given, Requests
-from zobench.zo.slot import Slot
+from zobench.zo.requests import Requests
+from zobench.zo.slot import Slot, kept
 from zobench.zo.stacking import Stacking
 
 #: rows that offsets share a forward pass up to, where nothing else is set
@@ -91,7 +90,6 @@ class Oracle(Requests):
         self.mode = mode
         self.stack_rows = stack_rows
         self.notes: dict[str, float] = {}
-        self._of_own_batch: list[float] = []
         self._at: Direction = ZERO
         self._placement: Placement | None = None
         self._recalled = False  # whether it was made without a closure of rows
@@ -131,12 +129,6 @@ class Oracle(Requests):
         self.missed = None if missed is None else list(missed)
         self._stacking = Stacking()
 
-    @property
-    def mean_loss(self) -> float:
-        """The mean of the losses of the step's own batch so far; of all that were seen, if it saw no such loss."""
-        values = self._of_own_batch or self.means
-        return sum(values) / max(1, len(values))
-
     def loss(self, offset: Direction = ZERO) -> float:
         """The loss at ``θ + offset``, as a float64 scalar."""
         return self.losses([offset])[0]
@@ -175,11 +167,6 @@ class Oracle(Requests):
             n = len(values) // len(stack)
             entries += [self._counted(list(values[i * n : i * n + n])) for i in range(len(stack))]
         return entries
-
-    @property
-    def means(self) -> list[float]:
-        """The losses of this step, in order."""
-        return [mean_of(entry) for entry in self.seen]
 
     def _stacks(self, offsets: Sequence[Direction]) -> list[Sequence[Direction]]:
         """Consecutive offsets that may share a forward pass; alike in all processes, whatever each has evaluated."""
@@ -232,17 +219,6 @@ class Oracle(Requests):
                 return closure.losses(examples=True)[0].tolist()
             return [float(closure())]
 
-    def _counted(self, given: Given) -> Given:
-        self.forwards += self._batches
-        for value in given if isinstance(given, list) else [given]:
-            if not math.isfinite(value):
-                self.settle()
-                raise Diverged(f"the loss is {value} at forward pass {self.forwards}")
-        self.seen.append(given)
-        if self._on_own:
-            self._of_own_batch.append(mean_of(given))
-        return given
-
     def projected(self, plus: float, minus: float, eps: float) -> float:
         """The projected gradient from two losses, in float64."""
         return (plus - minus) / (2.0 * eps)
@@ -272,11 +248,9 @@ class Oracle(Requests):
         if self.mode == "exact":
             self.settle()
         shown = self._placement.shown if self._placement else set()
-        decayed = 1.0 - lr * weight_decay
         groups: dict[tuple[bool, float], list[Slot]] = {}
         for slot in self.slots:
-            keep = decayed if slot.kind != "vector" else 1.0
-            groups.setdefault((slot.index in shown, keep), []).append(slot)
+            groups.setdefault((slot.index in shown, kept(slot, lr, weight_decay)), []).append(slot)
         for (stayed, keep), slots in groups.items():
             way = estimate * -lr - (ZERO if stayed else self._at * keep)
             self.perturbation.move(slots, way.nonzero(), keep)

@@ -10,15 +10,15 @@ import torch
 from torch import Tensor
 
 from zobench.zo.checks import at_least, not_negative
-from zobench.zo.closure import Closure, Entry
+from zobench.zo.closure import Closure
 from zobench.zo.direction import Direction
 from zobench.zo.dual import directional_derivative
+from zobench.zo.ledger import Diverged, Ledger
 from zobench.zo.perturbation import Perturbation
 from zobench.zo.slot import Slot
 from zobench.zo.tap import ActivationTap, Collector, add_over_team
 from zobench.zo.team import Team
 
-Given = TypeVar("Given", float, list[float])
 Watcher = TypeVar("Watcher", bound=Collector)
 #: forward passes that a directional derivative counts as: of ``x W`` it makes three products, ``x W``, ``ẋ W``, ``x Ẇ``
 JVP_FORWARDS = 3
@@ -26,11 +26,7 @@ JVP_FORWARDS = 3
 Further = Callable[[int, int], Closure]
 
 
-class Diverged(ArithmeticError):
-    """The loss was not finite; the weights were put back to where the step began."""
-
-
-class Requests:
+class Requests(Ledger):
     """The part of an oracle that a few methods ask for: ``on``, ``tap``, ``jvp`` and ``backward``.
 
     Args:
@@ -42,26 +38,14 @@ class Requests:
     """
 
     def __init__(self, slots: Sequence[Slot], perturbation: Perturbation):
+        super().__init__()
         self.slots = slots
         self.perturbation = perturbation
         self.team = Team()
-        self.forwards = 0
-        self.backwards = 0
-        self.seen: list[Entry] = []
         self.closure: Closure | None = None
         self.further: Further | None = None
         self.replays = False
         self._tap: ActivationTap | None = None
-        self._batches = 1  # in the closure
-        self._on_own = True  # whether they are the step's own
-
-    def settle(self) -> None:
-        """Put the weights back to ``θ``."""
-        raise NotImplementedError
-
-    def _counted(self, given: Given) -> Given:
-        """What an evaluation gave, once it is in the ledger."""
-        raise NotImplementedError
 
     @contextmanager
     def on(self, first: int, count: int = 1) -> Iterator[None]:

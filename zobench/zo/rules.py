@@ -4,16 +4,13 @@ A method multiplies the step by the learning rate and subtracts it. A *linear, s
 direction in one fused pass; the others see the estimate of one slot, or of some of its rows, as a tensor.
 """
 
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
-from threading import Lock
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from zobench.zo.checks import positive, within
-from zobench.zo.slot import Rows, Slot, pick
+from zobench.zo.slot import Slot
 
 State = dict[str, Tensor]
 
@@ -56,54 +53,6 @@ class UpdateRule:
             slot, state, step: as for the rule itself.
         """
         return self(slot, nothing, state, step)
-
-
-@contextmanager
-def part_of(state: State, names: Collection[str], slot: Slot, rows: Rows) -> Iterator[State]:
-    """A part of a slot's state, for a rule; what the rule sets in the part is set in the whole.
-
-    Threads may work on several parts at once.
-
-    Args:
-        names: of the tensors that the state held before the first part was worked on.
-        rows: which part; None for the whole.
-    """
-    held = {name: pick(state[name], rows) for name in names}
-    yield held
-    for name, tensor in held.items():
-        if rows is None:
-            state[name] = tensor
-            continue
-        with _new:
-            if name not in state:
-                state[name] = torch.empty(slot.param.shape, dtype=tensor.dtype, device=tensor.device)
-        to = pick(state[name], rows)
-        if to.data_ptr() != tensor.data_ptr():
-            to.copy_(tensor)
-
-
-_new = Lock()
-
-
-def step_within(
-    rule: UpdateRule, support: Tensor | None, slot: Slot, estimate: Tensor, state: State, step: int
-) -> Tensor:
-    """The step of a rule, on the part of a slot that was measured; the step of the rest is its ``unmeasured``.
-
-    Args:
-        support: where the estimate was measured, as booleans; None for everywhere.
-        rule, slot, estimate, state, step: as for the call of a rule.
-    """
-    if support is None or not rule.elementwise or type(rule).unmeasured is UpdateRule.unmeasured:
-        return rule(slot, estimate, state, step)
-    out = torch.empty_like(estimate)
-    held = dict(state)
-    for part, make in ((support, rule), (~support, rule.unmeasured)):
-        own = {name: tensor[part] for name, tensor in held.items()}
-        out[part] = make(slot, estimate[part], own, step)
-        for name, tensor in own.items():
-            state.setdefault(name, torch.zeros_like(estimate, dtype=tensor.dtype))[part] = tensor
-    return out
 
 
 def _memory(state: State, name: str, like: Tensor) -> Tensor:
