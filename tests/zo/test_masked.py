@@ -6,6 +6,7 @@ from helpers.toys import SparseMeZO
 
 from zobench.testing.problem import Problem
 from zobench.zo import Direction, Gaussian, Jaguar, Momentum, make_slots
+from zobench.zo.perturbations.low_rank import LowRank
 from zobench.zo.perturbations.masked import Masked
 
 U = Direction.ray(7)
@@ -32,6 +33,15 @@ def test_directions_are_those_of_the_base_under_the_mask_to_the_bit():
     assert torch.equal(space.estimate(slots[0], 0.5 * U), whole * mask)
     assert torch.equal(space.estimate(slots[0], 0.5 * U, slice(10, 20)), (whole * mask)[10:20])
     assert torch.equal(space.estimate(slots[1], U), Gaussian().estimate(slots[1], U))
+
+
+def test_a_matrix_without_a_mask_keeps_its_factors():
+    slots = make_slots([("w", torch.zeros(6, 5)), ("free", torch.zeros(6, 5))])
+    space = Masked(LowRank(rank=2), lambda slot: torch.eye(6, 5).bool() if slot.name == "w" else None)
+    space.begin(0, slots)
+    assert [space.factor_rank(slot) for slot in slots] == [None, 2]
+    factors = space.factors(slots[1], U)
+    assert torch.allclose(factors.U @ factors.V.T, LowRank(rank=2).estimate(slots[1], U), atol=1e-6)
 
 
 def test_a_walk_does_not_move_the_mask():

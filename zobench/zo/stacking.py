@@ -30,18 +30,20 @@ class Stacking:
 
     def __init__(self) -> None:
         self._allowed: bool | None = None  # by the model; None before the trial
+        self._context: ShiftedWeights | None = None  # shows all slots, where the latest offsets can be stacked
 
     def stacks(
         self, placement: Placement, closure: Closure, offsets: Sequence[Direction], stack_rows: int
     ) -> list[Sequence[Direction]]:
         """Consecutive offsets that may share a forward pass, whatever the model allows."""
         most = most_copies(closure, stack_rows)
-        return stacks_of(offsets, most if most > 1 and placement.stackable() is not None else 1)
+        self._context = placement.stackable() if most > 1 else None
+        return stacks_of(offsets, most if self._context is not None else 1)
 
     def losses(
         self, placement: Placement, closure: Closure, offsets: Sequence[Direction], examples: bool
     ) -> list[float] | None:
-        """The losses at these offsets, or those of the examples at each, from one forward pass; None where none can be.
+        """The losses at one of these stacks, or those of its examples, from one forward pass; None where none can be.
 
         A slot that is moved for one offset is moved for all: what a walk leaves in the weights must not depend on how
         losses were evaluated, of which those who replay a step know nothing.
@@ -49,7 +51,7 @@ class Stacking:
         probe = next((offset for offset in offsets if offset), None)
         if len(offsets) < 2 or probe is None or self._allowed is False or not knows_batch(closure):
             return None
-        if len(placement.shown) < len(placement.slots) or (context := placement.stackable()) is None:
+        if len(placement.shown) < len(placement.slots) or (context := self._context) is None:
             return None
         if self._allowed is None:
             self._allowed = keeps_groups(context, closure.losses, probe)

@@ -7,13 +7,14 @@ from torch import Tensor
 
 from zobench.zo.direction import Direction
 from zobench.zo.perturbation import Perturbation
+from zobench.zo.perturbations.wrapper import Wrapper
 from zobench.zo.slot import Rows, Slot, pick, sum_dtype
 
 #: weights per byte
 _BITS = 8
 
 
-class Masked(Perturbation):
+class Masked(Wrapper):
     """``u = m ∘ z`` with z of another distribution and a mask m of zeros and ones that stands still within a step.
 
     ``begin`` makes the mask from the weights before they move, and keeps it: recomputed from weights that stand at an
@@ -38,74 +39,55 @@ class Masked(Perturbation):
     """
 
     def __init__(self, base: Perturbation, choose: Callable[[Slot], Tensor | None]):
-        self.base, self.choose = base, choose
+        super().__init__(base)
+        self.choose = choose
         self._masks: dict[int, Tensor] = {}  # of packed bits, uint8
 
     @torch.no_grad()
     def begin(self, step: int, slots: Sequence[Slot]) -> None:
-        self.base.begin(step, slots)
+        super().begin(step, slots)
         self._masks = {}
         for slot in slots:
             if (chosen := self.choose(slot)) is not None:
                 self._masks[slot.index] = _packed(chosen)
 
-    def after(self, step: int, slots: Sequence[Slot]) -> None:
-        self.base.after(step, slots)
-
     def support(self, slot: Slot, rows: Rows = None) -> Tensor | None:
         mask = self._masks.get(slot.index)
         return None if mask is None else _unpacked(mask, slot, rows)
 
-    def draw(self, slot: Slot, key: int) -> Tensor:
-        return self.base.draw(slot, key)
-
     def add_(self, slot: Slot, core: Tensor, out: Tensor, scale: float) -> None:
         lifted = torch.zeros_like(out)
-        self.base.add_(slot, core, lifted, scale)
+        super().add_(slot, core, lifted, scale)
         out.add_(self._under_mask(slot, lifted, None))
 
     def core(self, slot: Slot, direction: Direction) -> Tensor:
-        return self.estimate(slot, direction) if self.dense(slot) else self.base.core(slot, direction)
-
-    def dense(self, slot: Slot) -> bool:
-        return self.base.dense(slot)
-
-    def refreshes(self, slot: Slot) -> int:
-        return self.base.refreshes(slot)
-
-    def transport(self, slot: Slot, core: Tensor, since: int) -> Tensor:
-        return self.base.transport(slot, core, since)
-
-    def local(self, slot: Slot, direction: Direction) -> Direction:
-        return self.base.local(slot, direction)
+        return self.estimate(slot, direction) if self.dense(slot) else super().core(slot, direction)
 
     def reaches(self, slot: Slot, direction: Direction) -> bool:
         mask = self._masks.get(slot.index)
-        return self.base.reaches(slot, direction) and (mask is None or bool(mask.any()))
+        return super().reaches(slot, direction) and (mask is None or bool(mask.any()))
 
-    def splits(self, slot: Slot) -> bool:
-        return self.base.splits(slot)
+    def factor_rank(self, slot: Slot) -> int | None:
+        return None if slot.index in self._masks else super().factor_rank(slot)
 
     def accumulate_(self, slot: Slot, direction: Direction, total: Tensor, rows: Rows = None) -> None:
         if slot.index not in self._masks:
-            self.base.accumulate_(slot, direction, total, rows)
+            super().accumulate_(slot, direction, total, rows)
             return
         lifted = torch.zeros(total.shape, dtype=sum_dtype(slot.param), device=total.device)
-        self.base.accumulate_(slot, direction, lifted, rows)
+        super().accumulate_(slot, direction, lifted, rows)
         total.add_(self._under_mask(slot, lifted, rows))
+
+    def write_(self, slot: Slot, direction: Direction, out: Tensor, keep: float = 1.0, rows: Rows = None) -> None:
+        write_ = Perturbation.write_ if slot.index in self._masks else Wrapper.write_
+        write_(self, slot, direction, out, keep, rows)
 
     def _under_mask(self, slot: Slot, tensor: Tensor, rows: Rows) -> Tensor:
         mask = self.support(slot, rows)
         return tensor if mask is None else tensor.mul_(mask)
 
-    def state_dict(self) -> dict[str, Tensor | int | float]:
-        return self.base.state_dict()
-
-    def load_state_dict(self, state: dict[str, Tensor | int | float]) -> None:
-        self.base.load_state_dict(state)
-
     def state_bytes(self) -> int:
-        return self.base.state_bytes() + sum(mask.numel() for mask in self._masks.values())
+        return super().state_bytes() + sum(mask.numel() for mask in self._masks.values())
 
 
 def _packed(mask: Tensor) -> Tensor:
