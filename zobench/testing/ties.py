@@ -20,6 +20,7 @@ from zobench.testing.evidence import Broken, same_state, same_weights
 from zobench.testing.problem import Problem, StepLoss
 from zobench.zo import Jaguar, Method, Sign, UpdateRule
 from zobench.zo.method import StateDict
+from zobench.zo.spectral import Spectral
 
 #: by how much one loss of a nearly flat step exceeds the one before, and what of the state may hang on it
 RISE, ALLOWED = 1e-13, 1e-6
@@ -41,9 +42,9 @@ def ties(case: Case) -> None:
             "a step whose losses tie handed apply() other keys than one whose losses hardly differ: keep the keys of "
             "weight 0, which were measured (0.0 * u has them), and do not leave out what is 0"
         )
-    if not _has(tied.rule, (Sign, Jaguar)):  # whose steps jump at 0
+    if not _has(tied.rule, (Sign, Jaguar, Spectral)):  # whose steps jump at 0
         _close({**flat.copy()}, {**near.copy()}, "the weights")
-    if not _has(tied.rule, (Sign,)):
+    if not _has(tied.rule, (Sign, Spectral)):
         _close(tied.state_dict(), rising.state_dict(), "the state")
     with TemporaryDirectory() as folder:
         checkpoint.save_snapshot(Path(folder), tied.slots, tied.state_dict())

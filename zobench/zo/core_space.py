@@ -6,13 +6,16 @@ step either way for as long as the lift stays; an element-wise one (Adam) is ano
 renewed, the perturbation's ``transport`` carries over what the memory holds.
 """
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
+from zobench.zo.checks import positive, within
 from zobench.zo.direction import Direction
 from zobench.zo.perturbation import Perturbation
 from zobench.zo.rules import State, UpdateRule
-from zobench.zo.slot import Slot, sum_dtype
+from zobench.zo.slot import Slot, pick, sum_dtype
 
 #: of a rule's state: the refreshes of the slot's lift when the state was last used
 REFRESHES = "refreshes"
@@ -39,6 +42,7 @@ class CoreSpace(UpdateRule):
     def __init__(self, *, rule: UpdateRule):
         self.rule = rule
         self.linear, self.elementwise, self.linear_state = rule.linear, rule.elementwise, rule.linear_state
+        self.lift_state = rule.lift_state
 
     def __call__(self, slot: Slot, estimate: Tensor, state: State, step: int) -> Tensor:
         return self.rule(slot, estimate, state, step)
@@ -47,33 +51,83 @@ class CoreSpace(UpdateRule):
         return self.rule.unmeasured(slot, nothing, state, step)
 
 
+class LiftedAdam(UpdateRule):
+    """Adam whose moments are cores and whose division is made in the weights' space: TeZO-Adam's (arXiv:2501.19057).
+
+    ``M ← β₁M + (1−β₁)c``, ``S ← β₂S + (1−β₂)c²`` of the estimate's core c; step ``lift(M) / √(lift²(S) + eps)``, where
+    ``lift²`` has the squares of the lift's coefficients (``Perturbation.lifted_variances``). No bias correction. The
+    step leaves the space of the lifts. State: two cores per slot.
+
+    Args:
+        perturbation: whose cores and lifts they are.
+        beta1: decay of M.
+        beta2: decay of S.
+        eps: keeps the divisor off 0.
+
+    Raises:
+        ValueError: for an argument out of range.
+    """
+
+    space, lifts = "core", True
+    linear_state = ("m",)
+
+    def __init__(self, perturbation: Perturbation, *, beta1: float = 0.9, beta2: float = 0.99, eps: float = 1e-8):
+        within("[0, 1)", beta1=beta1, beta2=beta2)
+        positive(eps=eps)
+        self.perturbation, self.beta1, self.beta2, self.eps = perturbation, beta1, beta2, eps
+
+    def __call__(self, slot: Slot, estimate: Tensor, state: State, step: int) -> Tensor:
+        m, v = (state.setdefault(name, torch.zeros_like(estimate)) for name in ("m", "v"))
+        m.mul_(self.beta1).add_(estimate, alpha=1.0 - self.beta1)
+        v.mul_(self.beta2).addcmul_(estimate, estimate, value=1.0 - self.beta2)
+        if self.perturbation.dense(slot):
+            return m / (v + self.eps).sqrt_()
+        out = torch.zeros(slot.param.shape, dtype=estimate.dtype, device=estimate.device)
+        self.perturbation.add_(slot, m, out, 1.0)
+        for rows, variances in self.perturbation.lifted_variances(slot, v):
+            pick(out, rows).div_(variances.add_(self.eps).sqrt_())
+        return out
+
+
+class Lifted(NamedTuple):
+    """The step of a rule in core space that is of the slot's shape already."""
+
+    tensor: Tensor
+
+
 def core_step(
     rule: UpdateRule, perturbation: Perturbation, slot: Slot, estimate: Direction, state: State, step: int
-) -> Tensor:
-    """The step of a rule in core space, as a core; its state is carried to the present lift first."""
+) -> Tensor | Lifted:
+    """The step of a rule in core space, as a core unless the rule lifts; first its state is carried to this lift."""
     core = perturbation.core(slot, estimate)
     _carry(rule, perturbation, slot, core, state)
     make = rule if perturbation.reaches(slot, estimate) else rule.unmeasured
-    return make(slot, core, state, step)
+    made = make(slot, core, state, step)
+    return Lifted(made) if rule.lifts else made
 
 
-def descend_core(perturbation: Perturbation, slot: Slot, core: Tensor, lr: float, keep: float) -> None:
-    """``θ ← keep·θ − lr·lift(core)`` on one slot, summed in fp32 (fp64 for fp64 weights) and rounded once."""
+def descend_core(perturbation: Perturbation, slot: Slot, step: Tensor | Lifted, lr: float, keep: float) -> None:
+    """``θ ← keep·θ − lr·lift(step)`` on one slot, summed in fp32 (fp64 for fp64 weights) and rounded once."""
     total = slot.param.to(sum_dtype(slot.param), copy=True, memory_format=torch.contiguous_format).mul_(keep)
-    perturbation.add_(slot, core, total, -lr)
+    if isinstance(step, Lifted):
+        total.sub_(step.tensor, alpha=lr)
+    else:
+        perturbation.add_(slot, step, total, -lr)
     slot.param.copy_(total)
 
 
 def _carry(rule: UpdateRule, perturbation: Perturbation, slot: Slot, core: Tensor, state: State) -> None:
     """Bring a slot's state to the present lift, where that is another one than at the last step.
 
-    What is linear in the estimates is transported. The rest (Adam's mean of squares) stays as it is; its mean fills the
-    new shape where cores have another one.
+    What is linear in the estimates is transported, what belongs to a lift dropped. The rest stays as it is; of an
+    element-wise rule (Adam's mean of squares), its mean fills the new shape where cores have another one.
     """
     now, since = perturbation.refreshes(slot), int(state.pop(REFRESHES, torch.zeros(())))
     for name in list(state) if now != since else ():
         if name in rule.linear_state:
             state[name] = perturbation.transport(slot, state[name], since)
-        elif state[name].shape != core.shape:
+        elif name in rule.lift_state:
+            del state[name]
+        elif rule.elementwise and state[name].shape != core.shape:
             state[name] = state[name].mean().expand(core.shape).clone()
     state[REFRESHES] = torch.tensor(now)

@@ -67,6 +67,8 @@ class Method:
     backwards_per_step: int = 0
     #: whether directions hang on activations (``oracle.tap``), so that losses alone do not give a step again
     taps: bool = False
+    #: whether measuring leaves the weights elsewhere, as in released code that walks back another way
+    displaces: bool = False
     #: False for references that only evaluate
     trains: bool = True
     #: value of the argument ``variant`` → its switches, where a method has one: frozen dataclasses of the same class,

@@ -86,6 +86,20 @@ class Perturbation:
         """Whether a core has the slot's shape and the lift is the identity."""
         return False
 
+    def lifted_variances(self, slot: Slot, variances: Tensor) -> Iterator[tuple[Rows, Tensor]]:
+        """The variances of a lift's numbers, for a core of independent numbers: its squared coefficients times theirs.
+
+        Args:
+            variances: of the core's numbers; of their shape.
+
+        Yields:
+            One of the slot's ``parts``, and the variances there, a new tensor.
+
+        Raises:
+            TypeError: for a distribution that does not say them.
+        """
+        raise TypeError(f"{type(self).__name__} has no lifted_variances, which rules such as LiftedAdam divide by")
+
     def refreshes(self, slot: Slot) -> int:
         """How often the slot's lift was renewed so far: another number says that it is another lift."""
         return 0

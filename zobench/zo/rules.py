@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from zobench.zo.checks import positive, within
+from zobench.zo.checks import one_of, positive, within
 from zobench.zo.slot import Slot
 
 State = dict[str, Tensor]
@@ -29,8 +29,12 @@ class UpdateRule:
     elementwise = True
     #: what it is given: estimates of the weights' shape, or their cores (``CoreSpace``)
     space: Literal["weights", "core"] = "weights"
+    #: in core space: whether its steps have the weights' shape all the same
+    lifts = False
     #: names of the state that is linear in the estimates: at a refresh, core space carries it to the new lift
     linear_state: tuple[str, ...] = ()
+    #: names of the state that means nothing under another lift: at a refresh, core space drops it
+    lift_state: tuple[str, ...] = ()
 
     def __call__(self, slot: Slot, estimate: Tensor, state: State, step: int) -> Tensor:
         """The step that an estimate of the gradient leads to, before it is multiplied by the learning rate.
@@ -90,6 +94,30 @@ class Momentum(UpdateRule):
     def __call__(self, slot: Slot, estimate: Tensor, state: State, step: int) -> Tensor:
         m = _memory(state, "m", estimate)
         return m.mul_(self.beta).add_(estimate)
+
+
+class ExponentialAverage(Momentum):
+    """Mean of the estimates: ``m ← β m + (1−β) g``, step ``m``. State: one fp32 tensor per slot.
+
+    Args:
+        beta: decay β of the memory.
+        start: the first ``m`` is the ``estimate``, or, from a memory of ``zero``, (1−β) times it.
+
+    Raises:
+        ValueError: for a decay outside [0, 1), or another start.
+    """
+
+    def __init__(self, *, beta: float = 0.9, start: Literal["estimate", "zero"] = "estimate"):
+        super().__init__(beta=beta)
+        one_of(("estimate", "zero"), start=start)
+        self.start = start
+
+    def __call__(self, slot: Slot, estimate: Tensor, state: State, step: int) -> Tensor:
+        if self.start == "estimate" and "m" not in state:
+            state["m"] = estimate.clone()
+            return state["m"]
+        m = _memory(state, "m", estimate)
+        return m.mul_(self.beta).add_(estimate, alpha=1 - self.beta)
 
 
 class Adam(UpdateRule):

@@ -43,9 +43,13 @@ def random_basis(key: int, stream: int, size: int, rank: int, like: Tensor) -> T
 
 def haar_basis(key: int, stream: int, size: int, rank: int, like: Tensor) -> Tensor:
     """Uniformly random orthonormal columns (Haar): as ``random_basis``, with R's diagonal made positive."""
-    numbers = noise.gaussian(key, stream, torch.Size((size, rank)), like.device).to(like.dtype)
-    Q, R = torch.linalg.qr(numbers)
-    return Q * torch.where(R.diagonal() < 0, -1.0, 1.0).to(Q.dtype)
+    return positive_qr(noise.gaussian(key, stream, torch.Size((size, rank)), like.device).to(like.dtype))
+
+
+def positive_qr(matrix: Tensor) -> Tensor:
+    """``Q`` of the QR decomposition whose R has a positive diagonal: orthonormal columns stay as they are."""
+    Q, R = torch.linalg.qr(matrix)
+    return (Q * torch.where(R.diagonal() < 0, -1.0, 1.0).to(Q.dtype)).contiguous()
 
 
 def most_square(count: int) -> tuple[int, int]:

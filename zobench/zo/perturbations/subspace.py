@@ -3,7 +3,7 @@
 What a method of this kind says of itself is how its bases come about, and what its core looks like; all else is here.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -173,6 +173,15 @@ class Subspace(Gaussian):
         assert basis.V is not None
         to = total if rows is not None or self._keeps_shape(slot, basis) else total.view(basis.view(total.shape))
         to.addmm_(left, basis.V.T, alpha=scale)
+
+    def lifted_variances(self, slot: Slot, variances: Tensor) -> Iterator[tuple[Rows, Tensor]]:
+        basis = self.bases[slot.name]
+        U, V = (None if side is None else side.square() for side in (basis.U, basis.V))
+        squared = Basis(U, V, basis.scale**2)
+        for rows in self.parts(slot):
+            out = torch.zeros_like(pick(slot.param, rows), dtype=variances.dtype, memory_format=torch.contiguous_format)
+            self._lift_(slot, squared, variances, out, 1.0, rows)
+            yield rows, out
 
     def write_(self, slot: Slot, direction: Direction, out: Tensor, keep: float = 1.0, rows: Rows = None) -> None:
         """In half precision by ``factors`` in the weights' dtype: the side path shows what moves the weights."""
