@@ -17,7 +17,12 @@ if TYPE_CHECKING:  # for type checkers, which read no YAML; at run time conf/met
     from zobench.methods.loren import LOREN as LOREN
     from zobench.methods.mezo import MeZO as MeZO
     from zobench.methods.pgap import PGAP as PGAP
+    from zobench.methods.tezo import TeZO as TeZO
+    from zobench.methods.tezo import TeZOAdam as TeZOAdam
+    from zobench.methods.tezo import TeZOMomentum as TeZOMomentum
     from zobench.methods.zeroshot import ZeroShot as ZeroShot
+    from zobench.methods.zo_mopi import ZOMOPI as ZOMOPI
+    from zobench.methods.zo_muon import ZOMuon as ZOMuon
 
 
 @cache

@@ -37,6 +37,8 @@ SWITCHED = [
     ("loren", "query", {"update_per": "query", "mode": "exact", "vector_momentum": True}),
     ("ldsd", "official-jaguar", {"variant": "official", "rule": "jaguar", "lr_mu": 0.3}),
     ("pgap", "refresh", {"refresh": 3, "rank": 3, "probes": 2}),
+    ("zo_muon", "refresh", {"interval": 3, "rank": 3, "msign": "svd"}),
+    ("zo_mopi", "refresh", {"interval": 3, "rank": 3, "directions": 2, "queries": 2}),
 ]
 
 
