@@ -128,6 +128,7 @@ class ZOMOPI(Method):
                 self.displaced = (first - walked_back) * self.eps
         base, *ahead = oracle.losses([ZERO, first * self.eps, *(self.displaced + u * self.eps for u in rest)])
         slopes = [(loss - base) / self.eps for loss in ahead]
+        oracle.notes["projected_gradient"] = slopes[-1]
         self.apply(sum((c / self.queries * u for c, u in zip(slopes, [walked_back, *rest], strict=True)), ZERO))
 
     def renew_bases(self) -> None:

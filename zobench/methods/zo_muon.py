@@ -111,4 +111,5 @@ class ZOMuon(Method):
             ahead = oracle.loss(u * self.eps)
             behind = oracle.loss(u * -self.eps) if self.central else base
             slopes.append((ahead - behind) / (self.eps * (1 + self.central)))
+        oracle.notes["projected_gradient"] = slopes[-1]
         return slopes

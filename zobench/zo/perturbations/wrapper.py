@@ -1,6 +1,6 @@
 """The base of perturbations that change another one."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from torch import Tensor
 
@@ -50,6 +50,9 @@ class Wrapper(Perturbation):
 
     def transport(self, slot: Slot, core: Tensor, since: int) -> Tensor:
         return self.base.transport(slot, core, since)
+
+    def lifted_variances(self, slot: Slot, variances: Tensor) -> Iterator[tuple[Rows, Tensor]]:
+        return self.base.lifted_variances(slot, variances)
 
     def splits(self, slot: Slot) -> bool:
         return self.base.splits(slot)
