@@ -12,7 +12,7 @@ the cross terms of ``(Σ κτ_s u_s v_sᵀ)²`` and corrects no bias. In the mea
 gradient: the paper has no factor 1/r, and learning rates go with r.
 
 Forward passes per step: 2. State: r (m + n) fp32 numbers per m × n matrix, and r more (TeZO-m) or 2r (TeZO-Adam); a
-step of TeZO-Adam holds one tensor of the weights' shape at a time.
+step of TeZO-Adam holds the quotient of one tensor at a time, in its shape.
 Every 2-D tensor has its U and V, embeddings, heads and LoRA factors included, a tied head once. Vectors, of which the
 paper does not speak, have Gaussian directions, and moments of their own size. The rank is cut to the short side.
 
