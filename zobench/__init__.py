@@ -15,8 +15,11 @@ if TYPE_CHECKING:  # for type checkers, which read no YAML; at run time conf/met
     from zobench.methods.kerzoo import KerZOO as KerZOO
     from zobench.methods.ldsd import LDSD as LDSD
     from zobench.methods.loren import LOREN as LOREN
+    from zobench.methods.lozo import LOZO as LOZO
     from zobench.methods.mezo import MeZO as MeZO
     from zobench.methods.pgap import PGAP as PGAP
+    from zobench.methods.subzero import SubZero as SubZero
+    from zobench.methods.subzero import SubZeroPlus as SubZeroPlus
     from zobench.methods.tezo import TeZO as TeZO
     from zobench.methods.tezo import TeZOAdam as TeZOAdam
     from zobench.methods.tezo import TeZOMomentum as TeZOMomentum

@@ -36,7 +36,13 @@ SWITCHED = [
     ("loren", "antithetic", {"antithetic": True, "cov_scale": "inverse", "one_dim": "isotropic"}),
     ("loren", "query", {"update_per": "query", "mode": "exact", "vector_momentum": True}),
     ("ldsd", "official-jaguar", {"variant": "official", "rule": "jaguar", "lr_mu": 0.3}),
+    ("lozo", "refresh", {"interval": 2, "rank": 3}),
+    ("lozo_m", "refresh", {"interval": 2}),
     ("pgap", "refresh", {"refresh": 3, "rank": 3, "probes": 2}),
+    ("pgap", "random", {"refresh": 3, "rank": 3, "basis": "random"}),
+    ("subzero", "refresh", {"interval": 3, "rank": 3}),
+    ("subzero", "reshape", {"interval": 3, "rank": 3, "reshape": True}),
+    ("subzero_plus", "refresh", {"interval": 3, "rank": 2, "queries": 5}),
     ("zo_muon", "refresh", {"interval": 3, "rank": 3, "msign": "svd"}),
     ("zo_mopi", "refresh", {"interval": 3, "rank": 3, "directions": 2, "queries": 2}),
 ]

@@ -11,7 +11,7 @@ from torch import Tensor
 from zobench.zo.checks import one_of
 from zobench.zo.direction import Direction
 from zobench.zo.keys import mix, tag
-from zobench.zo.perturbations.bases import SVD, gram_svd, random_basis, truncated_svd
+from zobench.zo.perturbations.bases import SVD, gram_svd, random_basis, truncated_svd, two_sided
 from zobench.zo.perturbations.subspace import Basis, Embeddings, Subspace
 from zobench.zo.slot import Slot, sum_dtype
 
@@ -135,9 +135,8 @@ class AlignedSubspace(Subspace):
         self.forget()
         for slot in filter(self.takes, slots):
             like = slot.param.new_empty(0, dtype=sum_dtype(slot.param))
-            r = min(self.r, *slot.param.shape)
-            U, V = (random_basis(mix(key, side), slot.id, n, r, like) for side, n in enumerate(slot.param.shape))
-            self.bases[slot.name] = AlignedBasis(U=U, V=V, S=like.new_ones(r))
+            U, V = two_sided(random_basis, key, slot.id, slot.param.shape, self.r, like)
+            self.bases[slot.name] = AlignedBasis(U=U, V=V, S=like.new_ones(U.shape[1]))
 
     def captured(self, slot: Slot, gradient: Tensor) -> Tensor:
         """The share of a gradient's energy inside the slot's subspace, ``‖Uᵀ G V‖² / ‖G‖²``, as a scalar tensor."""

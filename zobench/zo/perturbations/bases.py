@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from zobench.zo import noise
+from zobench.zo.keys import mix
 
 SVD = Literal["randomized", "full"]
 
@@ -50,6 +51,31 @@ def positive_qr(matrix: Tensor) -> Tensor:
     """``Q`` of the QR decomposition whose R has a positive diagonal: orthonormal columns stay as they are."""
     Q, R = torch.linalg.qr(matrix)
     return (Q * torch.where(R.diagonal() < 0, -1.0, 1.0).to(Q.dtype)).contiguous()
+
+
+def two_sided(
+    basis: Callable[[int, int, int, int, Tensor], Tensor],
+    key: int,
+    stream: int,
+    shape: torch.Size,
+    rank: int,
+    like: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """Random bases for the columns and for the rows of an m × n matrix, laid out as they are when read from a file.
+
+    Args:
+        basis: ``random_basis`` or ``haar_basis``.
+        key, stream: name the numbers.
+        shape: (m, n).
+        rank: r, cut to the short side.
+        like: whose device and dtype they have.
+
+    Returns:
+        m × r and n × r.
+    """
+    r = min(rank, *shape)
+    U, V = (basis(mix(key, side), stream, size, r, like).contiguous() for side, size in enumerate(shape))
+    return U, V
 
 
 def most_square(count: int) -> tuple[int, int]:

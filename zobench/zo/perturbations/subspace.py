@@ -116,7 +116,12 @@ class Subspace(Gaussian):
         return self.renewals + (slot.name in self.bases)
 
     def transport(self, slot: Slot, core: Tensor, since: int) -> Tensor:
-        """``carry`` from the last basis; where there was none, a core was the tensor itself."""
+        """``carry`` from the last basis; where there was none, a core was the tensor itself.
+
+        The same numbers where the last bases are not kept.
+        """
+        if not self.transports:
+            return core
         basis, last = self.bases[slot.name], self._last.get(slot.name)
         return self.carry(basis, Basis() if last is None else last, core)
 
