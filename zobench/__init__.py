@@ -11,13 +11,16 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:  # for type checkers, which read no YAML; at run time conf/method/ is the list
     from zobench.methods.adamw import AdamW as AdamW
+    from zobench.methods.conmezo import ConMeZO as ConMeZO
     from zobench.methods.curvzo import CurvZO as CurvZO
+    from zobench.methods.hizoo import HiZOO as HiZOO
     from zobench.methods.kerzoo import KerZOO as KerZOO
     from zobench.methods.ldsd import LDSD as LDSD
     from zobench.methods.loren import LOREN as LOREN
     from zobench.methods.lozo import LOZO as LOZO
     from zobench.methods.mezo import MeZO as MeZO
     from zobench.methods.pgap import PGAP as PGAP
+    from zobench.methods.sparse_mezo import SparseMeZO as SparseMeZO
     from zobench.methods.subzero import SubZero as SubZero
     from zobench.methods.subzero import SubZeroPlus as SubZeroPlus
     from zobench.methods.tezo import TeZO as TeZO

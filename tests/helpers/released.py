@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zobench.zo import Method, Perturbation, noise
+from zobench.zo import Direction, Method, noise
 from zobench.zo.independent import Independent
 from zobench.zo.keys import Keys
 
@@ -90,7 +90,7 @@ class _Named(Keys):
 def feed(monkeypatch: Any, method: Method, lookup: Lookup) -> None:
     """Let a method's draws be recorded ones: what it asks of the noise engine by a key of ``method.keys``.
 
-    Fused passes are replaced by their definition, ``draw`` and ``add_``.
+    Fused passes are replaced by their definition: draw, then add.
     """
     keys = method.keys = _Named()
     names = {slot.id: slot.name for slot in method.slots}
@@ -100,9 +100,13 @@ def feed(monkeypatch: Any, method: Method, lookup: Lookup) -> None:
         assert found.shape == shape, f"{names[stream]}: a draw of {tuple(shape)}, recorded {tuple(found.shape)}"
         return found
 
+    def add(total: Tensor, stream: int, draws: Direction, rows: None = None, **_: Any) -> None:
+        for key, weight in draws.items():
+            total.add_(draw(key, stream, total.shape).mul(weight))
+
     monkeypatch.setattr(noise, "gaussian", draw)
     monkeypatch.setattr(noise, "draw", draw)
-    monkeypatch.setattr(Independent, "accumulate_", Perturbation.accumulate_)
+    monkeypatch.setattr(noise, "add_rows_", add)
     monkeypatch.setattr(Independent, "splits", lambda self, slot: False)
     monkeypatch.setattr(Independent, "_in_one_pass", lambda self, slot: False)
 

@@ -14,7 +14,6 @@ from zobench.zo import (
     mix,
     noise,
 )  # fmt: skip
-from zobench.zo.perturbations.masked import Masked
 from zobench.zo.slot import sum_dtype
 from zobench.zo.tap import InputSketch
 
@@ -192,38 +191,6 @@ class ActivationGuided(Method):
         self.space.take(sketch)
         u = self.direction()
         self.apply((oracle.loss(u * self.eps) - base) / self.eps * u)
-
-
-class SmallMagnitudes(Masked):
-    """A mask of the weights below a threshold, which is fixed at the first step as a quantile of each matrix."""
-
-    def __init__(self, density):
-        super().__init__(Gaussian(), self.small)
-        self.density, self.thresholds = density, {}
-
-    def small(self, slot):
-        if slot.kind == "vector":
-            return None
-        if slot.name not in self.thresholds:
-            self.thresholds[slot.name] = float(slot.param.abs().float().quantile(self.density))
-        return slot.param.abs() <= self.thresholds[slot.name]
-
-    def state_dict(self):
-        return dict(self.thresholds)
-
-    def load_state_dict(self, state):
-        self.thresholds = dict(state)
-
-
-class SparseMeZO(Method):
-    """Sparse-MeZO: MeZO on the weights of small magnitude."""
-
-    def __init__(self, named_parameters, *, density: float = 0.25, **common):
-        super().__init__(named_parameters, perturbation=SmallMagnitudes(density), **common)
-
-    def update(self, oracle):
-        u = self.direction()
-        self.apply(central_difference(oracle, u, self.eps) * u)
 
 
 class ForwardGradient(Method):

@@ -17,19 +17,12 @@ TOYS = {
     "inner steps on further batches": {"_target_": "helpers.toys.Inner"},
     "directions from activations": {"_target_": "helpers.toys.ActivationGuided"},
     "directions from activations, exact": {"_target_": "helpers.toys.ActivationGuided", "mode": "exact"},
-    **{
-        f"a mask, {rule} {mode}": {
-            "_target_": "helpers.toys.SparseMeZO", "density": 0.6, "mode": mode,
-            "rule": {"_target_": f"zobench.zo.{rule}"},
-        }
-        for rule, mode in (("SGD", "in_place"), ("SGD", "exact"), ("Jaguar", "in_place"), ("Momentum", "in_place"))
-    },
     "forward gradient": {"_target_": "helpers.toys.ForwardGradient"},
     "forward gradient, momentum, exact": {
         "_target_": "helpers.toys.ForwardGradient", "rule": {"_target_": "zobench.zo.Momentum"}, "mode": "exact",
     },
     "momentum of cores under a mask": {
-        "_target_": "helpers.toys.SparseMeZO",
+        "_target_": "zobench.methods.sparse_mezo.SparseMeZO",
         "rule": {"_target_": "zobench.zo.CoreSpace", "rule": {"_target_": "zobench.zo.Jaguar"}},
     },
 }  # fmt: skip

@@ -18,7 +18,7 @@ from zobench.zo.direction import ZERO, Direction
 from zobench.zo.perturbation import Perturbation
 from zobench.zo.placement import Mode, Placement
 from zobench.zo.requests import Requests
-from zobench.zo.slot import Slot, kept
+from zobench.zo.slot import Kind, Slot
 from zobench.zo.stacking import Stacking
 
 #: rows that offsets share a forward pass up to, where nothing else is set
@@ -72,6 +72,7 @@ class Oracle(Requests):
         closure: the loss of this step's batch.
         further: (first, count) → the loss of so many further batches of the step, for methods that ask for some
             (``on``). Set by whoever has the data; it depends on the step and these two numbers alone.
+        spared: kinds of slots that weight decay leaves alone.
         replays: whether the closure repeats the losses of an earlier run.
         missed: names of the slots that are moved although they could stay: those that the closure does not read by
             torch functions, and matrices with factors of which moving is cheaper; None before the first look.
@@ -89,6 +90,7 @@ class Oracle(Requests):
         super().__init__(slots, perturbation)
         self.mode = mode
         self.stack_rows = stack_rows
+        self.spared: tuple[Kind, ...] = ("vector",)
         self.notes: dict[str, float] = {}
         self._at: Direction = ZERO
         self._placement: Placement | None = None
@@ -243,14 +245,18 @@ class Oracle(Requests):
         self._at = ZERO
         return {slot.index: way for slot in moved if slot.index in theirs}
 
+    def kept(self, slot: Slot, lr: float, weight_decay: float) -> float:
+        """The factor of a slot's weights in a step: below 1 with weight decay, which some kinds are ``spared``."""
+        return 1.0 if slot.kind in self.spared else 1.0 - lr * weight_decay
+
     def descend(self, estimate: Direction, lr: float, weight_decay: float) -> None:
-        """``θ ← (1 − lr·wd)·θ − lr·estimate``, restore included; vectors are not decayed."""
+        """``θ ← (1 − lr·wd)·θ − lr·estimate``, restore included; ``spared`` slots are not decayed."""
         if self.mode == "exact":
             self.settle()
         shown = self._placement.shown if self._placement else set()
         groups: dict[tuple[bool, float], list[Slot]] = {}
         for slot in self.slots:
-            groups.setdefault((slot.index in shown, kept(slot, lr, weight_decay)), []).append(slot)
+            groups.setdefault((slot.index in shown, self.kept(slot, lr, weight_decay)), []).append(slot)
         for (stayed, keep), slots in groups.items():
             way = estimate * -lr - (ZERO if stayed else self._at * keep)
             self.perturbation.move(slots, way.nonzero(), keep)

@@ -10,8 +10,9 @@ to a tensor: the two define a distribution.
 draws and adds, to rounding where it sums the cores before it lifts them. All else is made of it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -20,6 +21,8 @@ from zobench.zo import noise
 from zobench.zo.direction import Direction
 from zobench.zo.factors import Factors
 from zobench.zo.slot import Rows, Slot, pick, sum_dtype
+
+Found = TypeVar("Found")
 
 
 class Perturbation:
@@ -234,6 +237,25 @@ class Perturbation:
             else:
                 self.move_(slot, direction, keep)
         noise.share(tasks)
+
+    def over_parts(self, slots: Sequence[Slot], work: Callable[[Slot, Rows], Found]) -> list[Found]:
+        """Do some work on each of the ``parts`` of slots, shared out over threads where slots allow it (``shares``).
+
+        Returns:
+            What the work gave, in the order of slots and parts.
+        """
+        parts = [(slot, rows) for slot in slots for rows in self.parts(slot)]
+        found: dict[int, Found] = {}
+
+        def do(place: int) -> None:
+            found[place] = work(*parts[place])
+
+        shared = [self.shares(slot) for slot, _ in parts]
+        noise.share(partial(do, i) for i, yes in enumerate(shared) if yes)
+        for i, yes in enumerate(shared):
+            if not yes:
+                do(i)
+        return [found[i] for i in range(len(parts))]
 
     def shares(self, slot: Slot) -> bool:
         """Whether threads may take the ``parts`` of a slot, each with torch on one thread, and no bit hangs on it."""

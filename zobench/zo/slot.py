@@ -49,11 +49,6 @@ def sum_dtype(tensor: Tensor) -> torch.dtype:
     return torch.float64 if tensor.dtype == torch.float64 else torch.float32
 
 
-def kept(slot: Slot, lr: float, weight_decay: float) -> float:
-    """The factor of a slot's weights in a step: below 1 with weight decay, which vectors are spared."""
-    return 1.0 - lr * weight_decay if slot.kind != "vector" else 1.0
-
-
 def kind_of(name: str, param: Tensor) -> Kind:
     """Vector, embedding or matrix: by the number of axes, and by ``embed`` in the name."""
     if param.ndim < 2:

@@ -19,12 +19,12 @@ from zobench.zo.oracle import Oracle
 from zobench.zo.perturbation import Perturbation
 from zobench.zo.rules import State, UpdateRule
 from zobench.zo.scratch import scratch
-from zobench.zo.slot import Rows, Slot, kept, pick, sum_dtype
+from zobench.zo.slot import Rows, Slot, pick, sum_dtype
 
 
 @dataclass(frozen=True)
 class RuleStep:
-    """One step, ``θ ← (1 − lr·wd)·θ − lr·rule(estimate)``; vectors are not decayed.
+    """One step, ``θ ← (1 − lr·wd)·θ − lr·rule(estimate)``; slots that the oracle spares are not decayed.
 
     Attributes:
         oracle: owns the slots, and knows how far they are from θ.
@@ -94,7 +94,7 @@ class RuleStep:
             else:
                 step = self.rule.unmeasured(slot, tensor, held, self.t)
             total = param if param.dtype == dtype else scratch("sum", param, dtype).copy_(param)
-            if (keep := kept(slot, self.lr, self.weight_decay)) != 1.0:
+            if (keep := self.oracle.kept(slot, self.lr, self.weight_decay)) != 1.0:
                 total.mul_(keep)
             total.sub_(step, alpha=self.lr)
             if total is not param:
@@ -104,7 +104,7 @@ class RuleStep:
     def _on_core(self, slot: Slot) -> None:
         """Step on a slot that stands at θ by a rule that works in core space."""
         core = core_step(self.rule, self.perturbation, slot, self.estimate, self.states[slot.index], self.t)
-        descend_core(self.perturbation, slot, core, self.lr, kept(slot, self.lr, self.weight_decay))
+        descend_core(self.perturbation, slot, core, self.lr, self.oracle.kept(slot, self.lr, self.weight_decay))
 
 
 @contextmanager

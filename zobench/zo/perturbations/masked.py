@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from zobench.zo.direction import Direction
 from zobench.zo.perturbation import Perturbation
 from zobench.zo.perturbations.wrapper import Wrapper
+from zobench.zo.scratch import scratch
 from zobench.zo.slot import Rows, Slot, pick, sum_dtype
 
 #: weights per byte
@@ -53,12 +55,12 @@ class Masked(Wrapper):
 
     def support(self, slot: Slot, rows: Rows = None) -> Tensor | None:
         mask = self._masks.get(slot.index)
-        return None if mask is None else _unpacked(mask, slot, rows)
+        return None if mask is None else _unpacked(mask, slot, rows).view(torch.bool)
 
     def add_(self, slot: Slot, core: Tensor, out: Tensor, scale: float) -> None:
         lifted = torch.zeros_like(out)
         super().add_(slot, core, lifted, scale)
-        out.add_(self._under_mask(slot, lifted, None))
+        out.add_(self._mask_(slot, lifted, None))
 
     def core(self, slot: Slot, direction: Direction) -> Tensor:
         return self.estimate(slot, direction) if self.dense(slot) else super().core(slot, direction)
@@ -74,17 +76,17 @@ class Masked(Wrapper):
         if slot.index not in self._masks:
             super().accumulate_(slot, direction, total, rows)
             return
-        lifted = torch.zeros(total.shape, dtype=sum_dtype(slot.param), device=total.device)
+        lifted = scratch("masked", total, sum_dtype(slot.param)).zero_()
         super().accumulate_(slot, direction, lifted, rows)
-        total.add_(self._under_mask(slot, lifted, rows))
+        total.add_(self._mask_(slot, lifted, rows))
 
     def write_(self, slot: Slot, direction: Direction, out: Tensor, keep: float = 1.0, rows: Rows = None) -> None:
         write_ = Perturbation.write_ if slot.index in self._masks else Wrapper.write_
         write_(self, slot, direction, out, keep, rows)
 
-    def _under_mask(self, slot: Slot, tensor: Tensor, rows: Rows) -> Tensor:
-        mask = self.support(slot, rows)
-        return tensor if mask is None else tensor.mul_(mask)
+    def _mask_(self, slot: Slot, tensor: Tensor, rows: Rows) -> Tensor:
+        mask = self._masks.get(slot.index)
+        return tensor if mask is None else tensor.mul_(_unpacked(mask, slot, rows))
 
     def state_bytes(self) -> int:
         return super().state_bytes() + sum(mask.numel() for mask in self._masks.values())
@@ -92,13 +94,15 @@ class Masked(Wrapper):
 
 def _packed(mask: Tensor) -> Tensor:
     """A boolean mask as bits, on its device."""
-    flat = mask.reshape(-1)
-    padded = torch.nn.functional.pad(flat.to(torch.uint8), (0, -len(flat) % _BITS)).view(-1, _BITS)
+    flat = mask.reshape(-1).view(torch.uint8)
+    if flat.device.type == "cpu":
+        return torch.from_numpy(np.packbits(flat.numpy(), bitorder="little"))
+    padded = torch.nn.functional.pad(flat, (0, -len(flat) % _BITS)).view(-1, _BITS)
     return (padded << _places(padded.device)).sum(1, dtype=torch.uint8)
 
 
 def _unpacked(packed: Tensor, slot: Slot, rows: Rows) -> Tensor:
-    """The mask of some rows of a slot as booleans."""
+    """The mask of some rows of a slot, as bytes that are 0 or 1."""
     shape, width = pick(slot.param, rows).shape, slot.param[0].numel() if slot.param.ndim else 1
     if isinstance(rows, slice):  # the bytes that hold these rows, and no others
         start, stop, _ = rows.indices(len(slot.param))
@@ -110,7 +114,9 @@ def _unpacked(packed: Tensor, slot: Slot, rows: Rows) -> Tensor:
 
 
 def _bits(packed: Tensor) -> Tensor:
-    return ((packed[:, None] >> _places(packed.device)) & 1).bool().reshape(-1)
+    if packed.device.type == "cpu":
+        return torch.from_numpy(np.unpackbits(packed.numpy(), bitorder="little"))
+    return ((packed[:, None] >> _places(packed.device)) & 1).reshape(-1)
 
 
 def _places(device: torch.device) -> Tensor:

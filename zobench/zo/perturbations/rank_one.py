@@ -162,12 +162,7 @@ class RankOnePrecision(Perturbation):
             return
         slots = [slot for slot in slots if not self._plain(slot)]
         sums, self._sums = self._sums, ScoreSums()
-        tasks: list[noise.Task] = []
-        for slot in slots:
-            for rows in self.parts(slot) if slot.name not in sums.total else ():
-                task = partial(self._sum, sums, slot, rows)
-                tasks.append(task) if self.shares(slot) else task()
-        noise.share(tasks)
+        self.over_parts([slot for slot in slots if slot.name not in sums.total], partial(self._sum, sums))
         changed, total = 0, 0
         for slot in slots:
             a, gradient = self.a(slot), sums.total[slot.name]
