@@ -13,13 +13,18 @@ if TYPE_CHECKING:  # for type checkers, which read no YAML; at run time conf/met
     from zobench.methods.adamw import AdamW as AdamW
     from zobench.methods.conmezo import ConMeZO as ConMeZO
     from zobench.methods.curvzo import CurvZO as CurvZO
+    from zobench.methods.forward_gradient import ForwardGradient as ForwardGradient
+    from zobench.methods.fzoo import FZOO as FZOO
     from zobench.methods.hizoo import HiZOO as HiZOO
     from zobench.methods.kerzoo import KerZOO as KerZOO
     from zobench.methods.ldsd import LDSD as LDSD
     from zobench.methods.loren import LOREN as LOREN
     from zobench.methods.lozo import LOZO as LOZO
+    from zobench.methods.meazo import MEAZO as MEAZO
     from zobench.methods.mezo import MeZO as MeZO
     from zobench.methods.pgap import PGAP as PGAP
+    from zobench.methods.pizo import MeZOGreedy as MeZOGreedy
+    from zobench.methods.pizo import MeZOGV as MeZOGV
     from zobench.methods.sparse_mezo import SparseMeZO as SparseMeZO
     from zobench.methods.subzero import SubZero as SubZero
     from zobench.methods.subzero import SubZeroPlus as SubZeroPlus

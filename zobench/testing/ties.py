@@ -42,9 +42,11 @@ def ties(case: Case) -> None:
             "a step whose losses tie handed apply() other keys than one whose losses hardly differ: keep the keys of "
             "weight 0, which were measured (0.0 * u has them), and do not leave out what is 0"
         )
-    if not _has(tied.rule, (Sign, Jaguar, Spectral)):  # whose steps jump at 0
+    if tied.normalises and any(tied.applied.values()):
+        raise Broken("a step whose losses tie moves along its directions: what it divides by is 0, so weigh them by 0")
+    if not tied.normalises and not _has(tied.rule, (Sign, Jaguar, Spectral)):  # whose steps jump at 0
         _close({**flat.copy()}, {**near.copy()}, "the weights")
-    if not _has(tied.rule, (Sign, Spectral)):
+    if not tied.normalises and not _has(tied.rule, (Sign, Spectral)):
         _close(tied.state_dict(), rising.state_dict(), "the state")
     with TemporaryDirectory() as folder:
         checkpoint.save_snapshot(Path(folder), tied.slots, tied.state_dict())

@@ -21,6 +21,10 @@ from zobench.zo.shifted import reads_metadata
 from zobench.zo.slot import Slot
 
 
+class NoDerivative(RuntimeError):
+    """A loss that cannot be differentiated by forward mode; the message says in a line why, and what to do instead."""
+
+
 class DualWeights(TorchFunctionMode):
     """A context in which torch functions see ``slots`` with the tangent of a direction; within a dual level alone.
 
@@ -62,8 +66,8 @@ def directional_derivative(
 
     Raises:
         TypeError: for a loss that is no tensor.
-        RuntimeError: in one line, for an operation without a formula of forward mode, or a loss that does not read all
-            slots by torch functions of this thread.
+        NoDerivative: for an operation without a formula of forward mode, or a loss that does not read all slots by
+            torch functions of this thread.
     """
     dual = DualWeights(slots, perturbation, direction)
     try:
@@ -74,12 +78,12 @@ def directional_derivative(
             value, tangent = forward_ad.unpack_dual(loss)
             found = float(value), 0.0 if tangent is None else float(tangent)
     except NotImplementedError as error:
-        said = (str(error).splitlines() or ["an operation has no formula"])[0]
-        raise RuntimeError(
-            f"the loss has no derivative by forward mode: {said}; take a central difference instead"
+        said = (str(error).splitlines() or ["an operation has no formula"])[0].rstrip(".")
+        raise NoDerivative(
+            f"the loss has no derivative by forward mode: {said}; take a central difference instead (runs: method=mezo)"
         ) from error
     if missed := [slot.name for slot in slots if slot.index not in dual.seen]:
-        raise RuntimeError(
+        raise NoDerivative(
             f"{missed[0]}: the loss does not read it by torch functions, so its part of the derivative is not known; "
             "train what the loss reads, or take a central difference"
         )

@@ -69,6 +69,8 @@ class Method:
     taps: bool = False
     #: whether measuring leaves the weights elsewhere, as in released code that walks back another way
     displaces: bool = False
+    #: whether steps keep their length however little losses differ, so that they jump where all losses tie
+    normalises: bool = False
     #: False for references that only evaluate
     trains: bool = True
     #: value of the argument ``variant`` → its switches, where a method has one: frozen dataclasses of the same class,

@@ -117,7 +117,7 @@ class Requests(Ledger):
         By forward-mode differentiation; it counts as ``JVP_FORWARDS`` forward passes. The loss at ``θ`` comes with it.
 
         Raises:
-            RuntimeError: in one line, where a part of the loss has no formula of forward mode.
+            NoDerivative: where a part of the loss has no formula of forward mode.
             Diverged: if loss or derivative is not finite.
         """
         if self.closure is None:
