@@ -95,7 +95,7 @@ class ZobenchSweeper(Sweeper):
         if self.grid is not None:
             from zobench.sweep.grids import find
 
-            lines = find(self.grid, folders).arguments(arguments)
+            lines = find(self.grid, folders).arguments(arguments, folders)
         cells = select(remembered(lines, folders, lambda: planner.cells(lines), hydra=given), list(self.only))
         costs = Costs({Path(cell.settings["runs_dir"]) for cell in cells})
         return launch.run(

@@ -86,7 +86,7 @@ def _look(asked: argparse.Namespace) -> int:
     from zobench.system.console import Terminal
 
     own = [own_folder(asked.config_dir)] if asked.config_dir else []
-    lines = grids.find(asked.grid, own).arguments(asked.overrides)
+    lines = grids.find(asked.grid, own).arguments(asked.overrides, own)
     cells = select(remembered(lines, [conf_dir(), *own], lambda: _planned(lines, own)), asked.only)
     console = Terminal(highlight=False)
     costs = Costs({Path(cell.settings["runs_dir"]) for cell in cells})

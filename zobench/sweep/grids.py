@@ -30,9 +30,22 @@ class Grid:
     common: tuple[str, ...]
     lines: tuple[tuple[str, ...], ...]
 
-    def arguments(self, extra: Sequence[str] = ()) -> list[list[str]]:
-        """Each line in full, with ``extra`` overrides that win over all others."""
-        return [[*self.common, *line, *extra] for line in self.lines]
+    def arguments(self, extra: Sequence[str] = (), folders: Sequence[Path] = ()) -> list[list[str]]:
+        """Each line in full, with ``extra`` overrides that win over all others; a search as its trials.
+
+        Args:
+            extra: overrides.
+            folders: folders of options beside zobench's, for their search spaces.
+
+        Raises:
+            ConfigError: for a search that there is not.
+        """
+        lines = [[*self.common, *line, *extra] for line in self.lines]
+        if any(word.partition("=")[0] == "search" for line in lines for word in line):
+            from zobench.sweep.trials import expand
+
+            return expand(lines, list(dict.fromkeys([conf_dir(), *folders])))
+        return lines
 
 
 def named(folders: Sequence[Path] = ()) -> dict[str, Path]:
