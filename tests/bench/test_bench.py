@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.methods import METHODS
+from helpers.toys import Anchored
 
 from zobench import MeZO
 from zobench.bench import checkout, memory, models, official, subjects, table, timing
@@ -286,6 +287,13 @@ def test_a_sample_of_short_steps_is_the_mean_of_several():
 
     sample = timing.measure(Subject("pair", lambda: torch.zeros(()), work), CPU, steps=4)
     assert (len(calls), sample.forwards, sample.steps) == (4, 2, 4)
+
+
+def test_further_batches_of_a_step_are_its_own_again_and_each_is_a_forward():
+    method = Anchored([("weight", torch.ones(3))], lr=0.0)
+    work = subjects._with_further_batches(method, method.step)
+    subject = Subject("anchored", lambda: method.slots[0].param.square().sum(), work)
+    assert [timing.measure(subject, CPU).forwards for _ in range(2)] == [method.forwards_at(step) for step in range(2)]
 
 
 def test_a_loss_that_stacks_counts_a_forward_for_each_copy():

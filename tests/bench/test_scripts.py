@@ -34,6 +34,38 @@ def gpu_check():
     return script("gpu_check")
 
 
+@pytest.fixture(scope="module")
+def table_of_methods():
+    return script("table_of_methods")
+
+
+def test_the_page_of_all_methods_shows_what_was_measured(table_of_methods):
+    page = (ROOT / "docs" / "methods-table.md").read_text(encoding="utf-8")
+    rows = json.loads((ROOT / "docs" / "methods-table.json").read_text(encoding="utf-8"))
+    assert {row["method"] for row in rows} <= set(table_of_methods.methods())
+    assert page.endswith(f"\n\n{table_of_methods.markdown(rows)}\n")
+
+
+def test_a_method_is_looked_at_in_the_middle_of_its_learning_rates(table_of_methods):
+    tiny, smollm2 = table_of_methods.SUBJECTS.values()
+    assert table_of_methods.settings("mezo", tiny) == ["method=mezo", "method.lr=3.16e-05"]
+    assert table_of_methods.settings("mezo", smollm2) == ["method=mezo", "method.lr=0.000316"]
+    assert table_of_methods.settings("pgap", tiny)[1:] == ["method.lr=0.00316", "method.rank=16"]
+
+
+def test_an_efficiency_per_second_is_in_units_of_mezos_run(table_of_methods):
+    of = {"subject": "tiny", "efficiency_stderr": 0.1}
+    found = {
+        ("mezo", "tiny"): of | {"efficiency": 1.0, "seconds_per_forward": 2.0},
+        ("loren", "tiny"): of | {"efficiency": 1.5, "seconds_per_forward": 3.0},
+        ("loren", "shape"): {"forwards": 6, "least": 6, "most": 6, "state_bytes": 2**21},
+    }
+    mezo, loren = table_of_methods.table(found, None)
+    assert (loren["tiny"]["per_second"], loren["tiny"]["cost"]) == (1.0, 1.5)
+    assert mezo["tiny"]["per_second"] == 1.0
+    assert "| loren  |              6 |           2 MiB |         - |" in table_of_methods.markdown([mezo, loren])
+
+
 @pytest.mark.parametrize("page", ["docs/performance.md", "README.md"])
 def test_the_measured_table_has_every_method_that_takes_steps(record_bench, page):
     text = (ROOT / page).read_text(encoding="utf-8")

@@ -98,7 +98,7 @@ def make(spec: Spec, name: str, tuned: Tuned, shape: Shape, both: tuple[Loss, Lo
     return Subject(
         name,
         trimmed,
-        step,
+        _with_further_batches(method, step),
         _passes(method),
         lambda: method.state_bytes() + method.held.bytes,
         fed,
@@ -196,6 +196,16 @@ def _forced(method: Method, name: str) -> Callable[[Loss], object]:
             raise ConfigError(f"--methods {name}: with this model and batch it {does}; leave @{way} out")
 
     return step
+
+
+def _with_further_batches(method: Method, step: Callable[[Loss], object]) -> Callable[[Loss], object]:
+    """The step of a method whose further batches of a step are its own batch again."""
+
+    def work(loss: Loss) -> None:
+        method.oracle.further = lambda first, count: lambda: torch.stack([loss() for _ in range(count)]).mean()
+        step(loss)
+
+    return work
 
 
 def _passes(method: Method) -> Callable[[int], int]:
