@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # for type checkers, which read no YAML; at run time conf/met
     from zobench.methods.lozo import LOZO as LOZO
     from zobench.methods.meazo import MEAZO as MEAZO
     from zobench.methods.mezo import MeZO as MeZO
+    from zobench.methods.mezo_svrg import MeZOSVRG as MeZOSVRG
     from zobench.methods.pgap import PGAP as PGAP
     from zobench.methods.pizo import MeZOGreedy as MeZOGreedy
     from zobench.methods.pizo import MeZOGV as MeZOGV
