@@ -29,7 +29,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from zobench.methods.variants import resolve, take
+from zobench.methods.variants import resolve, take, without
 from zobench.zo import ZERO, Direction, Method, NamedParameters, Oracle, Slot
 from zobench.zo.checks import at_least
 from zobench.zo.perturbations.smoothing import Kernel, KernelSchedule
@@ -76,7 +76,7 @@ class KerZOO(Method):
         on = resolve(VARIANTS, variant, settings)
         at_least(1, probes=on.probes)
         self.kernel_at = KernelSchedule(**take(KernelSchedule, settings, on))
-        super().__init__([(n, p) for n, p in named_parameters if not on.exclude or on.exclude not in n], **settings)
+        super().__init__(without(on.exclude, named_parameters), **settings)
         self.probes, self.r_scope, self.averaging = on.probes, on.r_scope, None
         self.forwards_per_step = 2 * on.probes
         if on.r_scope == "tensor":

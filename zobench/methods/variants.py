@@ -1,4 +1,4 @@
-"""What a constructor does with settings collected by keyword: ``resolve`` the switches of a variant, ``take`` a part's.
+"""What constructors do with settings: ``resolve`` the switches of a variant, ``take`` a part's, go on ``without`` some.
 
 A variant is a set of defaults: the switches that tell what a paper says from what its released code does. A method
 lists them in a frozen dataclass, with the paper's values as its defaults, and gives one of these for each variant as
@@ -11,6 +11,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
+from torch import Tensor
+
+from zobench.zo import NamedParameters
 from zobench.zo.checks import one_of
 
 Table = TypeVar("Table", bound=Any)
@@ -66,3 +69,8 @@ def take(part: Callable[..., Any], settings: dict[str, Any], switches: Any = Non
     known = [p.name for p in inspect.signature(part).parameters.values() if p.kind is p.KEYWORD_ONLY]
     switched = {name: getattr(switches, name) for name in known if hasattr(switches, name)}
     return switched | {name: settings.pop(name) for name in known if name in settings}
+
+
+def without(part: str, named_parameters: NamedParameters) -> list[tuple[str, Tensor]]:
+    """The parameters whose names lack a part; all of them for an empty one."""
+    return [(name, tensor) for name, tensor in named_parameters if not part or part not in name]

@@ -74,8 +74,9 @@ def replay(case: Case) -> None:
             if off > 1e-12:
                 raise Broken(
                     f"{slot.name}: the weights are {off:.1e} from where lr times the applied direction brings them, "
-                    "draw by draw. Either something besides self.apply() wrote weights, or accumulate_(), write_() or "
-                    "move() of the perturbation is not the sum of add_(draw()) that defines it"
+                    "draw by draw. Either something besides self.apply() and self.move() wrote weights, or "
+                    "accumulate_(), write_() or move() of the perturbation is not the sum of add_(draw()) that defines "
+                    "it"
                 )
 
 

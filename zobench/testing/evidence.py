@@ -32,13 +32,13 @@ class Watched:
 
     Attributes:
         offsets: at which losses were measured.
-        estimates: that were applied, in the state in which losses were last measured.
-        steps: ``−lr`` times what was applied, draw by draw.
+        estimates: that were applied, or moved along, in the state in which losses were last measured.
+        steps: ``−lr`` times what was applied, and the moves, draw by draw.
     """
 
     def __init__(self, method: Method):
         oracle = method.oracle
-        self.method, self.apply, self.jvp = method, method.apply, oracle.jvp
+        self.method, self.apply, self.move, self.jvp = method, method.apply, method.move, oracle.jvp
         self.offsets: list[list[Tensor]] = []
         self.estimates: list[list[Tensor]] = []
         self.steps: list[list[Tensor]] = []
@@ -47,6 +47,7 @@ class Watched:
         oracle.example_losses = self._watched(oracle.example_losses)  # type: ignore[method-assign]
         oracle.jvp = self._differentiate  # type: ignore[method-assign]
         method.apply = self._apply  # type: ignore[method-assign]
+        method.move = self._move  # type: ignore[method-assign]
 
     def _watched(self, measure: Callable[[Sequence[Direction]], list[Given]]) -> Callable[..., list[Given]]:
         def watched(offsets: Sequence[Direction]) -> list[Given]:
@@ -64,11 +65,18 @@ class Watched:
         self.measuring = self.method.twin(self.method.keys)
 
     def _apply(self, estimate: Direction) -> None:
-        method, step = self.method, estimate * -self.method.lr
-        zeros = [replace(slot, param=torch.zeros_like(slot.param)) for slot in method.slots]
-        self.estimates.append(estimates_of(self.measuring, estimate))
-        self.steps.append([moved(method.perturbation, slot, step) for slot in zeros])
+        self._write(estimate, estimate * -self.method.lr)
         self.apply(estimate)
+
+    def _move(self, way: Direction) -> None:
+        self._write(way, way)
+        self.move(way)
+
+    def _write(self, measured: Direction, step: Direction) -> None:
+        method = self.method
+        zeros = [replace(slot, param=torch.zeros_like(slot.param)) for slot in method.slots]
+        self.estimates.append(estimates_of(self.measuring, measured))
+        self.steps.append([moved(method.perturbation, slot, step) for slot in zeros])
 
 
 def share_outside(estimate: Tensor, offsets: list[Tensor]) -> float:

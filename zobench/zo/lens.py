@@ -103,7 +103,10 @@ def _gradient(method: Method, closure: Closure) -> list[Tensor]:
 
 
 def _estimate(method: Method, closure: Closure, draw: int) -> list[Tensor]:
-    """What one ``update`` hands to ``apply``, on every slot; a method that applies in parts hands over their sum."""
+    """What one ``update`` hands to ``apply``, on every slot; a method that applies in parts hands over their sum.
+
+    A ``move`` is no estimate, and is left out.
+    """
     twin = _twin(method, draw)
     total: list[Tensor] = []
 
@@ -113,6 +116,7 @@ def _estimate(method: Method, closure: Closure, draw: int) -> list[Tensor]:
         total[:] = [a + b for a, b in zip(total, parts, strict=True)] if total else parts
 
     twin.apply = keep  # type: ignore[method-assign]
+    twin.move = lambda way: None  # type: ignore[method-assign]
     twin.oracle.begin(closure)
     twin.perturbation.begin(twin.t, twin.slots)
     try:

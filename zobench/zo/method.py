@@ -143,7 +143,7 @@ class Method:
 
     @torch.no_grad()
     def apply(self, estimate: Direction) -> None:
-        """``θ ← (1 − lr·wd)·θ − lr·rule(estimate)``. The only writer of weights."""
+        """``θ ← (1 − lr·wd)·θ − lr·rule(estimate)``. The only writer of weights, but for ``move``."""
         if not isinstance(estimate, Direction):
             raise TypeError(
                 f"apply was given a {type(estimate).__name__}; it takes a Direction, such as slope * self.direction()"
@@ -154,6 +154,11 @@ class Method:
             return
         states = [self._rule_state[slot.index] for slot in self.slots]
         RuleStep(self.oracle, self.rule, states, estimate, self.lr, self.weight_decay, self.t).take()
+
+    @torch.no_grad()
+    def move(self, way: Direction) -> None:
+        """``θ ← θ + way``, without rate, rule and decay: a measured move that is no step (DiZO's projection)."""
+        self.oracle.descend(way, -1.0, 0.0)
 
     def step(self, closure: Closure) -> float:
         """Take one step on the batch that ``closure`` evaluates; torch-style.

@@ -1,6 +1,6 @@
 """A key that stands for a tensor held elsewhere, so that a direction may lead to a stored point."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from torch import Tensor
 
@@ -28,9 +28,14 @@ class Stored(Wrapper):
     def __init__(self, base: Perturbation, lookup: Callable[[Slot], Tensor | None]):
         super().__init__(base)
         self.lookup = lookup
+        self.keys: Collection[int] = {_KEY}  # all that stand for held tensors
+
+    def key(self, slot: Slot) -> int:
+        """The key of a slot's tensor: one for all slots here."""
+        return _KEY
 
     def draw(self, slot: Slot, key: int) -> Tensor:
-        if key != _KEY:
+        if key != self.key(slot):
             return self.base.estimate(slot, Direction.ray(key))
         held = self.lookup(slot)
         return slot.param.new_zeros(slot.param.shape) if held is None else held
@@ -43,14 +48,14 @@ class Stored(Wrapper):
         return super().factor_rank(slot) if self.lookup(slot) is None else None
 
     def inner(self, slot: Slot, direction: Direction) -> Direction:
-        return Direction({key: weight for key, weight in direction.items() if key != _KEY})
+        return Direction({key: weight for key, weight in direction.items() if key not in self.keys})
 
     def accumulate_(self, slot: Slot, direction: Direction, total: Tensor, rows: Rows = None) -> None:
         super().accumulate_(slot, direction, total, rows)
-        held = self.lookup(slot) if _KEY in direction else None
+        held = self.lookup(slot) if (key := self.key(slot)) in direction else None
         if held is not None:
-            total.add_(pick(held, rows).to(total.dtype).mul(direction[_KEY]))
+            total.add_(pick(held, rows).to(total.dtype).mul(direction[key]))
 
     def write_(self, slot: Slot, direction: Direction, out: Tensor, keep: float = 1.0, rows: Rows = None) -> None:
-        write_ = Perturbation.write_ if _KEY in direction else Wrapper.write_
+        write_ = Perturbation.write_ if self.key(slot) in direction else Wrapper.write_
         write_(self, slot, direction, out, keep, rows)
