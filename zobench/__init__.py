@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # for type checkers, which read no YAML; at run time conf/met
     from zobench.methods.fzoo import FZOO as FZOO
     from zobench.methods.hizoo import HiZOO as HiZOO
     from zobench.methods.dizo import DiZO as DiZO
+    from zobench.methods.grzo import GRZO as GRZO
     from zobench.methods.kerzoo import KerZOO as KerZOO
     from zobench.methods.ldsd import LDSD as LDSD
     from zobench.methods.loren import LOREN as LOREN

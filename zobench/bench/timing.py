@@ -4,6 +4,7 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,6 +72,9 @@ class _MeteredBatch(_Metered):
 
     def losses(self, copies: int = 1, examples: bool = False) -> Tensor:
         return self._timed(lambda: self._batch.losses(copies, examples), copies)
+
+    def each(self, within: Callable[[int], AbstractContextManager[object]]) -> Tensor:
+        return self._timed(lambda: self._batch.each(within), 1)
 
 
 def _wait(device: torch.device) -> None:

@@ -1,6 +1,7 @@
 """The mean loss of a batch as a function of the weights: the closure of a step."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor
@@ -69,6 +70,14 @@ class MeanLoss:
         found = scaled.new_zeros(copies, self.size)
         found[:, list(self.share)] = scaled
         return found
+
+    def each(self, within: Callable[[int], AbstractContextManager[object]]) -> Tensor:
+        """The losses of the examples as ``losses`` scales them, each from forward calls of its own in a context."""
+        found = torch.zeros(self.size, device=self.objective.head_device)
+        for place in self.share:
+            with within(place):
+                found[place] = self.objective.loss_sum([self.batch[place]])[0]
+        return found * (self.size / self.objective.weight(self.batch))
 
     def _each(self, run: Callable[[Sequence[Encoded]], Tensor]) -> list[Tensor]:
         """What ``run`` gives for each micro-batch of the share."""

@@ -1,6 +1,7 @@
 """The batch of a step and its loss, as the method sees them."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from functools import cached_property
 from typing import Any
 
@@ -98,6 +99,9 @@ class _Clocked(MeanLoss):
 
     def losses(self, copies: int = 1, examples: bool = False) -> Tensor:
         return self._clocked(lambda: super(_Clocked, self).losses(copies, examples), copies)
+
+    def each(self, within: Callable[[int], AbstractContextManager[object]]) -> Tensor:
+        return self._clocked(lambda: super(_Clocked, self).each(within), 1)
 
     def _clocked(self, run: Callable[[], Tensor], copies: int) -> Tensor:
         before = self.objective.tokens

@@ -10,6 +10,8 @@ from torch import Tensor
 from zobench.testing.definition import moved
 from zobench.testing.problem import Problem
 from zobench.zo import Direction, Method
+from zobench.zo.closure import batch_of
+from zobench.zo.examples import Offsets
 from zobench.zo.method import StateDict
 
 #: modules whose objects hold no state of a method
@@ -45,6 +47,7 @@ class Watched:
         self.measuring = method
         oracle.losses = self._watched(oracle.losses)  # type: ignore[method-assign]
         oracle.example_losses = self._watched(oracle.example_losses)  # type: ignore[method-assign]
+        self.own_losses, oracle.own_losses = oracle.own_losses, self._own_losses  # type: ignore[method-assign]
         oracle.jvp = self._differentiate  # type: ignore[method-assign]
         method.apply = self._apply  # type: ignore[method-assign]
         method.move = self._move  # type: ignore[method-assign]
@@ -55,6 +58,11 @@ class Watched:
             return measure(offsets)
 
         return watched
+
+    def _own_losses(self, passes: Sequence[Offsets]) -> list[list[float]]:
+        examples = range(batch_of(self.method.oracle.closure).size)
+        self._note([offsets(place) for offsets in passes for place in examples])
+        return self.own_losses(passes)
 
     def _differentiate(self, direction: Direction) -> float:
         self._note([direction])

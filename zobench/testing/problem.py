@@ -1,6 +1,7 @@
 """The problem on which the contracts are tested: small, and with every kind of trainable tensor."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor
@@ -37,10 +38,10 @@ class Problem:
         """The mean squared error on a step's batch."""
         return self.errors(step).mean()
 
-    def errors(self, step: int, copies: int = 1) -> Tensor:
-        """The squared error of each example of a step's batch, which is repeated so many times."""
+    def errors(self, step: int, copies: int = 1, only: slice = slice(None)) -> Tensor:
+        """The squared error of each example of a step's batch, or of some, which is repeated so many times."""
         p = self.parameters
-        ids, targets = (each[step % BATCHES].repeat(copies) for each in (self.ids, self.targets))
+        ids, targets = (each[step % BATCHES][only].repeat(copies) for each in (self.ids, self.targets))
         hidden = torch.tanh(p["embed.weight"][ids] @ p["layer.weight"] + p["layer.bias"])
         return ((hidden @ p["head.weight"])[:, 0] - targets).square()  # targets are in fp32
 
@@ -89,3 +90,11 @@ class StepLoss:
         """The mean loss of each copy of the batch, or the losses of its examples."""
         found = self.problem.errors(self.step, copies).view(copies, self.size)
         return self.change(found if examples else found.mean(-1))
+
+    def each(self, within: Callable[[int], AbstractContextManager[object]]) -> Tensor:
+        """The losses of the examples, each from a run of its own."""
+        found = []
+        for place in range(self.size):
+            with within(place):
+                found.append(self.problem.errors(self.step, only=slice(place, place + 1))[0])
+        return self.change(torch.stack(found)[None])[0]

@@ -5,6 +5,7 @@ give the losses of the batch's examples.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from statistics import fmean
 from typing import Protocol, TypeGuard
 
@@ -53,10 +54,34 @@ class BatchLoss(Protocol):
             examples: give the losses of each example, of shape (copies, size), so scaled that their mean is the loss.
         """
 
+    def each(self, within: Callable[[int], AbstractContextManager[object]]) -> Tensor:
+        """The losses of the examples, of shape (size,) and scaled as those of ``losses``, each from a run of its own.
+
+        Args:
+            within: gives the context in which an example is to run, from its number.
+        """
+
 
 def knows_batch(closure: Closure) -> TypeGuard[BatchLoss]:
     """Whether a closure is more than a function."""
     return callable(getattr(closure, "losses", None))
+
+
+def batch_of(closure: Closure | None) -> BatchLoss:
+    """The closure, for those who ask for losses per example.
+
+    Raises:
+        RuntimeError: if there is none.
+        TypeError: if it gives the mean of the batch alone.
+    """
+    if closure is None:
+        raise RuntimeError("the oracle has no batch: call begin(closure) first")
+    if not knows_batch(closure):
+        raise TypeError(
+            "losses per example were asked of a closure that gives their mean alone; give step() one with a method "
+            "losses(copies, examples), as zobench.zo.closure.BatchLoss describes it (runs: protocol=clean)"
+        )
+    return closure
 
 
 def most_copies(closure: Closure, stack_rows: int) -> int:

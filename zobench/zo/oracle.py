@@ -13,19 +13,21 @@ import torch
 from torch import Tensor
 
 from zobench.zo.checks import one_of
-from zobench.zo.closure import Closure, knows_batch
+from zobench.zo.closure import Closure, batch_of, knows_batch
 from zobench.zo.direction import ZERO, Direction
+from zobench.zo.examples import ExampleRequests
 from zobench.zo.perturbation import Perturbation
 from zobench.zo.placement import Mode, Placement
 from zobench.zo.requests import Requests
 from zobench.zo.slot import Kind, Slot
+from zobench.zo.slot import Slot, kept
 from zobench.zo.stacking import Stacking
 
 #: rows that offsets share a forward pass up to, where nothing else is set
 STACK_ROWS = 512
 
 
-class Oracle(Requests):
+class Oracle(ExampleRequests):
     """Evaluates the loss of a batch at offsets from the current weights, and owns the way there and back.
 
     >>> from zobench.zo import Gaussian, make_slots
@@ -97,7 +99,6 @@ class Oracle(Requests):
         self._recalled = False  # whether it was made without a closure of rows
         self._copies: dict[int, Tensor] = {}  # of what exact mode has to move
         self.missed: list[str] | None = None
-        self.evaluation = ""
         self._stacking = Stacking()
 
     def begin(self, closure: Closure, missed: Collection[str] | None = None) -> None:
@@ -156,12 +157,8 @@ class Oracle(Requests):
             TypeError: for a closure that gives no losses per example.
             Diverged: as ``losses``.
         """
-        if self.closure is not None and not knows_batch(self.closure):
-            raise TypeError(
-                "losses per example were asked of a closure that gives their mean alone; give step() one with a method "
-                "losses(copies, examples), as zobench.zo.closure.BatchLoss describes it (runs: protocol=clean)"
-            )
-        stacks, size = self._stacks(offsets), self.closure.size if self.closure else 0
+        size = batch_of(self.closure).size
+        stacks = self._stacks(offsets)
         work = partial(self._evaluate, examples=True)
         entries: list[list[float]] = []
         found = self.team.vectors(work, stacks, [size * len(stack) for stack in stacks])

@@ -34,7 +34,7 @@ class Requests(Ledger):
         perturbation: the distribution that offsets are drawn from.
 
     Attributes:
-        team, forwards, backwards, seen, closure, further, replays: as ``Oracle`` has them.
+        team, forwards, backwards, seen, closure, further, replays, evaluation: as ``Oracle`` has them.
     """
 
     def __init__(self, slots: Sequence[Slot], perturbation: Perturbation):
@@ -45,6 +45,7 @@ class Requests(Ledger):
         self.closure: Closure | None = None
         self.further: Further | None = None
         self.replays = False
+        self.evaluation = ""
         self._tap: ActivationTap | None = None
 
     @contextmanager
