@@ -10,7 +10,8 @@ classification tasks take the cross-entropy over the options' mean log-probabili
 tokens.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -27,6 +28,7 @@ from zobench.objective.prefix import Prefix
 from zobench.objective.rows import PART, Buckets, Tail, equal_parts, in_parts, plan
 from zobench.objective.shelf import Shelf
 from zobench.tasks.base import Task
+from zobench.zo import owners
 
 
 class Objective:
@@ -127,6 +129,18 @@ class Objective:
             One sum for each repetition, fp32 of shape (copies,), with a graph where gradients are enabled; or
             (copies, examples).
         """
+        with self._owned(batch):
+            return self._loss_sums(batch, copies, examples)
+
+    @contextmanager
+    def _owned(self, batch: Sequence[Encoded]) -> Iterator[None]:
+        """A context that tells whose rows the loss of a batch runs."""
+        tails = self._loss_tails(batch)
+        whose = range(len(batch)) if len(tails) == len(batch) else [i for i, e in enumerate(batch) for _ in e.rows]
+        with owners.sequences(whose, [len(tail.ids) for tail in tails], [tail.last for tail in tails]):
+            yield
+
+    def _loss_sums(self, batch: Sequence[Encoded], copies: int, examples: bool) -> Tensor:
         n = len(batch)
         if self.task.loss == "lm":
             found = self._option_log_probs([e.rows[e.gold] for e in batch], copies)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from zobench.objective.clean import Objective
 from zobench.objective.encode import Encoded
+from zobench.zo import owners
 
 
 class MeanLoss:
@@ -81,5 +82,9 @@ class MeanLoss:
 
     def _each(self, run: Callable[[Sequence[Encoded]], Tensor]) -> list[Tensor]:
         """What ``run`` gives for each micro-batch of the share."""
-        mine = [self.batch[i] for i in self.share]
-        return [run(mine[i : i + self.micro]) for i in range(0, len(mine), self.micro)]
+        found = []
+        for start in range(0, len(self.share), self.micro):
+            places = self.share[start : start + self.micro]
+            with owners.examples(places):
+                found.append(run([self.batch[i] for i in places]))
+        return found

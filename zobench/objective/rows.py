@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from zobench.objective.layers import Backbone
-from zobench.zo import tap
+from zobench.zo import owners, tap
 
 Ids = tuple[int, ...]
 #: in how many parts, by length, the sequences of a forward pass run; see ``clean.Objective``
@@ -190,7 +190,8 @@ def in_parts(run: Run, tails: Sequence[Tail], parts: Sequence[Sequence[int]], co
         return run(tails, copies)
     found: list[Tensor] = [torch.empty(0)] * (len(tails) * copies)
     for part in parts:
-        pieces = run([tails[i] for i in part], copies).split([tails[i].last for i in part] * copies)
+        with owners.some(part):
+            pieces = run([tails[i] for i in part], copies).split([tails[i].last for i in part] * copies)
         for place, piece in enumerate(pieces):
             copy, which = divmod(place, len(part))
             found[copy * len(tails) + part[which]] = piece

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 import torch
 from torch import Tensor
 
-from zobench.zo import Method
+from zobench.zo import Method, owners
 
 BATCHES = 50
 
@@ -88,7 +88,8 @@ class StepLoss:
 
     def losses(self, copies: int = 1, examples: bool = False) -> Tensor:
         """The mean loss of each copy of the batch, or the losses of its examples."""
-        found = self.problem.errors(self.step, copies).view(copies, self.size)
+        with owners.sequences(range(self.size), [1] * self.size):
+            found = self.problem.errors(self.step, copies).view(copies, self.size)
         return self.change(found if examples else found.mean(-1))
 
     def each(self, within: Callable[[int], AbstractContextManager[object]]) -> Tensor:

@@ -79,10 +79,15 @@ def linear(
             torch.mm(rows @ own.V, own.U.T, out=out)
         else:
             torch.addmm(shift, rows @ own.V, own.U.T, out=out)
+    return add_to_linear(x, weight, bias, thin)
+
+
+def add_to_linear(x: Tensor, weight: Tensor, bias: Tensor | None, beside: Tensor) -> Tensor:
+    """``F.linear`` with a tensor of its shape added to it before it is rounded; that tensor's memory may be used."""
     if _fuses(x.device, x.dtype):
-        return cast(Tensor, torch.ops.mkldnn._linear_pointwise.binary(x, thin, weight, bias, "add"))
-    thin.addmm_(x, weight.T)
-    return thin if bias is None else thin.add_(bias)
+        return cast(Tensor, torch.ops.mkldnn._linear_pointwise.binary(x, beside, weight, bias, "add"))
+    beside.addmm_(x, weight.T)
+    return beside if bias is None else beside.add_(bias)
 
 
 @cache

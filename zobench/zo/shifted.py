@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from zobench.zo.direction import ZERO, Direction
+from zobench.zo.example_path import ExamplePath
 from zobench.zo.perturbation import Perturbation
 from zobench.zo.side import SidePath, leaves_table
 from zobench.zo.slot import Slot
@@ -85,6 +86,15 @@ class ShiftedWeights(TorchFunctionMode):
         self._slots = {id(slot.param): slot for slot in self.slots}  # a copy of a method has other tensors
         side = SidePath(self.slots, self.perturbation, offsets, self.thin)
         self._side = side if side.used else None
+        return self
+
+    def at_each(self, offsets: Sequence[Direction]) -> "ShiftedWeights":
+        """Set an offset for each example of a batch: each row sees the weights at that of its example.
+
+        ``owners`` is to tell whose rows they are. A function that cannot be computed so raises ``NotStackable``.
+        """
+        self.at(*offsets)
+        self._side = ExamplePath(self.slots, self.perturbation, offsets)
         return self
 
     def __exit__(self, *error: Any) -> None:

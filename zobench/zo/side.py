@@ -181,11 +181,13 @@ class SidePath:
             fits = by_rows and len(others) == 1 and others[0].ndim > 1 and {others[0].shape[-1:]} == shapes
         if not fits:
             raise NotStackable(f"{getattr(func, '__name__', func)} of {self._names(given)}")
+        pieces: list[tuple[int, Tensor | None]] = [(group, None) for group in range(groups)]
         for x in others:
-            instead[id(x)] = list(self._grouped(x.reshape(-1, x.shape[-1])).chunk(groups))
+            pieces = [*self._pieces(x.reshape(-1, x.shape[-1]))]
         parts = []
-        for group in range(groups):
+        for group, piece in pieces:
             here = {key: each[group] for key, each in instead.items() if each is not None}
+            here |= {id(x): piece for x in others if piece is not None}
             named = {name: here.get(id(arg), arg) for name, arg in kwargs.items()}
             parts.append(func(*(here.get(id(arg), arg) for arg in args), **named))
         if others:
@@ -205,6 +207,10 @@ class SidePath:
 
     def _names(self, tensors: Iterable[Tensor]) -> str:
         return ", ".join(self._known[id(x)].name for x in tensors if id(x) in self._known) or "vectors"
+
+    def _pieces(self, rows: Tensor) -> list[tuple[int, Tensor]]:
+        """Rows in pieces, each with the number of the offset that it is seen at."""
+        return [*enumerate(self._grouped(rows).chunk(len(self.offsets)))]
 
     def _grouped(self, rows: Tensor) -> Tensor:
         """The rows themselves, if they are as many groups of equal length as there are offsets."""

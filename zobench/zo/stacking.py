@@ -16,6 +16,7 @@ from zobench.zo.direction import ZERO, Direction
 from zobench.zo.placement import Placement
 from zobench.zo.shifted import ShiftedWeights
 from zobench.zo.side import NotStackable
+from zobench.zo.slot import Slot
 
 #: how much larger than one that a step measures the offset of the trial is at first, and what it then changes by
 EXAGGERATED, FACTOR, TRIES = 64.0, 8.0, 8
@@ -79,20 +80,42 @@ def keeps_groups(context: ShiftedWeights, losses: Callable[[int], Tensor], offse
         with context.at(*offsets):
             return [float(x) for x in losses(len(offsets))]
 
-    share, scale, grew = max(SHARE.get(slot.param.dtype, 2e-2) for slot in context.slots), EXAGGERATED, False
+    def together(scale: float) -> list[float]:
+        found = at(ZERO, offset * scale)
+        if context.seen != {slot.index for slot in context.slots}:
+            raise NotStackable("some weights are read by other means")
+        return found
+
+    still = at(ZERO)
+    return agree(context.slots, together, lambda scale: still + at(offset * scale), still * 2)
+
+
+def agree(
+    slots: Sequence[Slot],
+    together: Callable[[float], Sequence[float]],
+    alone: Callable[[float], Sequence[float]],
+    still: Sequence[float],
+) -> bool:
+    """Whether two ways to evaluate losses give the same, at offsets that are so large that the losses show them.
+
+    Args:
+        slots: whose dtypes bound how well losses agree.
+        together: gives losses at offsets times a factor; may raise ``NotStackable``, which is a no.
+        alone: gives them by the other way.
+        still: those at the weights themselves.
+    """
+    share, scale, grew = max(SHARE.get(slot.param.dtype, 2e-2) for slot in slots), EXAGGERATED, False
+    size = max(map(abs, still))
     for _ in range(TRIES):
-        far = offset * scale
         try:
-            together = at(ZERO, far)
+            found, expected = together(scale), alone(scale)
         except NotStackable:
             return False
-        if context.seen != {slot.index for slot in context.slots}:
-            return False
-        alone = at(ZERO) + at(far)
-        finite, difference = all(map(math.isfinite, (*together, *alone))), abs(alone[1] - alone[0])
-        if finite and difference > SHOWS * share * abs(alone[0]):
-            allowed = share * (abs(alone[0]) + difference)
-            return all(abs(a - b) <= allowed for a, b in zip(together, alone, strict=True))
+        finite = all(map(math.isfinite, (*found, *expected)))
+        difference = max(abs(a - b) for a, b in zip(expected, still, strict=True))
+        if finite and difference > SHOWS * share * size:
+            allowed = share * (size + difference)
+            return all(abs(a - b) <= allowed for a, b in zip(found, expected, strict=True))
         if grew and not finite:
             return False
         grew = finite

@@ -7,11 +7,13 @@ from torch import Tensor
 
 from zobench.zo import noise
 from zobench.zo.direction import Direction
+from zobench.zo.example_path import Rowwise
 from zobench.zo.perturbation import Perturbation
-from zobench.zo.slot import Rows, Slot, pick
+from zobench.zo.side import NotStackable
+from zobench.zo.slot import Rows, Slot, pick, sum_dtype
 
 
-class SignProducts(Perturbation):
+class SignProducts(Perturbation, Rowwise):
     """``u(key) = U ∘ (r sᵀ)``: U normal, the same for all keys of a step; r and s random signs, of each key.
 
     As in flipout (arXiv:1803.04386). Each ``u(key)`` alone is normal, and those of two keys are uncorrelated. A tensor
@@ -94,6 +96,43 @@ class SignProducts(Perturbation):
         r = (r if rows is None else r[:, rows]).to(total.dtype)
         signs = (r.T * weights) @ s.to(total.dtype)
         total.view(signs.shape).addcmul_(self.sizes(slot, rows).to(total.dtype), signs)
+
+    def products(
+        self, slot: Slot, x: Tensor, directions: Sequence[Direction], whose: Tensor, transposed: bool
+    ) -> Tensor:
+        """``r ∘ ((x ∘ s) Uᵀ)`` of each row: one product with U for all."""
+        keys, scale, weights = _single(directions)
+        r, s = self.signs(slot, keys)
+        into, out = (r, s) if transposed else (s, r)
+        U = self.sizes(slot).to(x.dtype)
+        found = (x * into.to(x.dtype)[whose]) @ (U if transposed else U.T)
+        return found.mul_((out * weights.to(out.device)).to(x.dtype)[whose]).mul_(scale)
+
+    def looked_up(self, slot: Slot, ids: Tensor, directions: Sequence[Direction], whose: Tensor) -> Tensor:
+        keys, scale, weights = _single(directions)
+        r, s = self.signs(slot, keys)
+        asked, places = (ids % len(slot.param)).unique(return_inverse=True)
+        rows = self.sizes(slot, asked)[places] * s[whose]
+        rows.mul_((r * weights.to(r.device))[whose, ids % len(slot.param)][:, None])
+        return rows.to(sum_dtype(slot.param)).mul_(scale)
+
+    def vectors(self, slot: Slot, directions: Sequence[Direction]) -> Tensor:
+        keys, scale, weights = _single(directions)
+        r, s = self.signs(slot, keys)
+        found = self.sizes(slot).view(1, -1) * (r * s * weights.to(r.device))
+        return found.to(sum_dtype(slot.param)).mul_(scale)
+
+
+def _single(directions: Sequence[Direction]) -> tuple[list[int], float, Tensor]:
+    """The key of each direction, the largest weight, and each weight over it, in a column."""
+    if any(len(direction) != 1 for direction in directions):
+        raise NotStackable("directions of several keys")
+    scale = max(abs(weight) for direction in directions for weight in direction.values())
+    return (
+        [key for direction in directions for key in direction],
+        scale,
+        torch.tensor([[weight / scale] for direction in directions for weight in direction.values()]),
+    )
 
 
 def sides(slot: Slot) -> tuple[int, int]:
