@@ -71,6 +71,7 @@ def test_rows_are_told_for_micro_batches_and_parts_of_them():
         assert owners.runs(10) == [(4, 2), (4, 1), (5, 4), (6, 3)]
         with owners.some([3, 1]):
             assert owners.runs(4) == [(6, 3), (4, 1)]
-            assert owners.runs(6) == [(6, 3), (4, 3)]
+            assert owners.runs(6) == [(6, 3), (4, 3)]  # padded
             assert owners.runs(5) is None
+            assert owners.each(2) == [(6, 2), (4, 2)]
     assert owners.runs(10) is None

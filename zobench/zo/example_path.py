@@ -66,19 +66,10 @@ class ExamplePath(SidePath):
             self._offset[slot.index] = self.rowwise.vectors(slot, self.offsets)
         return self._offset[slot.index]
 
-    def _runs(self, rows: Tensor) -> list[tuple[int, int]]:
-        if (found := owners.runs(len(rows))) is None:
-            raise NotStackable(f"nobody told whose {len(rows)} rows these are")
-        return found
-
     def _pieces(self, rows: Tensor) -> list[tuple[int, Tensor]]:
-        found = self._runs(rows)
+        found = _runs(len(rows))
         parts = rows.split([count for _, count in found])
         return [(place, part) for (place, _), part in zip(found, parts, strict=True)]
-
-    def _whose(self, rows: Tensor) -> Tensor:
-        places, counts = torch.tensor(self._runs(rows), device=rows.device).T
-        return places.repeat_interleave(counts, output_size=len(rows))
 
     def _linear(self, layer: Layer) -> Any:
         x, weight, bias, transposed = layer
@@ -87,7 +78,7 @@ class ExamplePath(SidePath):
         if id(x) in self._known or weight.ndim != 2 or not vector or x.dtype != weight.dtype or x.ndim < 2:
             return NotImplemented
         rows = x.reshape(-1, x.shape[-1])
-        whose = self._whose(rows)
+        whose = _whose(_runs(len(rows)), rows.device)
         if slot is None:
             beside = rows.new_zeros(len(rows), weight.shape[1 if transposed else 0])
         else:
@@ -101,10 +92,23 @@ class ExamplePath(SidePath):
         slot = self._known.get(id(table))
         if table.ndim != 2 or id(ids) in self._known or slot is None:
             return NotImplemented
-        if ids.ndim > 1 and len(ids) == 1:  # one row for all sequences, as positions are
-            ids = ids.expand(max(1, self._sequences), *ids.shape[1:])
-        self._count(ids)
+        alike = owners.each(ids[0].numel() if len(ids) else 0)  # where each sequence has a row of ids
+        if ids.ndim > 1 and len(ids) == 1 and owners.runs(ids.numel()) is None:  # one for all, as positions are
+            ids = ids.expand(len(alike), *ids.shape[1:])
         flat = ids.reshape(-1)
+        runs = alike if ids.ndim > 1 and len(ids) == len(alike) else _runs(len(flat))
         out = rows_of(flat, table)
-        out += self.rowwise.looked_up(slot, flat, self.offsets, self._whose(flat)).to(out.dtype)
+        out += self.rowwise.looked_up(slot, flat, self.offsets, _whose(runs, flat.device)).to(out.dtype)
         return out.view(*ids.shape, table.shape[1])
+
+
+def _runs(rows: int) -> list[tuple[int, int]]:
+    """The runs of so many rows. Raises ``NotStackable`` where nobody told."""
+    if (found := owners.runs(rows)) is None:
+        raise NotStackable(f"nobody told whose {rows} rows these are")
+    return found
+
+
+def _whose(runs: Sequence[tuple[int, int]], device: torch.device) -> Tensor:
+    """The place of the example of each row, on a device."""
+    return torch.tensor([place for place, count in runs for _ in range(count)], device=device)

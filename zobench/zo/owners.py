@@ -37,7 +37,8 @@ def sequences(owners: Sequence[int], *counts: Sequence[int]) -> Iterator[None]:
 
     Args:
         owners: the number, among the examples that run, of the one that each sequence belongs to.
-        counts: the rows of each sequence, in one or several ways to lay them out; as many of each is another way.
+        counts: the rows of each sequence, in one or several ways to lay them out; in each, all may be padded to the
+            longest.
     """
     places = _places.get()
     token = _layout.set(_Layout([owner if places is None else places[owner] for owner in owners], counts))
@@ -63,15 +64,20 @@ def runs(rows: int) -> list[tuple[int, int]] | None:
     """The place of the example that each run of rows belongs to, and the length of the run; None where nobody told.
 
     >>> with sequences([0, 1], [3, 5], [1, 1]):
-    ...     runs(8), runs(2), runs(6), runs(7)
-    ([(0, 3), (1, 5)], [(0, 1), (1, 1)], [(0, 3), (1, 3)], None)
+    ...     runs(8), runs(2), runs(10), runs(6)
+    ([(0, 3), (1, 5)], [(0, 1), (1, 1)], [(0, 5), (1, 5)], None)
     """
     layout = _layout.get()
     if layout is None or not layout.owners:
         return None
-    n = len(layout.owners)
-    equal = [[rows // n] * n] if rows % n == 0 else []
-    for counts in (*layout.counts, *equal):
-        if sum(counts) == rows:
-            return list(zip(layout.owners, counts, strict=True))
+    for counts in layout.counts:
+        for ways in (counts, [max(counts)] * len(counts)):
+            if sum(ways) == rows:
+                return list(zip(layout.owners, ways, strict=True))
     return None
+
+
+def each(length: int) -> list[tuple[int, int]]:
+    """The runs of sequences that have so many rows each; empty where nobody told."""
+    layout = _layout.get()
+    return [(owner, length) for owner in layout.owners] if layout else []
