@@ -11,14 +11,14 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:  # for type checkers, which read no YAML; at run time conf/method/ is the list
     from zobench.methods.adamw import AdamW as AdamW
-    from zobench.methods.conmezo import ConMeZO as ConMeZO
     from zobench.methods.bszo import BSZO as BSZO
+    from zobench.methods.conmezo import ConMeZO as ConMeZO
     from zobench.methods.curvzo import CurvZO as CurvZO
+    from zobench.methods.dizo import DiZO as DiZO
     from zobench.methods.forward_gradient import ForwardGradient as ForwardGradient
     from zobench.methods.fzoo import FZOO as FZOO
-    from zobench.methods.hizoo import HiZOO as HiZOO
-    from zobench.methods.dizo import DiZO as DiZO
     from zobench.methods.grzo import GRZO as GRZO
+    from zobench.methods.hizoo import HiZOO as HiZOO
     from zobench.methods.kerzoo import KerZOO as KerZOO
     from zobench.methods.ldsd import LDSD as LDSD
     from zobench.methods.loren import LOREN as LOREN

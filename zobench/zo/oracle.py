@@ -18,9 +18,7 @@ from zobench.zo.direction import ZERO, Direction
 from zobench.zo.examples import ExampleRequests
 from zobench.zo.perturbation import Perturbation
 from zobench.zo.placement import Mode, Placement
-from zobench.zo.requests import Requests
 from zobench.zo.slot import Kind, Slot
-from zobench.zo.slot import Slot, kept
 from zobench.zo.stacking import Stacking
 
 #: rows that offsets share a forward pass up to, where nothing else is set
