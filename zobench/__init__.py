@@ -11,6 +11,8 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:  # for type checkers, which read no YAML; at run time conf/method/ is the list
     from zobench.methods.adamw import AdamW as AdamW
+    from zobench.methods.agzo import AGZO as AGZO
+    from zobench.methods.aim_zo import AIMZO as AIMZO
     from zobench.methods.bszo import BSZO as BSZO
     from zobench.methods.conmezo import ConMeZO as ConMeZO
     from zobench.methods.curvzo import CurvZO as CurvZO

@@ -53,6 +53,8 @@ SWITCHED = [
     ("dizo", "projections", {"interval": 2, "inner_steps": 2, "projected": "layer|head", "lr_projection": 20.0}),
     ("dizo", "projections-momentum", {"interval": 3, "inner_steps": 2, "mode": "exact", "rule": "momentum"}),
     ("mezo_svrg", "annealed", {"interval": 3, "window": 2, "tolerance": 1.0, "mode": "exact"}),
+    ("agzo", "central", {"central": True, "rank": 3, "oversampling": 0, "mode": "exact"}),
+    ("aim_zo", "refresh", {"refresh": 3, "rank": 6, "shared": 2, "sampled": 2, "probes": 4}),
     ("pgap", "refresh", {"refresh": 3, "rank": 3, "probes": 2}),
     ("pgap", "random", {"refresh": 3, "rank": 3, "basis": "random"}),
     ("subzero", "refresh", {"interval": 3, "rank": 3}),

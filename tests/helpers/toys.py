@@ -14,8 +14,9 @@ from zobench.zo import (
     mix,
     noise,
 )  # fmt: skip
+from zobench.zo.perturbations.activation import ActivationSubspace
+from zobench.zo.perturbations.input_sketch import InputSketch
 from zobench.zo.slot import sum_dtype
-from zobench.zo.tap import InputSketch
 
 
 class LowRank(Gaussian):
@@ -135,60 +136,19 @@ class Inner(Method):
         self.apply(slope * u)
 
 
-class ActivationSpace(Gaussian):
-    """``u = R Aᵀ`` where the inputs of a matrix's layer were seen, A a basis of their span; elsewhere a Gaussian."""
-
-    def __init__(self):
-        self.bases = {}
-
-    def take(self, sketch):
-        """Renew the bases, before the first draw of a step."""
-        seen = [slot for slot in sketch.slots if sketch.axis(slot) is not None]
-        self.bases = {slot.name: (sketch.axis(slot), sketch.basis(slot)) for slot in seen}
-
-    def alone(self, slot):
-        return slot.name not in self.bases
-
-    def splits(self, slot):
-        return self.alone(slot)
-
-    def draw(self, slot, key):
-        if self.alone(slot):
-            return super().draw(slot, key)
-        axis, basis = self.bases[slot.name]
-        shape = torch.Size((slot.param.shape[1 - axis], basis.shape[1]))
-        return noise.gaussian(key, slot.id, shape, slot.param.device)
-
-    def add_(self, slot, core, out, scale):
-        if self.alone(slot):
-            super().add_(slot, core, out, scale)
-            return
-        axis, basis = self.bases[slot.name]
-        (out if axis else out.T).addmm_(core.to(out.dtype), basis.T, alpha=scale)
-
-    def accumulate_(self, slot, direction, total, rows=None):
-        if self.alone(slot):
-            super().accumulate_(slot, direction, total, rows)
-        elif direction:
-            self.add_(slot, self.core(slot, direction), total, 1.0)
-
-    def state_bytes(self):
-        return sum(basis.numel() * basis.element_size() for _, basis in self.bases.values())
-
-
 class ActivationGuided(Method):
     """AGZO: one loss at the weights shows the inputs of layers, another is measured along their span."""
 
     taps = True
 
     def __init__(self, named_parameters, *, rank: int = 2, **common):
-        self.space, self.rank = ActivationSpace(), rank
+        self.space = ActivationSubspace(rank=rank)
         super().__init__(named_parameters, perturbation=self.space, **common)
 
     def update(self, oracle):
-        with oracle.tap(InputSketch(self.slots, self.rank, self.keys(self.t, purpose="sketch"))) as sketch:
+        with oracle.tap(InputSketch(self.slots, self.space.r, self.keys(self.t, purpose="sketch"))) as sketch:
             base = oracle.loss()
-        self.space.take(sketch)
+        self.space.span(sketch.bases())
         u = self.direction()
         self.apply((oracle.loss(u * self.eps) - base) / self.eps * u)
 

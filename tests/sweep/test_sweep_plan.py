@@ -83,7 +83,7 @@ SHIPPED = {
     "lens": (10, ["data.dir=/d"], 1), "memory": (14, ["data.dir=/d"], 1),
     "tiny": (96, ["data.dir=/d", "model.dir=/m", "seed=0"], 3), "paper": (820, ["model=opt-1.3b", "task=rte"], 10),
     "first": (5 * len(SEARCHED), ["data.dir=/d", "model.dir=/m", "search.trials=1"], 5),
-    "ledger": (588, ["model=opt-2.7b", "task=rte"], 12),
+    "ledger": (732, ["model=opt-2.7b", "task=rte"], 12),
 }  # fmt: skip
 
 

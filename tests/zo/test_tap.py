@@ -5,15 +5,16 @@ import torch
 import torch.nn.functional as F
 from helpers import matrix
 from helpers.families import build
-from helpers.toys import ActivationGuided
 
 from zobench.models.tuning import LastLayers
 from zobench.objective import Objective
 from zobench.objective.paths import WHOLE
 from zobench.testing.problem import Problem
-from zobench.zo import Oracle, make_slots, mix, noise
+from zobench.zo import Direction, Oracle, make_slots, mix, noise
 from zobench.zo.independent import Gaussian
-from zobench.zo.tap import ActivationTap, InputSketch
+from zobench.zo.perturbations.bases import OVERSAMPLING
+from zobench.zo.perturbations.input_sketch import InputSketch
+from zobench.zo.tap import ActivationTap
 
 BATCH = matrix.BATCHES[0]
 
@@ -64,11 +65,10 @@ def test_the_sketch_of_a_padded_batch_is_that_of_its_sequences_alone(name):
     assert len(seen) >= 4 * 4
     for slot in seen:
         axis = sketch.axis(slot)
-        omega = noise.gaussian(7, slot.id, torch.Size((slot.param.shape[axis], 3)), slot.param.device)
-        expected = grams[slot.name] @ omega
-        assert torch.allclose(
-            sketch._totals[slot.name, axis], expected, rtol=0, atol=1e-4 * float(expected.abs().max())
-        )
+        assert sketch.rows(slot) == sum(map(len, prompts))
+        width = torch.Size((slot.param.shape[axis], 3 + OVERSAMPLING))
+        expected = grams[slot.name] @ noise.gaussian(7, slot.id, width, slot.param.device)
+        assert torch.allclose(sketch.sketch(slot), expected, rtol=0, atol=1e-4 * float(expected.abs().max()))
 
 
 def test_micro_batches_add_up():
@@ -118,7 +118,7 @@ def test_the_oracle_taps_losses_at_the_weights_alone():
     oracle = Oracle(make_slots(problem.parameters.items()), Gaussian())
     sketch = InputSketch(oracle.slots, 2, key=mix(1))
     oracle.begin(lambda: problem.loss(0))
-    offset = 0.1 * ActivationGuided(problem.parameters.items(), lr=0.0).direction()
+    offset = 0.1 * Direction.ray(7)
     with oracle.tap(sketch):
         oracle.loss(offset)
         assert {slot.name for slot in sketch.unseen()} == {"embed.weight", "layer.weight", "head.weight"}

@@ -15,9 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from zobench.zo import noise
 from zobench.zo.layer import as_layer, named
-from zobench.zo.slot import Slot, sum_dtype
+from zobench.zo.slot import Slot
 from zobench.zo.team import Team
 
 #: lengths of the sequences that are padded to one length on the right, and that length
@@ -67,6 +66,7 @@ class ActivationTap(TorchFunctionMode):
 
     Example:
         >>> from zobench.zo import make_slots
+        >>> from zobench.zo.perturbations.input_sketch import InputSketch
         >>> weight = torch.ones(2, 3)
         >>> sketch = InputSketch(make_slots([("w", weight)]), rank=1, key=7)
         >>> with ActivationTap(sketch.slots, sketch):
@@ -114,59 +114,3 @@ def add_over_team(collector: Collector, team: Team) -> None:
     whole = torch.tensor(team.sums(flat.tolist, len(flat)), dtype=torch.float64)
     for x, part in zip(held, whole.split([x.numel() for x in held]), strict=True):
         x.copy_(part.view(x.shape))
-
-
-class InputSketch(Collector):
-    """``Σ Xᵀ X Ω`` of the inputs X of each layer, with a random ``Ω`` of r columns: a sketch of their span.
-
-    One pass of the range finder of arXiv:0909.4061 with a power iteration; look-ups are left out. n × r numbers per
-    slot, as long as the sketch lives.
-
-    Args:
-        slots: the trainable tensors; matrices are looked at.
-        rank: r, cut to the axis that meets the inputs.
-        key: names Ω.
-
-    Attributes:
-        seen: slot name → the axis that met inputs, of the slots that were seen in this process.
-    """
-
-    def __init__(self, slots: Sequence[Slot], rank: int, key: int):
-        self.slots, self.rank, self.key = slots, rank, key
-        # Which axis meets the inputs only the layer tells, and processes must hold tensors of the same shapes.
-        self._totals = {
-            (slot.name, axis): torch.zeros(n, min(rank, n), dtype=sum_dtype(slot.param), device=slot.param.device)
-            for slot in slots
-            if slot.param.ndim == 2
-            for axis, n in enumerate(slot.param.shape)
-        }
-        self._rows = torch.zeros(len(self._totals), dtype=torch.float64)
-        self._place = {name: place for place, name in enumerate(self._totals)}
-
-    @torch.no_grad()
-    def add(self, slot: Slot, inputs: Tensor, axis: int) -> None:
-        if not inputs.is_floating_point():
-            return
-        total = self._totals[slot.name, axis]
-        x = inputs.to(total.dtype)
-        omega = noise.gaussian(self.key, slot.id, total.shape, total.device).to(total.dtype)
-        total.addmm_(x.T, x @ omega)
-        self._rows[self._place[slot.name, axis]] += len(x)
-
-    def sums(self) -> list[Tensor]:
-        return [*self._totals.values(), self._rows]
-
-    def axis(self, slot: Slot) -> int | None:
-        """The axis of a slot that met inputs; None where none were seen, or along both."""
-        axes = [axis for axis in (0, 1) if self._rows[self._place.get((slot.name, axis), 0)] and slot.param.ndim == 2]
-        return axes[0] if len(axes) == 1 else None
-
-    def unseen(self) -> list[Slot]:
-        """The matrices of which no inputs were seen in any process: their layers did not run, or only look up."""
-        return [slot for slot in self.slots if slot.param.ndim == 2 and self.axis(slot) is None]
-
-    def basis(self, slot: Slot) -> Tensor:
-        """An orthonormal basis of the sketched span: n × r. Raises KeyError for a slot that was not seen."""
-        if (axis := self.axis(slot)) is None:
-            raise KeyError(f"{slot.name}: no inputs were seen")
-        return torch.linalg.qr(self._totals[slot.name, axis]).Q

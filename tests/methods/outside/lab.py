@@ -1,9 +1,9 @@
 """Methods of a laboratory that knows zobench as a library: one keeps the contracts, the others do not."""
 
 from zobench.zo import ZERO, Gaussian, Method, Oracle
+from zobench.zo.perturbations.input_sketch import InputSketch
 from zobench.zo.perturbations.low_rank import LowRank
 from zobench.zo.perturbations.masked import Masked
-from zobench.zo.tap import InputSketch
 
 
 class OneSided(Method):

@@ -107,6 +107,38 @@ def truncated_svd(matrix: Tensor, rank: int, key: int, svd: SVD = "randomized") 
     return _signed(U[:, :rank], S[:rank], Vh[:rank].T)
 
 
+def sketched_basis(sketch: Tensor, omega: Tensor, rank: int, power: int) -> Tensor:
+    """Power iterations ``Q ← qr(G Q)`` on an n × n Gram matrix G that is known by its sketch ``Y = G Ω`` alone.
+
+    They start from the first columns of Ω, on the Nyström approximation ``Y (ΩᵀY)⁺ Yᵀ`` of G (arXiv:1706.05736), which
+    is G itself where Ω has as many columns as G has rank. G is a sum over the rows of its factor and can be had in
+    parts; powers of it could not.
+
+    Args:
+        sketch: Y, n × w.
+        omega: Ω, n × w.
+        rank: columns of the basis, at most w.
+        power: number of iterations.
+
+    Returns:
+        n × rank, orthonormal columns.
+
+    Example:
+        >>> omega = torch.tensor([[1.0, 0.5], [1.0, -1.0], [0.3, 2.0]])
+        >>> sketched_basis(torch.diag(torch.tensor([0.0, 4.0, 0.0])) @ omega, omega, rank=1, power=1).abs().T
+        tensor([[0., 1., 0.]])
+    """
+    Y, W = sketch.double(), omega.double()
+    core = W.T @ Y
+    values, vectors = torch.linalg.eigh((core + core.T) / 2)
+    kept = values > values[-1] * len(Y) * torch.finfo(sketch.dtype).eps
+    B = Y @ (vectors[:, kept] * values[kept].rsqrt())  # G ≈ B Bᵀ
+    Q = W[:, :rank]
+    for _ in range(power):
+        Q = orthonormal(B @ (B.T @ Q))
+    return Q.to(sketch.dtype)
+
+
 def gram_svd(
     parts: Callable[[], Iterable[Tensor]], shape: torch.Size, rank: int, dtype: torch.dtype
 ) -> tuple[Triplets, Tensor]:

@@ -41,6 +41,18 @@ class Basis:
     V: Tensor | None = None
     scale: float = 1.0
 
+    @classmethod
+    def along(cls, axis: int, matrix: Tensor) -> "Basis":
+        """A basis of what one axis of a slot meets; the other axis is free."""
+        return cls(V=matrix) if axis == 1 else cls(U=matrix)
+
+    @property
+    def matrix(self) -> Tensor:
+        """The one that is given, of a basis ``along`` an axis."""
+        side = self.U if self.V is None else self.V
+        assert side is not None
+        return side
+
     def core_shape(self, shape: torch.Size) -> torch.Size:
         """The shape of cores on a slot of a shape."""
         rows = shape[0] if self.U is None else self.U.shape[1]
@@ -198,8 +210,7 @@ class Subspace(Gaussian):
         if out is not slot.param:
             out.copy_(slot.param)
         scale = max(map(abs, direction.values()))
-        core = self._core(slot, direction * (1.0 / scale), basis)
-        add_product_(out, scale * basis.scale, self._folded(basis, core), keep)
+        add_product_(out, scale * basis.scale, self._product(slot, direction * (1.0 / scale), basis), keep)
 
     def factor_rank(self, slot: Slot) -> int | None:
         basis = self.bases.get(slot.name)
@@ -214,7 +225,7 @@ class Subspace(Gaussian):
         basis = self.bases.get(slot.name)
         if basis is None or not direction or not self._keeps_shape(slot, basis):
             return None
-        own = self._folded(basis, self._core(slot, direction, basis))
+        own = self._product(slot, direction, basis)
         return own if basis.scale == 1.0 else Factors(own.U * basis.scale, own.V)
 
     def splits(self, slot: Slot) -> bool:
@@ -239,6 +250,10 @@ class Subspace(Gaussian):
             total = total + held[2] * weight
         assert isinstance(total, Tensor)
         return total
+
+    def _product(self, slot: Slot, direction: Direction, basis: Basis) -> Factors:
+        """A direction on a slot as two factors, without the scale of the basis."""
+        return self._folded(basis, self._core(slot, direction, basis))
 
     def _folded(self, basis: Basis, core: Tensor) -> Factors:
         """``U core Vᵀ`` as two factors, the core multiplied into the smaller one where there are two."""
