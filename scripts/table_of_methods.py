@@ -10,7 +10,7 @@ written.
 
 - ``shape``: three steps on OPT-125M's shape with random weights in fp32; the bytes that the method then holds.
 - ``tiny``: all weights of the tiny pretrained model, SST-2, batches of 16; ``smollm2``: the MLP of SmolLM2's last
-  layer, batches of 64. A run of 600 forward passes, looked at by the lens at about ten points after its start. They
+  layer, batches of 64. A run of 600 forward passes, looked at by the lens at about six points after its start. They
   lie at multiples of an odd number of steps, so that those at which a method renews something have no more than their
   share.
 """
@@ -67,8 +67,8 @@ class Subject:
 
 
 SUBJECTS = {
-    "tiny": Subject("Tiny pretrained, all weights", "experiment=compare_tiny", 600, 10, 64, 1, True),
-    "smollm2": Subject("SmolLM2, last MLP", "experiment=compare_smollm2", 600, 10, 32, 10, False),
+    "tiny": Subject("Tiny pretrained, all weights", "experiment=compare_tiny", 600, 6, 32, 1, True),
+    "smollm2": Subject("SmolLM2, last MLP", "experiment=compare_smollm2", 600, 6, 16, 10, False),
 }
 
 
