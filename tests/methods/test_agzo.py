@@ -40,7 +40,7 @@ def recorded(monkeypatch, **settings):
     """AGZO on the problem of the file, fed its draws; Ω starts with what its power iteration started from, ``HΩ``."""
     problem = Problem(GOLDEN)
     given = {key: GOLDEN["settings"][key] for key in ("rank", "power", "eps", "lr")}
-    method = AGZO(problem.model.named_parameters(), oversampling=10, **given | settings)  # 12 inputs: sketched whole
+    method = AGZO(problem.model.named_parameters(), oversampling=12, **given | settings)  # 12 inputs: sketched whole
 
     def lookup(step, query, purpose, name, shape):
         draws = GOLDEN["steps"][step]
@@ -60,7 +60,6 @@ def test_steps_follow_the_recorded_trajectory_along_the_recorded_bases(monkeypat
     monkeypatch.setattr(InputSketch, "basis", step_of)
     found = follow(method, problem, GOLDEN)
     print(max(found))
-    assert len(found) == 12
     assert max(found) < TOLERANCE
 
 
@@ -77,14 +76,14 @@ def test_computed_bases_are_the_recorded_ones(monkeypatch):
     monkeypatch.setattr(InputSketch, "basis", basis)
     found = follow(method, problem, GOLDEN)
     print(max(worst), max(found))
-    assert len(worst) == 24
+    assert len(worst) == 2 * len(GOLDEN["steps"])
     assert max(worst + found) < TOLERANCE
 
 
-@pytest.mark.parametrize("settings", [{"power": 2}, {"rank": 1}, {"eps": 2e-3}])
-def test_another_setting_leaves_the_recorded_trajectory(monkeypatch, settings):
-    method, problem = recorded(monkeypatch, **settings)
-    if "rank" in settings:
+@pytest.mark.parametrize(("setting", "more"), [("power", 1), ("rank", 1), ("eps", 1e-3)])
+def test_another_setting_leaves_the_recorded_trajectory(monkeypatch, setting, more):
+    method, problem = recorded(monkeypatch, **{setting: GOLDEN["settings"][setting] + more})
+    if setting == "rank":
         with pytest.raises(AssertionError, match="a draw of"):
             follow(method, problem, GOLDEN, until=1)
     else:

@@ -66,18 +66,22 @@ def test_steps_follow_the_recorded_trajectories(monkeypatch, name):
 
 @pytest.mark.parametrize("name", list(GOLDEN["runs"]))
 def test_the_papers_divisor_leaves_them_when_eps_has_moved_and_not_before(monkeypatch, name):
-    found = follow(*recorded(monkeypatch, name, divisor="eps"), until=2)
-    assert found[0] < TOLERANCE
-    assert found[1] > 1e3 * TOLERANCE
+    method, problem, run = recorded(monkeypatch, name, divisor="eps")
+    moved = [step["eps"] != method.eps for step in run["steps"]].index(True)
+    found = follow(method, problem, run, until=moved + 1)
+    assert max(found[:moved]) < TOLERANCE
+    assert found[moved] > 1e3 * TOLERANCE
     assert AIMZO.variants["paper"].divisor == "eps"
 
 
-@pytest.mark.parametrize("settings", [{"eta": 0.0}, {"eps_end": 1.0}, {"refresh": 2}])
-def test_another_setting_leaves_the_recorded_trajectory(monkeypatch, settings):
-    method, problem, run = recorded(monkeypatch, "sampled", **settings)
-    if "refresh" in settings:
+@pytest.mark.parametrize(("setting", "more"), [("eta", 0.1), ("eps_end", 0.1), ("refresh", 1)])
+@pytest.mark.parametrize("name", list(GOLDEN["runs"]))
+def test_another_setting_leaves_the_recorded_trajectory(monkeypatch, name, setting, more):
+    its = GOLDEN["runs"][name]["settings"]
+    method, problem, run = recorded(monkeypatch, name, **{setting: its[setting] + more})
+    if setting == "refresh":
         with pytest.raises(AssertionError, match="another number of forward passes"):
-            follow(method, problem, run, until=2)
+            follow(method, problem, run, until=2 * its["refresh"] + 1)
     else:
         assert max(follow(method, problem, run, until=4)) > 1e3 * TOLERANCE
 

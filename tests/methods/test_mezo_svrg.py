@@ -18,7 +18,7 @@ def deviations(name, until=None, monkeypatch=None, **switches):
         problem.model.named_parameters(), lr=on["lr2"], large_rate=on["lr1"] / on["lr2"], eps=on["eps"],
         interval=on["q"], large_batches=1, **switches,
     )  # fmt: skip
-    method.oracle.further = lambda first, count: problem.loss
+    method.oracle.further = lambda first, count: lambda: problem.loss(steps[method.t].get("rows"))
 
     def recorded(step, query, purpose, slot, shape):
         at = steps[step]

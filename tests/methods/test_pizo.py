@@ -42,7 +42,8 @@ class Recorded:
 def deviations(monkeypatch, until=None, **switches):
     problem, s = Problem(GOLDEN), GOLDEN["settings"]
     method = MeZOGV(
-        problem.model.named_parameters(), lr=s["lr"], eps=s["eps"], **{"variant": "official", "probes": 2} | switches
+        problem.model.named_parameters(),
+        **{"variant": "official", "probes": 2, "lr": s["lr"], "eps": s["eps"], "weight_decay": s["wd"]} | switches,
     )
     feed(monkeypatch, method, Recorded(method))
     what = method.keys.what

@@ -9,7 +9,7 @@ from helpers.released import TOLERANCE, Problem, feed, follow
 
 from zobench.methods.mezo import MeZO
 from zobench.methods.subzero import SubZero, SubZeroPlus
-from zobench.zo import Adam, CoreSpace, Direction, Momentum, make_slots
+from zobench.zo import SGD, Adam, CoreSpace, Direction, Momentum, make_slots
 from zobench.zo.perturbations import random_subspace
 from zobench.zo.perturbations.bases import haar_basis, most_square
 from zobench.zo.perturbations.random_subspace import RandomSubspace
@@ -22,11 +22,11 @@ def randn(*shape, seed=0):
 
 
 def test_steps_follow_the_released_code(monkeypatch):
-    """Three pairs of bases in twelve steps; with the recorded draws and bases."""
+    """With the recorded draws and bases; in modes other than ``ft`` matrices are reshaped."""
     problem, its = Problem(GOLDEN), GOLDEN["settings"]
-    assert (its["mode"], its["momentum"]) == ("ft", 0.0)
-    shared = {name: its[name] for name in ("lr", "eps", "rank", "interval")}
-    method = SubZero(problem.model.named_parameters(), **shared)
+    settings = {name: its[name] for name in ("lr", "eps", "rank", "interval")} | {"reshape": its["mode"] != "ft"}
+    rule = Momentum(beta=its["momentum"]) if its["momentum"] else SGD()
+    method = SubZero(problem.model.named_parameters(), rule=rule, **settings)
     names = {slot.id: slot.name for slot in method.slots}
 
     def recorded(key, stream, size, rank, like):

@@ -50,7 +50,8 @@ def test_weights_of_tezo_and_tezo_m_stay_in_the_space_and_those_of_tezo_adam_lea
         rank = int(torch.linalg.matrix_rank(moved, rtol=1e-9))
         U, V = (torch.linalg.qr(side).Q for side in (basis.U, basis.V))
         outside = float((moved - U @ (U.T @ moved @ V) @ V.T).norm() / moved.norm())
-        assert (rank <= 3, outside < 1e-12) == (stays, stays), (slot.name, rank, outside)
+        assert (outside < 1e-12) == stays, (slot.name, outside)
+        assert not stays or rank <= run["settings"]["rank"]
 
 
 def test_the_mean_estimate_is_rank_times_the_gradient():

@@ -24,8 +24,9 @@ def golden(monkeypatch, **switches):
         lr_vectors=settings["one_d_lr"],
         queries=settings["N"],
         directions=settings["k"],
+        weight_decay=settings["wd"],
         **{key: settings[key] for key in ("lr", "eps", "rank", "interval")},
-        **{"variant": "official", **switches},
+        **{"variant": "official", "beta": settings["beta"], **switches},
     )
     names = {slot.id: slot.name for slot in method.slots}
 
@@ -67,8 +68,8 @@ def test_what_the_release_leaves_in_the_weights_is_what_is_recorded(monkeypatch)
     [
         ({"walk_back": "same"}, 0),
         ({"forget_v": False}, REFRESHES[1]),
-        ({"beta": 0.9}, 1),
-        ({"beta": 0.5, "anchored": True}, 1),
+        ({"beta": (1 + GOLDEN["settings"]["beta"]) / 2}, 1),
+        ({"beta": (1 + GOLDEN["settings"]["beta"]) / 2, "anchored": True}, 1),
     ],
 )
 def test_each_switch_is_needed_and_shows_where_the_releases_notes_say(monkeypatch, switch, at):
@@ -141,6 +142,15 @@ def test_a_new_basis_holds_the_leading_directions_of_the_momentum_which_is_proje
     expected = 0.9 * P.T @ old @ M + 0.1 * method.space.core(slot, method.applied)
     assert torch.allclose(state["m"], expected, rtol=0, atol=1e-12)
     assert torch.allclose(state["V"].T @ V, torch.linalg.qr(expected.T @ expected @ V).Q.T @ V, rtol=0, atol=1e-12)
+
+
+def test_a_random_new_basis_leaves_the_momentum_its_numbers():
+    problem, method = trained(steps=3, interval=3, anchored=False)
+    slot = method.slots[1]
+    M = method._rule_state[slot.index]["m"].clone()
+    problem.train(method, 1)
+    expected = 0.9 * M + 0.1 * method.space.core(slot, method.applied)
+    assert torch.allclose(method._rule_state[slot.index]["m"], expected, rtol=0, atol=1e-12)
 
 
 def test_more_directions_than_the_rank_keep_the_space_of_a_momentum():

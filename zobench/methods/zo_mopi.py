@@ -23,15 +23,16 @@ overrides its variant:
     forget_v     false      true
     walk_back    same       redrawn
 
-    beta: the script's default is 0. That of the paper was not at hand; 0.9 is ours.
-    anchored: a new P begins with the momentum's directions; the code for it is released, but commented out.
+    beta: the script's default is 0, that of its program 0.9; the paper's was not at hand. With 0 there is no momentum.
+    anchored: a new P begins with the momentum's directions, and the momentum is projected on it; the code for it is
+        released, but commented out. Else P is random, and the momentum keeps its numbers.
     forget_v: V starts at random again when P is new.
     walk_back: in a step that renews P, the first query is drawn before P when it is measured, and without P when it is
         walked back: it walks back along other numbers, which are then what the update takes for it. The other queries
         are measured, and the weights stay, where that leaves them: at ``θ + ε(u − u')``.
-The paper's queries may be pairs, as a secondary account has it. The released code does not project the momentum (it has
-none), keeps P and V in the weights' dtype, computes the weight decay of vectors and drops it, and can change to ZO-Muon
-after a number of steps; these have no switch.
+The paper's queries may be pairs, as a secondary account has it. The released code makes P and V in fp32 and keeps them in
+the weights' dtype, spares tensors from weight decay by their names, steps vectors by one rate whatever the schedule, and
+can change to ZO-Muon after a number of steps; these have no switch.
 """
 
 from dataclasses import dataclass
@@ -113,7 +114,7 @@ class ZOMOPI(Method):
         )
         rule = CoreSpace(rule=self.power)
         super().__init__(named_parameters, lr=lr, seed=seed, perturbation=self.space, rule=rule, **settings)
-        self.space.transports = on.beta > 0
+        self.space.transports = on.beta > 0 and on.anchored
         self.interval, self.queries, self.displaced = interval, queries, ZERO
         self.displaces = on.walk_back == "redrawn"
         self.forwards_per_step = queries + 1
