@@ -54,14 +54,14 @@ SWITCHED = [
     ("dizo", "projections-momentum", {"interval": 3, "inner_steps": 2, "mode": "exact", "rule": "momentum"}),
     ("mezo_svrg", "annealed", {"interval": 3, "window": 2, "tolerance": 1.0, "mode": "exact"}),
     ("agzo", "central", {"central": True, "rank": 3, "oversampling": 0, "mode": "exact"}),
-    ("aim_zo", "refresh", {"refresh": 3, "rank": 6, "shared": 2, "sampled": 2, "probes": 4}),
+    ("aim_zo", "refresh", {"interval": 3, "rank": 6, "shared": 2, "sampled": 2, "probes": 4}),
     ("pgap", "refresh", {"refresh": 3, "rank": 3, "probes": 2}),
     ("pgap", "random", {"refresh": 3, "rank": 3, "basis": "random"}),
     ("subzero", "refresh", {"interval": 3, "rank": 3}),
     ("subzero", "reshape", {"interval": 3, "rank": 3, "reshape": True}),
-    ("subzero_plus", "refresh", {"interval": 3, "rank": 2, "queries": 5}),
+    ("subzero_plus", "refresh", {"interval": 3, "rank": 2, "probes": 5}),
     ("zo_muon", "refresh", {"interval": 3, "rank": 3, "msign": "svd"}),
-    ("zo_mopi", "refresh", {"interval": 3, "rank": 3, "directions": 2, "queries": 2}),
+    ("zo_mopi", "refresh", {"interval": 3, "rank": 3, "directions": 2, "probes": 2}),
 ]
 
 

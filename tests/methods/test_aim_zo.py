@@ -27,7 +27,8 @@ def recorded(monkeypatch, name, **settings):
     problem, run = Problem(GOLDEN), GOLDEN["runs"][name]
     given = dict(run["settings"])
     given["lr"] *= given["eps"]
-    given["total_steps"], given["rank"] = given.pop("steps"), given.pop("width")
+    names = {"total_steps": "steps", "rank": "width", "interval": "refresh"}
+    given |= {name: given.pop(theirs) for name, theirs in names.items()}
     method = AIMZO(problem.model.named_parameters(), **{"variant": "official", **given, **settings})
 
     def lookup(step, query, purpose, slot, shape):
@@ -74,12 +75,12 @@ def test_the_papers_divisor_leaves_them_when_eps_has_moved_and_not_before(monkey
     assert AIMZO.variants["paper"].divisor == "eps"
 
 
-@pytest.mark.parametrize(("setting", "more"), [("eta", 0.1), ("eps_end", 0.1), ("refresh", 1)])
+@pytest.mark.parametrize(("setting", "more"), [("eta", 0.1), ("eps_end", 0.1), ("interval", 1)])
 @pytest.mark.parametrize("name", list(GOLDEN["runs"]))
 def test_another_setting_leaves_the_recorded_trajectory(monkeypatch, name, setting, more):
     its = GOLDEN["runs"][name]["settings"]
-    method, problem, run = recorded(monkeypatch, name, **{setting: its[setting] + more})
-    if setting == "refresh":
+    method, problem, run = recorded(monkeypatch, name, **{setting: its.get(setting, its["refresh"]) + more})
+    if setting == "interval":
         with pytest.raises(AssertionError, match="another number of forward passes"):
             follow(method, problem, run, until=2 * its["refresh"] + 1)
     else:
@@ -160,7 +161,7 @@ def test_oja_finds_the_leading_directions_of_the_inputs_in_their_order():
 
 def test_bases_move_at_the_refreshes_alone_and_steps_cost_accordingly():
     weight, inputs = randn(3, 7), randn(9, 7, seed=1)
-    method = AIMZO([("w", weight)], lr=1e-3, eps_end=1.0, probes=4, refresh=3)
+    method = AIMZO([("w", weight)], lr=1e-3, eps_end=1.0, probes=4, interval=3)
     seen, before = [], None
     for step in range(7):
         forwards = method.oracle.forwards
@@ -216,7 +217,7 @@ def test_equal_losses_leave_the_weights():
     ("setting", "message"),
     [
         ({"probes": 1}, "probes=1: must be at least 2"),
-        ({"refresh": 0}, "refresh=0: must be at least 1"),
+        ({"interval": 0}, "interval=0: must be at least 1"),
         ({"rank": 0}, "rank=0: must be at least 1"),
         ({"shared": 0}, "shared=0: must be at least 1"),
         ({"sampled": -1}, "sampled=-1: must be 0 or positive"),

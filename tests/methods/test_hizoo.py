@@ -51,9 +51,7 @@ def test_steps_follow_the_released_code(monkeypatch, mode):
 
 
 def test_the_papers_samples_leave_the_released_run_at_its_first_step(monkeypatch):
-    paper, official = (
-        follow(*golden_run(monkeypatch, centred=centred), GOLDEN, until=2) for centred in (True, False)
-    )
+    paper, official = (follow(*golden_run(monkeypatch, centred=centred), GOLDEN, until=2) for centred in (True, False))
     print(paper, official)
     assert min(paper) > 1e3 * max(official)
 

@@ -160,7 +160,7 @@ def problem_of():
 def test_steps_of_subzero_plus_by_dense_algebra():
     """K one-sided slopes at one point, and Adam on the cores, whose means stay through a refresh of the bases."""
     weights, loss = problem_of()
-    method = SubZeroPlus(weights.items(), lr=0.05, queries=4, rank=2, interval=2, eps=1e-4, beta1=0.8)
+    method = SubZeroPlus(weights.items(), lr=0.05, probes=4, rank=2, interval=2, eps=1e-4, beta1=0.8)
     expected = {name: p.clone() for name, p in weights.items()}
     means = dict.fromkeys(weights, 0.0)
     squares = dict(means)
@@ -187,7 +187,7 @@ def test_the_first_step_of_subzero_plus_has_the_length_of_its_core():
     for scale in (1.0, 1e3):
         weights, loss = problem_of()
         before = weights["layer.weight"].clone()
-        method = SubZeroPlus(weights.items(), lr=0.01, queries=3, rank=3)
+        method = SubZeroPlus(weights.items(), lr=0.01, probes=3, rank=3)
         method.step(lambda loss=loss, scale=scale: scale * loss())
         assert float((weights["layer.weight"] - before).norm()) == pytest.approx(0.03, rel=1e-5)
 
@@ -195,7 +195,7 @@ def test_the_first_step_of_subzero_plus_has_the_length_of_its_core():
 def test_subzero_plus_with_sgd_and_one_query_is_a_one_sided_subzero():
     weights, loss = problem_of()
     start = {name: p.clone() for name, p in weights.items()}
-    method = SubZeroPlus(weights.items(), lr=0.01, queries=1, rank=2, core_rule="sgd")
+    method = SubZeroPlus(weights.items(), lr=0.01, probes=1, rank=2, core_rule="sgd")
     method.step(loss)
     base, ahead = method.oracle.seen
     for slot in method.slots:
@@ -247,7 +247,7 @@ def test_losses_that_tie_move_nothing():
         (SubZero, {"rank": 0}, "rank=0"),
         (SubZero, {"interval": 0}, "interval=0"),
         (SubZero, {"embeddings": "none"}, "embeddings=none"),
-        (SubZeroPlus, {"queries": 0}, "queries=0"),
+        (SubZeroPlus, {"probes": 0}, "probes=0"),
         (SubZeroPlus, {"core_rule": "lion"}, "core_rule=lion"),
         (SubZeroPlus, {"beta2": 1.0}, "beta2=1.0"),
     ],

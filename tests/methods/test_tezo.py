@@ -27,6 +27,8 @@ def lookup(run):
 def golden(monkeypatch, name):
     problem, run = Problem(GOLDEN), GOLDEN["runs"][name]
     settings = {key: value for key, value in run["settings"].items() if key != "seed"}
+    if name == "m":
+        settings["beta"] = settings.pop("beta1")
     method = CLASSES[name](problem.model.named_parameters(), **settings)
     feed(monkeypatch, method, lookup(run))
     return problem, method, run
@@ -149,9 +151,9 @@ def test_equal_losses_leave_tezo_where_it_is_and_its_moments_decay(cls):
     ("cls", "settings", "said"),
     [
         (TeZO, {"rank": 0}, "rank=0: must be at least 1"),
-        (TeZOMomentum, {"beta1": 1.0}, "beta"),
+        (TeZOMomentum, {"beta": 1.0}, "^beta=1.0: "),
         (TeZOAdam, {"beta2": 1.0}, "beta2=1.0"),
-        (TeZOAdam, {"eps_adam": 0.0}, "eps"),
+        (TeZOAdam, {"eps_adam": 0.0}, "^eps_adam=0.0: "),
     ],
 )
 def test_bad_settings_are_named(cls, settings, said):

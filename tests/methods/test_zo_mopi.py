@@ -22,7 +22,7 @@ def golden(monkeypatch, **switches):
     method = ZOMOPI(
         problem.model.named_parameters(),
         lr_vectors=settings["one_d_lr"],
-        queries=settings["N"],
+        probes=settings["N"],
         directions=settings["k"],
         weight_decay=settings["wd"],
         **{key: settings[key] for key in ("lr", "eps", "rank", "interval")},
@@ -111,7 +111,7 @@ def test_all_directions_are_the_whole_sign_at_once():
 def trained(steps=3, **settings):
     problem = testing.Problem(torch.float64)
     method = ZOMOPI(
-        problem.parameters.items(), **{"lr": 1e-2, "rank": 4, "directions": 2, "queries": 3, "seed": 4, **settings}
+        problem.parameters.items(), **{"lr": 1e-2, "rank": 4, "directions": 2, "probes": 3, "seed": 4, **settings}
     )
     problem.train(method, steps)
     return problem, method
@@ -201,7 +201,7 @@ def test_equal_losses_give_no_step_at_first_and_the_momentums_later(variant):
     [
         ({"rank": 0}, "rank=0: must be at least 1"),
         ({"interval": 0}, "interval=0: must be at least 1"),
-        ({"queries": 0}, "queries=0: must be at least 1"),
+        ({"probes": 0}, "probes=0: must be at least 1"),
         ({"directions": 0}, "directions=0: must be at least 1"),
         ({"beta": 1.0}, "beta=1.0"),
         ({"walk_back": "no"}, "walk_back=no: expected one of same, redrawn"),

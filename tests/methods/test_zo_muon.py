@@ -20,7 +20,7 @@ def released(monkeypatch, name, **switches):
     settings = run["settings"]
     method = ZOMuon(
         problem.model.named_parameters(),
-        queries=settings["N"],
+        probes=settings["N"],
         central=not settings["one_sided"],
         msign=SIGNS[settings["opt"]],
         weight_decay=settings["wd"],
@@ -52,7 +52,7 @@ def test_steps_follow_the_released_code(monkeypatch, name):
 @pytest.mark.parametrize("name", RELEASED["runs"])
 def test_the_paper_leaves_the_released_run_where_a_basis_is_new_and_more_than_one_query_asks(monkeypatch, name):
     method, problem, run = released(monkeypatch, name, variant="paper")
-    if method.queries > 1:
+    if method.probes > 1:
         assert follow(method, problem, run, until=1)[0] > 1e3 * TOLERANCE
     else:
         assert max(follow(method, problem, run)) < TOLERANCE
@@ -74,7 +74,7 @@ def test_steps_follow_the_description(monkeypatch):
     problem, settings = Problem(REPAIRED), REPAIRED["settings"]
     method = ZOMuon(
         problem.model.named_parameters(),
-        queries=settings["N"],
+        probes=settings["N"],
         **{key: settings[key] for key in ("lr", "lr_vectors", "eps", "rank", "interval")},
     )
 
@@ -169,7 +169,7 @@ def test_subspace_mezo_of_full_rank_is_mezo_along_rotated_directions():
     """P is square then: with both losses of a direction, the step is MeZO's along ``P Ψ``."""
     weight = torch.linspace(-1, 1, 12, dtype=torch.float64).view(3, 4)
     start = weight.clone()
-    settings = {"queries": 1, "central": True, "msign": "none", "lr_vectors": 1e-3}
+    settings = {"probes": 1, "central": True, "msign": "none", "lr_vectors": 1e-3}
     method = ZOMuon([("w", weight)], lr=1e-3, rank=8, **settings)
     method.step(lambda: weight.sin().sum())
     u = method.space.estimate(method.slots[0], Direction.ray(method.keys(0)))
@@ -180,7 +180,7 @@ def test_subspace_mezo_of_full_rank_is_mezo_along_rotated_directions():
 
 def test_on_vectors_alone_it_is_mezo_with_a_learning_rate_of_its_own():
     ours, mezo = (torch.linspace(-1, 1, 7, dtype=torch.float64) for _ in range(2))
-    method = ZOMuon([("bias", ours)], lr=1e-1, lr_vectors=1e-2, seed=3, queries=2, central=True)
+    method = ZOMuon([("bias", ours)], lr=1e-1, lr_vectors=1e-2, seed=3, probes=2, central=True)
     plain = MeZO([("bias", mezo)], lr=1e-2, seed=3, probes=2)
     for _ in range(3):
         method.step(lambda: ours.sin().sum())
@@ -213,7 +213,7 @@ def test_equal_losses_leave_it_where_it_is(variant):
     [
         ({"rank": 0}, "rank=0: must be at least 1"),
         ({"interval": 0}, "interval=0: must be at least 1"),
-        ({"queries": 0}, "queries=0: must be at least 1"),
+        ({"probes": 0}, "probes=0: must be at least 1"),
         ({"lr_vectors": -1.0}, r"lr_vectors=-1.0: must be 0 or positive"),
         ({"msign": "ns"}, "msign=ns: expected one of newton_schulz, svd, none"),
         ({"basis_per": "step"}, "basis_per=step: expected one of interval, query"),

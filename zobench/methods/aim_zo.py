@@ -4,11 +4,11 @@ Per linear layer a basis Q (n × 128) follows the leading directions of its inpu
 the inputs in ``L(θ)``. N one-sided losses along rank-one directions in it, of which each uses 48 shared and 16 sampled
 columns, are weighed leave-one-out: ``θ ← θ − lr · Σ (f_k − f̄) / (ε (N − 1)) · u_k``. ε falls along a cosine.
 
-Forward passes per step: N + 1; N where the bases rest (``refresh`` above 1), where the released code spends one more
+Forward passes per step: N + 1; N where the bases rest (``interval`` above 1), where the released code spends one more
 whose loss it does not use. State: Q, 128 n fp32 numbers per m × n matrix; beside it as many again within a step.
 Vectors, embeddings and tied heads, and layers that never ran, move along a Gaussian. A LoRA pair has two inputs of its
 own, x and Ax; the second is shorter than 64, and its basis spans it whole. Several processes hand each other a sketch
-of the size of all Q at each refresh, much for large models: take ``refresh: 10`` there.
+of the size of all Q at each refresh, much for large models: take ``interval: 10`` there.
 
 ``variant=official`` follows the released code; the switch set explicitly wins over the variant:
     divisor: first_eps. The weights are ``(f_k − f̄) / (N − 1)`` there, for any ε, so that steps shrink as ε falls. Here
@@ -47,7 +47,7 @@ class AIMZO(Method):
     Args:
         variant: ``paper`` or ``official``: the values of the switches where they are None.
         probes: N, directions per step.
-        refresh: steps between two moves of the bases, which are counted from 1; the first step moves them, too.
+        interval: steps from one move of the bases to the next, counted from 1; the first step moves them, too.
         eps: perturbation scale ε at the first step.
         eps_end: ε at the last step as a fraction of ``eps``; between them a cosine. 1 for a constant ε.
         settings: the switches, and the arguments of ``OjaSubspace``, the distribution of directions, and of ``Method``.
@@ -63,19 +63,19 @@ class AIMZO(Method):
         *,
         variant: str = "paper",
         probes: int = 15,
-        refresh: int = 1,
+        interval: int = 1,
         eps: float = 8e-5,
         eps_end: float = 0.25,
         **settings: Any,
     ):
         self.switches = resolve(VARIANTS, variant, settings)
         at_least(2, probes=probes)
-        at_least(1, refresh=refresh)
+        at_least(1, interval=interval)
         within("(0, 1]", eps_end=eps_end)
         self.space = OjaSubspace(**take(OjaSubspace, settings))
         super().__init__(named_parameters, eps=eps, perturbation=self.space, **settings)
         self.space.transports = self.rule.space == "core"
-        self.probes, self.refresh, self.eps_end = probes, refresh, eps_end
+        self.probes, self.interval, self.eps_end = probes, interval, eps_end
 
     @property
     def eps_now(self) -> float:
@@ -89,7 +89,7 @@ class AIMZO(Method):
 
     def refreshes_at(self, step: int) -> bool:
         """Whether a step moves the bases."""
-        return step == 0 or (step + 1) % self.refresh == 0
+        return step == 0 or (step + 1) % self.interval == 0
 
     def forwards_at(self, step: int) -> int:
         return self.probes + self.refreshes_at(step)

@@ -14,8 +14,8 @@ Matrices, embeddings and vectors are perturbed alike; a tied head once.
     repeat    axis   eigenvector  an observation after the first k is of the direction in which Σ is widest: the
                                   observation of the axis next to it once more, or a new loss along the direction itself
 
-Official follows github.com/AeonianQuill/BSZO @63d87bf, v4, of the scripts of the large models; v3 there is the paper's
-count of forward passes. Both let an observation move the noise's variance before it is taken in, take that for a
+Official follows github.com/AeonianQuill/BSZO @63d87bf, v4; v3, which its README runs, has the paper's count of forward
+passes. Both let an observation move the noise's variance before it is taken in, take that for a
 hundredth of the first one at least, and keep Σ off 0 by 1e-10, as this file does; the paper's text was not at hand.
 """
 

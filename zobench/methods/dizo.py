@@ -17,8 +17,8 @@ LoRA, θ₀ of the second factor is 0. A model whose names match nothing, as GPT
     exclude     ''              decoder.embed_tokens   part of names not to train: OPT's token embedding, and its head
 
 Official follows github.com/Skilteee/DiZO @b05e73d. Where ways are scaled, 1e-8 is added to their length, as there. That
-code also leaves the embedding alone with full tuning only, and draws z of a projection from torch's running stream;
-these have no switch.
+code also leaves the embedding alone with full tuning only, has no weight decay, and draws z of a projection from
+torch's running stream; these have no switch.
 """
 
 import re

@@ -16,10 +16,11 @@ the 1e-8.
     exclude   ''          bias      part of names not to train
 
 Official follows github.com/LiyanTan111/GRZO-public @99643af, two_norm, as far as it is meant: biases of linear layers
-stay. That code also takes the signs of norms and embeddings from a hash of which one bit is used, moves biases of norms
-along directions that were not measured, perturbs a tied head twice by different noise, gives each option of an example
-a direction of its own with that example's weight, and leaves one example NaN; these have no switch. A description of
-the paper has the whole difference as δ, which halves the weight of the 1e-8.
+stay. In that code, and in the paper as its README has it, norms and embeddings move along signs alone, without U, and
+of an embedding only the rows that a batch looks up. The code also takes these signs from a hash of which one bit is
+used, moves biases of norms along directions that were not measured, perturbs a tied head twice by different noise,
+gives each option of an example a direction of its own with that example's weight, and leaves one example NaN; these
+have no switch. A description of the paper has the whole difference as δ, which halves the weight of the 1e-8.
 """
 
 import statistics

@@ -19,9 +19,9 @@ overrides its variant:
         official learning rate is the paper's over r.
     refresh_update: what a step that draws a new V moves along: what was measured, or fresh draws. The released update
         draws U from a generator that stands where the probe drew V, so that one step of ν is noise, vectors included.
-The released code also draws one stream through all tensors, keeps V and N in the weights' dtype, and forgets the
-momentum at each step where ν = 1 (it stores V_old at the last step of an interval, which is then its first); these have
-no switch.
+The released code also draws one stream through all tensors, keeps V and N in the weights' dtype, spares tensors from
+weight decay by their names, and forgets the momentum at each step where ν = 1 (it stores V_old at the last step of an
+interval, which is then its first); these have no switch.
 """
 
 from dataclasses import dataclass

@@ -71,7 +71,7 @@ class SubZeroPlus(SubZero):
     """``θ ← θ − lr · Adam(mean_k [ (L(θ+εu_k) − L(θ)) / ε · Z_k ])``, lifted by ``U · Vᵀ``, in SubZero's subspaces.
 
     Args:
-        queries: K, directions per step.
+        probes: K, directions per step.
         rank: r, cut to the short side.
         core_rule: ``adam``, or ``sgd``.
         beta1: decay of Adam's mean of the cores.
@@ -85,22 +85,22 @@ class SubZeroPlus(SubZero):
         self,
         named_parameters: NamedParameters,
         *,
-        queries: int = 49,
+        probes: int = 49,
         rank: int = 16,
         core_rule: CoreRule = "adam",
         beta1: float = 0.9,
         beta2: float = 0.95,
         **settings: Any,
     ):
-        at_least(1, queries=queries)
+        at_least(1, probes=probes)
         one_of(get_args(CoreRule), core_rule=core_rule)
         rule = CoreSpace(rule=Adam(beta1=beta1, beta2=beta2)) if core_rule == "adam" else SGD()
         super().__init__(named_parameters, rank=rank, rule=rule, **settings)
         self.space.transports = False
-        self.queries, self.forwards_per_step = queries, queries + 1
+        self.probes, self.forwards_per_step = probes, probes + 1
 
     def update(self, oracle: Oracle) -> None:
         self.refresh()
-        directions = [self.direction(query) for query in range(self.queries)]
+        directions = [self.direction(query) for query in range(self.probes)]
         slopes = forward_differences(oracle, directions, self.eps)
-        self.apply(sum((slope / self.queries * u for slope, u in zip(slopes, directions, strict=True)), ZERO))
+        self.apply(sum((slope / self.probes * u for slope, u in zip(slopes, directions, strict=True)), ZERO))

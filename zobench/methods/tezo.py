@@ -24,6 +24,7 @@ were not at hand: here one ``rank`` holds for all.
 from typing import Any, ClassVar
 
 from zobench.zo import CoreSpace, ExponentialAverage, LiftedAdam, Method, NamedParameters, Oracle, central_difference
+from zobench.zo.checks import positive
 from zobench.zo.perturbations.temporal import TemporalSubspace
 
 
@@ -50,14 +51,14 @@ class TeZOMomentum(TeZO):
     """TeZO-m: the average of the steps' cores ``κτ``, lifted.
 
     Args:
-        beta1: decay of the average.
+        beta: decay of the average, the paper's β₁.
         common: the arguments of ``TeZO``.
     """
 
     decides: ClassVar[tuple[str, ...]] = ("rule",)
 
-    def __init__(self, named_parameters: NamedParameters, *, beta1: float = 0.9, **common: Any):
-        super().__init__(named_parameters, rule=CoreSpace(rule=ExponentialAverage(beta=beta1, start="zero")), **common)
+    def __init__(self, named_parameters: NamedParameters, *, beta: float = 0.9, **common: Any):
+        super().__init__(named_parameters, rule=CoreSpace(rule=ExponentialAverage(beta=beta, start="zero")), **common)
 
 
 class TeZOAdam(TeZO):
@@ -81,5 +82,6 @@ class TeZOAdam(TeZO):
         eps_adam: float = 1e-8,
         **common: Any,
     ):
+        positive(eps_adam=eps_adam)
         super().__init__(named_parameters, **common)
         self.rule = LiftedAdam(self.space, beta1=beta1, beta2=beta2, eps=eps_adam)

@@ -23,16 +23,16 @@ overrides its variant:
     forget_v     false      true
     walk_back    same       redrawn
 
-    beta: the script's default is 0, that of its program 0.9; the paper's was not at hand. With 0 there is no momentum.
+    beta: 0 is the default of the script, 0.9 of its program; the paper's was not at hand. With 0 there is no momentum.
     anchored: a new P begins with the momentum's directions, and the momentum is projected on it; the code for it is
         released, but commented out. Else P is random, and the momentum keeps its numbers.
     forget_v: V starts at random again when P is new.
-    walk_back: in a step that renews P, the first query is drawn before P when it is measured, and without P when it is
+    walk_back: in a step that renews P, the first query is drawn after P when it is measured, and without P when it is
         walked back: it walks back along other numbers, which are then what the update takes for it. The other queries
         are measured, and the weights stay, where that leaves them: at ``θ + ε(u − u')``.
-The paper's queries may be pairs, as a secondary account has it. The released code makes P and V in fp32 and keeps them in
-the weights' dtype, spares tensors from weight decay by their names, steps vectors by one rate whatever the schedule, and
-can change to ZO-Muon after a number of steps; these have no switch.
+The paper's queries may be pairs, as a secondary account has it. The released code makes P and V in fp32 and keeps them
+in the weights' dtype, spares tensors from weight decay by their names, steps vectors by one rate whatever the schedule,
+and can change to ZO-Muon after a number of steps; these have no switch.
 """
 
 from dataclasses import dataclass
@@ -77,7 +77,7 @@ class ZOMOPI(Method):
         lr_vectors: of vectors.
         rank: r, cut to the short side of a matrix.
         interval: ν, steps from one P to the next.
-        queries: N, directions per step, averaged.
+        probes: N, directions per step, averaged.
         directions: k, cut to the rank.
         seed: names every random draw.
         variant: ``paper`` or ``official``: the values of the switches of the module's table where they are None.
@@ -95,7 +95,7 @@ class ZOMOPI(Method):
         lr_vectors: float = 1e-7,
         rank: int = 64,
         interval: int = 500,
-        queries: int = 8,
+        probes: int = 8,
         directions: int = 32,
         seed: int = 0,
         variant: str = "paper",
@@ -103,7 +103,7 @@ class ZOMOPI(Method):
     ):
         self.switches = on = resolve(VARIANTS, variant, settings)
         not_negative(lr_vectors=lr_vectors)
-        at_least(1, interval=interval, queries=queries)
+        at_least(1, interval=interval, probes=probes)
         self.space = LeftSubspace(rank=rank)
         self.power = PowerIteration(
             directions=directions,
@@ -115,12 +115,12 @@ class ZOMOPI(Method):
         rule = CoreSpace(rule=self.power)
         super().__init__(named_parameters, lr=lr, seed=seed, perturbation=self.space, rule=rule, **settings)
         self.space.transports = on.beta > 0 and on.anchored
-        self.interval, self.queries, self.displaced = interval, queries, ZERO
+        self.interval, self.probes, self.displaced = interval, probes, ZERO
         self.displaces = on.walk_back == "redrawn"
-        self.forwards_per_step = queries + 1
+        self.forwards_per_step = probes + 1
 
     def update(self, oracle: Oracle) -> None:
-        self.displaced, (first, *rest) = ZERO, [self.direction(query) for query in range(self.queries)]
+        self.displaced, (first, *rest) = ZERO, [self.direction(query) for query in range(self.probes)]
         walked_back = first
         if self.t % self.interval == 0:
             self.renew_bases()
@@ -130,7 +130,7 @@ class ZOMOPI(Method):
         base, *ahead = oracle.losses([ZERO, first * self.eps, *(self.displaced + u * self.eps for u in rest)])
         slopes = [(loss - base) / self.eps for loss in ahead]
         oracle.notes["projected_gradient"] = slopes[-1]
-        self.apply(sum((c / self.queries * u for c, u in zip(slopes, [walked_back, *rest], strict=True)), ZERO))
+        self.apply(sum((c / self.probes * u for c, u in zip(slopes, [walked_back, *rest], strict=True)), ZERO))
 
     def renew_bases(self) -> None:
         """Take new P, anchored in the momentum where there is one."""

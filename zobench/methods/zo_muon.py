@@ -4,7 +4,7 @@ On a matrix, directions are ``P Ψ`` with orthonormal P (m × r), uniformly rand
 Ψ (r × n). N queries give ``g = (1/N) Σ_i (L(θ + ε P Ψ_i) − L(θ)) / ε · Ψ_i``, and ``θ ← θ − lr · P msign(g)``: with
 ``msign(U S Vᵀ) = U Vᵀ`` the length of a step, about ``lr √r``, does not hang on the scale of the loss. msign is made by
 five Newton-Schulz steps, which leave singular values between 0.68 and 1.21, or by an SVD.
-``msign=none`` with ``central=true`` and ``queries=1`` is Subspace-MeZO (``method=zo_muon_sgd``).
+``msign=none`` with ``central=true`` and ``probes=1`` is Subspace-MeZO (``method=zo_muon_sgd``).
 
 Forward passes per step: N + 1; 2N with ``central``. State: r m fp32 numbers per m × n matrix; a step holds one r × n
 core at a time.
@@ -15,8 +15,8 @@ schedule. The rank is cut to the short side; the released code fails where a mat
 Where the released code (OPTML-Group/ZO-Muon @166a8f3, llm/) differs, ``variant=official`` sets a switch:
     basis_per: query, not interval. In a step that renews P, each query is measured with a P of its own, and all of them
         are applied with the last one's: what all but the last query say is applied where it was not measured.
-The released code also makes P in fp32 and keeps it in the weights' dtype, holds all Ψ_i for the step, spares tensors
-from weight decay by their names, and steps vectors by 1e-7 whatever the schedule; these have no switch.
+The released code also makes P in fp32, keeps it in the weights' dtype and iterates in that, holds all Ψ_i for the step,
+spares tensors from weight decay by their names, and steps vectors by 1e-7 whatever the schedule; these have no switch.
 """
 
 from collections.abc import Sequence
@@ -58,7 +58,7 @@ class ZOMuon(Method):
         lr_vectors: of vectors.
         rank: r, cut to the short side of a matrix.
         interval: ν, steps from one P to the next.
-        queries: N, directions per step, averaged.
+        probes: N, directions per step, averaged.
         central: measure both sides of each direction, instead of one side and the middle.
         msign: ``newton_schulz``, ``svd``, or ``none``: the step is ``P g``.
         variant: ``paper`` or ``official``: the values of the switches where they are None.
@@ -76,7 +76,7 @@ class ZOMuon(Method):
         lr_vectors: float = 1e-7,
         rank: int = 64,
         interval: int = 100,
-        queries: int = 4,
+        probes: int = 4,
         central: bool = False,
         msign: Sign = "newton_schulz",
         variant: str = "paper",
@@ -84,15 +84,15 @@ class ZOMuon(Method):
     ):
         self.switches = resolve(VARIANTS, variant, settings)
         not_negative(lr_vectors=lr_vectors)
-        at_least(1, interval=interval, queries=queries)
+        at_least(1, interval=interval, probes=probes)
         self.space = LeftSubspace(rank=rank)
         rule = CoreSpace(rule=Muon(msign=msign, vectors=lr_vectors / lr if lr else 0.0))
         super().__init__(named_parameters, lr=lr, perturbation=self.space, rule=rule, **settings)
-        self.interval, self.queries, self.central = interval, queries, central
-        self.forwards_per_step = 2 * queries if central else queries + 1
+        self.interval, self.probes, self.central = interval, probes, central
+        self.forwards_per_step = 2 * probes if central else probes + 1
 
     def update(self, oracle: Oracle) -> None:
-        queries = [self.direction(query) for query in range(self.queries)]
+        queries = [self.direction(query) for query in range(self.probes)]
         if self.t % self.interval == 0 and self.switches.basis_per == "query":
             slopes = self.measure_apart(oracle, queries)
         else:
@@ -100,7 +100,7 @@ class ZOMuon(Method):
                 self.space.randomise(self.slots, self.keys(self.t, purpose="basis"))
             differences = central_differences if self.central else forward_differences
             slopes = differences(oracle, queries, self.eps)
-        self.apply(sum((slope / self.queries * u for slope, u in zip(slopes, queries, strict=True)), ZERO))
+        self.apply(sum((slope / self.probes * u for slope, u in zip(slopes, queries, strict=True)), ZERO))
 
     def measure_apart(self, oracle: Oracle, queries: Sequence[Direction]) -> list[float]:
         """The slope along each query in a basis of its own, of which the last one stays."""
