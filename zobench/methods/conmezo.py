@@ -15,7 +15,7 @@ one that is given overrides its variant:
                                    to m: √(d(A² + B²)), A = β‖m‖/√d + (1−β)c cosθ, B = (1−β)c sinθ
     m0       zero       normal     m at first, standard normal numbers of which the norm √d is assumed
 
-That code also keeps m in the weights' dtype, in a buffer that holds z in between.
+That code also keeps m in the weights' dtype, in a buffer that holds z in between, and has no weight decay.
 """
 
 from dataclasses import dataclass
