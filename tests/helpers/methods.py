@@ -9,11 +9,11 @@ METHODS = sorted(path.stem for path in CONF.glob("*.yaml"))
 
 
 def node_of(name, rule=None, **settings):
-    """The settings of a method's YAML file, with its own update rule or another one."""
+    """The settings of a method's YAML file, with its own update rule or another one, by its name or as a node."""
     path = CONF / f"{name}.yaml"
     node = {key: value for key, value in load_yaml(path).items() if key != "defaults"}
     for option in defaults(path).get("rule", ()):
-        node["rule"] = rules()[rule or option]
+        node["rule"] = rule if isinstance(rule, dict) else rules()[rule or option]
     return node | settings
 
 
@@ -22,6 +22,12 @@ def _target(name):
 
 
 ZEROTH_ORDER = [name for name in METHODS if "mode" in node_of(name)]
+
+
+def in_core_space(rule):
+    """The node of a rule in core space."""
+    return {"_target_": "zobench.zo.CoreSpace", "rule": rules()[rule]}
+
 
 #: settings that neither a rule nor a variant brings
 SWITCHED = [
@@ -39,6 +45,7 @@ SWITCHED = [
     ("loren", "query", {"update_per": "query", "mode": "exact", "vector_momentum": True}),
     ("ldsd", "official-jaguar", {"variant": "official", "rule": "jaguar", "lr_mu": 0.3}),
     ("sparse_mezo", "vectors", {"density": 0.6, "mask_vectors": True}),
+    ("sparse_mezo", "core-jaguar", {"rule": in_core_space("jaguar")}),
     ("conmezo", "ramp", {"beta_hold": 1, "beta_ramp": 4, "beta": 0.9, "theta": 1.0}),
     ("conmezo", "wide", {"theta": 1.5707963267948966}),
     ("hizoo", "moving", {"alpha": 0.01}),
@@ -56,10 +63,11 @@ SWITCHED = [
     ("agzo", "central", {"central": True, "rank": 3, "oversampling": 0, "mode": "exact"}),
     ("aim_zo", "refresh", {"interval": 3, "rank": 6, "shared": 2, "sampled": 2, "probes": 4}),
     ("pgap", "refresh", {"refresh": 3, "rank": 3, "probes": 2}),
+    ("pgap", "refresh-core-momentum", {"refresh": 3, "rank": 3, "probes": 2, "rule": in_core_space("momentum")}),
     ("pgap", "random", {"refresh": 3, "rank": 3, "basis": "random"}),
     ("subzero", "refresh", {"interval": 3, "rank": 3}),
     ("subzero", "reshape", {"interval": 3, "rank": 3, "reshape": True}),
-    ("subzero_plus", "refresh", {"interval": 3, "rank": 2, "probes": 5}),
+    ("subzero_plus", "refresh", {"interval": 3, "rank": 2, "probes": 5, "mode": "exact"}),
     ("zo_muon", "refresh", {"interval": 3, "rank": 3, "msign": "svd"}),
     ("zo_mopi", "refresh", {"interval": 3, "rank": 3, "directions": 2, "probes": 2}),
 ]

@@ -27,10 +27,9 @@ def test_steps_follow_the_released_code(monkeypatch):
     settings = {name: its[name] for name in ("lr", "eps", "rank", "interval")} | {"reshape": its["mode"] != "ft"}
     rule = Momentum(beta=its["momentum"]) if its["momentum"] else SGD()
     method = SubZero(problem.model.named_parameters(), rule=rule, **settings)
-    names = {slot.id: slot.name for slot in method.slots}
 
-    def recorded(key, stream, size, rank, like):
-        bases = GOLDEN["steps"][method.t]["bases"][names[stream]]
+    def recorded(slot, key, size, rank):
+        bases = GOLDEN["steps"][method.t]["bases"][slot.name]
         return next(x for x in (released.tensor(bases["U"]), released.tensor(bases["Vt"]).T) if x.shape == (size, rank))
 
     feed(
@@ -120,8 +119,7 @@ def test_the_mean_estimate_is_the_projected_gradient_times_the_squared_scale(mon
     torch.testing.assert_close(mean_estimate(space, slot, G[:4, :4], monkeypatch), G[:4, :4], rtol=0, atol=1e-11)
     total = torch.zeros_like(G)
     for key in range(4000):
-        like = G.new_empty(0)
-        U, V = haar_basis(2 * key, 1, 6, 3, like), haar_basis(2 * key + 1, 1, 8, 3, like)
+        U, V = haar_basis(slot, 2 * key, 6, 3), haar_basis(slot, 2 * key + 1, 8, 3)
         total += 48 / 9 * U @ (U.T @ G @ V) @ V.T / 4000
     assert float((total - G).norm() / G.norm()) < 0.1
 
@@ -138,8 +136,8 @@ def test_the_second_moment_exceeds_a_gaussians():
 
 def test_haar_bases_have_no_preferred_sign():
     """The mean of the columns is 0; without the sign of R's diagonal the first entry of Q is never positive."""
-    like = torch.empty(0, dtype=torch.float64)
-    mean = sum(haar_basis(key, 1, 5, 2, like) for key in range(2000)) / 2000
+    (slot,) = make_slots([("w", torch.zeros(5, 2, dtype=torch.float64))])
+    mean = sum(haar_basis(slot, key, 5, 2) for key in range(2000)) / 2000
     assert float(mean.abs().max()) < 4.5 / math.sqrt(5 * 2000)
 
 

@@ -28,7 +28,6 @@ def golden(monkeypatch, **switches):
         **{key: settings[key] for key in ("lr", "eps", "rank", "interval")},
         **{"variant": "official", "beta": settings["beta"], **switches},
     )
-    names = {slot.id: slot.name for slot in method.slots}
 
     def lookup(step, query, purpose, name, shape):
         if purpose == "power iteration":
@@ -39,7 +38,7 @@ def golden(monkeypatch, **switches):
     feed(monkeypatch, method, lookup)
     method.power.keys = method.keys
     monkeypatch.setattr(
-        left_subspace, "haar_basis", lambda key, stream, *_: tensor(steps[method.keys.what[key][0]]["P"][names[stream]])
+        left_subspace, "haar_basis", lambda slot, key, *_: tensor(steps[method.keys.what[key][0]]["P"][slot.name])
     )
     return method, problem
 

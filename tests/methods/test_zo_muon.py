@@ -27,15 +27,14 @@ def released(monkeypatch, name, **switches):
         **{key: settings[key] for key in ("lr", "eps", "rank", "interval")},
         **{"variant": "official", **switches},
     )
-    names = {slot.id: slot.name for slot in method.slots}
 
     def lookup(step, query, purpose, name, shape):
         drawn = run["steps"][step]["queries"][query][name]
         return drawn.get("Psi", drawn.get("z"))
 
-    def basis(key, stream, size, rank, like):
+    def basis(slot, key, size, rank):
         step, query, _ = method.keys.what[key]
-        return tensor(run["steps"][step]["queries"][query][names[stream]]["P"])
+        return tensor(run["steps"][step]["queries"][query][slot.name]["P"])
 
     feed(monkeypatch, method, lookup)
     monkeypatch.setattr(left_subspace, "haar_basis", basis)

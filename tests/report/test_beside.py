@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from helpers.methods import METHODS, node_of
 from helpers.written import write_run
 
 from zobench import report
@@ -67,7 +68,7 @@ def test_memory_is_compared_in_the_papers_unit(record):
         ({"data": "mini"}, "data=mini is not the data of the papers"),
         ({"method": "mine"}, "no published accuracy of mine"),
         ({"method": "pgap", "method.basis": "random"}, "no published accuracy of pgap_random"),
-        ({"method.rule": "sign"}, "no published accuracy of mezo with sign"),
+        ({"method.rule": "jaguar"}, "no published accuracy of mezo with jaguar"),
         ({"method": "kerzoo"}, "no published accuracy of kerzoo"),  # its table's cells were not found
     ],
 )
@@ -112,9 +113,21 @@ def test_nothing_finished(record, capsys):
         ({"method": "loren", "method.rule": "momentum", "method.variant": "iso_rloo"}, "iso_rloo"),
         ({"method": "ldsd", "method.rule": "jaguar"}, "ldsd_jaguar"),
         ({"method": "ldsd", "method.rule": "momentum", "method.lr_mu": 0.0}, "ldsd_no_policy"),
+        ({"method": "mezo_adam", "method.rule": "sgd"}, "mezo"),
+        ({"method": "mezo_adam", "method.rule": "adam", "method.distribution": "rademacher"}, "mezo_rademacher"),
+        ({"method": "mezo", "method.rule": "sign"}, "zo_sgd_sign"),
         ({"method": "curvzo", "method.score_power": None}, "curvzo"),
         ({"method": "curvzo", "method.score_power": 0.0}, "curvzo_uniform"),
     ],
 )
 def test_what_a_run_is_called(settings, name):
     assert known_as(settings) == name
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_method_as_it_ships_is_called_by_its_name(method):
+    node = node_of(method)
+    settings = {f"method.{key}": value for key, value in node.items() if key != "rule"}
+    if "rule" in node:
+        settings["method.rule"] = node["rule"]["_target_"].rpartition(".")[2].lower()
+    assert known_as({"method": method, **settings}) == method

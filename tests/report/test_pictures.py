@@ -21,8 +21,9 @@ NAMES = (r"$x_{", r"a$b$c", r"\frac{1}", "<b>&", "^_^", "$")
 def test_a_method_looks_the_same_whatever_stands_beside_it():
     assert set(METHODS) == {path.stem for path in (conf_dir() / "method").glob("*.yaml")}
     alone = {name: styles([name])[name] for name in METHODS}
-    assert len({style.colour for style in alone.values()}) == len(METHODS)
-    for some in itertools.combinations(METHODS, 3):
+    assert len({(style.colour, str(style.dash), style.marker) for style in alone.values()}) == len(METHODS)
+    assert len({style.colour for style in (alone[name] for name in METHODS[:8])}) == 8
+    for some in itertools.combinations(METHODS[:12], 3):
         assert styles([*some, "mine", "ldsd (lr_mu=0)"]).items() >= {name: alone[name] for name in some}.items()
     rows = ["ldsd", "ldsd (lr_mu=0)", "ldsd (probes=2)", "ldsd (probes=3)"]
     found = styles(rows)

@@ -3,12 +3,12 @@
 import pytest
 import torch
 from helpers.methods import node_of
-from helpers.toys import LowRank, LowRankMeZO, LowRankMomentum
 
-from zobench import PGAP
+from zobench import LOZO, PGAP, MeZO
 from zobench.config import instantiate
 from zobench.testing.problem import Problem
 from zobench.zo import SGD, Adam, CoreSpace, Jaguar, Momentum
+from zobench.zo.perturbations.lazy_low_rank import LazyLowRank
 
 
 def trained(make, steps=5, dtype=torch.float64, **settings):
@@ -25,62 +25,69 @@ def assert_close(one, other, tolerance=1e-12):
 
 @pytest.mark.parametrize("mode", ["in_place", "exact"])
 def test_momentum_of_cores_is_momentum_of_weights_while_the_lift_stays(mode):
-    core, _ = trained(LowRankMomentum, refresh=1000, mode=mode, weight_decay=0.1)
-    dense, _ = trained(LowRankMeZO, refresh=1000, mode=mode, weight_decay=0.1, rule=Momentum())
+    core, _ = trained(LOZO, mode=mode, weight_decay=0.1, rule=CoreSpace(rule=Momentum()))
+    dense, _ = trained(LOZO, mode=mode, weight_decay=0.1, rule=Momentum())
     assert_close(core, dense)
 
 
 def test_sgd_in_core_space_is_sgd_to_the_bit():
-    core, _ = trained(LowRankMeZO, rule=CoreSpace(rule=SGD()))
-    plain, _ = trained(LowRankMeZO)
+    core, _ = trained(LOZO, interval=3, rule=CoreSpace(rule=SGD()))
+    plain, _ = trained(LOZO, interval=3)
     assert all(torch.equal(p, plain.parameters[name]) for name, p in core.parameters.items())
 
 
 def test_a_refresh_transports_the_momentum_of_cores():
     """Step 3 is ``(β N₂ V₀ᵀV₁ / n + c U₃) V₁ᵀ``, N₂ the momentum of the three steps before."""
-    problem, method = trained(LowRankMomentum, steps=3)
-    slot = method.slots[1]
-    before, held, space = slot.param.clone(), method._rule_state[slot.index]["m"].clone(), method.perturbation
+    problem, method = trained(LOZO, steps=3, interval=3, rule=CoreSpace(rule=Momentum()))
+    slot, space = method.slots[1], method.space
+    before, held, V0 = slot.param.clone(), method._rule_state[slot.index]["m"].clone(), space.bases[slot.name].V
     problem.train(method, 1)
-    V0, V1 = space.V(slot, 0), space.V(slot, 1)
+    V1 = space.bases[slot.name].V
     carried = 0.9 * held @ V0.T @ V1 / len(V0) + space.core(slot, method.applied)
     assert torch.allclose(before - slot.param, 1e-2 * carried @ V1.T, rtol=0, atol=1e-14)
 
 
 def test_adam_keeps_its_squares_over_a_refresh_and_carries_its_mean():
-    problem, method = trained(LowRankMeZO, steps=3, rule=CoreSpace(rule=Adam()))
-    slot, space = method.slots[1], method.perturbation
+    problem, method = trained(LOZO, steps=3, interval=3, rule=CoreSpace(rule=Adam()))
+    slot, space = method.slots[1], method.space
+    V0 = space.bases[slot.name].V
     m, v = (method._rule_state[slot.index][name].clone() for name in ("m", "v"))
     problem.train(method, 1)
     held, g = method._rule_state[slot.index], space.core(slot, method.applied)
-    overlap = space.V(slot, 0).T @ space.V(slot, 1) / slot.param.shape[1]
+    overlap = V0.T @ space.bases[slot.name].V / len(V0)
     assert torch.allclose(held["m"], 0.9 * m @ overlap + 0.1 * g, rtol=0, atol=1e-14)
     assert torch.allclose(held["v"], 0.999 * v + 0.001 * g**2, rtol=0, atol=1e-14)
 
 
 def test_state_has_the_shape_of_cores_on_matrices_and_of_the_tensor_on_vectors():
-    _, method = trained(LowRankMomentum, dtype=torch.float32)
+    _, method = trained(LOZO, dtype=torch.float32, rule=CoreSpace(rule=Momentum()))
     shapes = {slot.name: tuple(method._rule_state[slot.index]["m"].shape) for slot in method.slots}
-    assert shapes == {"embed.weight": (6, 2), "layer.weight": (8, 2), "layer.bias": (5,), "head.weight": (5, 2)}
+    assert shapes == {"embed.weight": (6, 2), "layer.weight": (8, 2), "layer.bias": (5,), "head.weight": (5, 1)}
     counters = 3 * 8
-    assert method.state_bytes() == 4 * (12 + 16 + 5 + 10) + counters
+    assert method.state_bytes() == 4 * (12 + 16 + 5 + 5) + counters + method.space.state_bytes()
 
 
 def test_a_slot_that_was_not_measured_keeps_its_memory_in_core_space():
-    class Alternating(LowRank):
+    class Alternating(LazyLowRank):
+        def begin(self, step, slots):
+            super().begin(step, slots)
+            self.step = step
+
         def local(self, slot, direction):
             return direction if self.step % 2 == 0 or slot.index != 1 else direction * 0.0
 
         def reaches(self, slot, direction):
             return self.step % 2 == 0 or slot.index != 1
 
-    space = Alternating(2, 1000)
-    problem, method = trained(LowRankMeZO, steps=1, rule=CoreSpace(rule=Jaguar()), perturbation=space)
+    space = Alternating(rank=2)
+    problem, method = trained(MeZO, steps=0, rule=CoreSpace(rule=Jaguar()), perturbation=space)
+    space.refresh(method.slots, key=3)
+    problem.train(method, 1)
     slot = method.slots[1]
     before, held = slot.param.clone(), method._rule_state[slot.index]["m"].clone()
     problem.train(method, 1)
     assert torch.equal(method._rule_state[slot.index]["m"], held)
-    assert torch.allclose(before - slot.param, 1e-2 * held.sign() @ space.V(slot, 0).T, rtol=0, atol=1e-14)
+    assert torch.allclose(before - slot.param, 1e-2 * held.sign() @ space.bases[slot.name].V.T, rtol=0, atol=1e-14)
 
 
 def pgap(rule, **settings):

@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from helpers.toys import Anchored, Inner
 
+from zobench import DiZO, MeZOSVRG
 from zobench.protocols import Clean, MezoExact
 from zobench.testing.problem import Problem
 from zobench.zo import Gaussian, Oracle, make_slots
@@ -27,7 +27,7 @@ def test_losses_on_further_batches_are_those_of_these_batches():
 
 def test_the_loss_of_a_step_is_that_of_its_own_batch():
     problem = Problem(torch.float64)
-    method = Inner(problem.parameters.items(), lr=0.0)
+    method = DiZO(problem.parameters.items(), lr=0.0, interval=1, inner_steps=2)
     method.oracle.further = lambda first, count: problem.further(0, first, count)
     loss = method.step(lambda: problem.loss(0))
     assert loss == pytest.approx(float(problem.loss(0)), abs=1e-5)
@@ -36,7 +36,7 @@ def test_the_loss_of_a_step_is_that_of_its_own_batch():
 
 def test_without_further_batches_the_step_says_how_to_give_some():
     problem = Problem()
-    before, method = problem.copy(), Inner(problem.parameters.items(), lr=1e-2)
+    before, method = problem.copy(), MeZOSVRG(problem.parameters.items(), lr=1e-2)
     with pytest.raises(RuntimeError, match=r"further batches of its step: set method\.oracle\.further to"):
         method.step(lambda: problem.loss(0))
     assert all(torch.allclose(p, before[name], atol=1e-6) for name, p in problem.parameters.items())
@@ -44,7 +44,7 @@ def test_without_further_batches_the_step_says_how_to_give_some():
 
 def test_an_anchor_that_is_an_offset_is_where_the_weights_were():
     problem = Problem(torch.float64)
-    method = Anchored(problem.parameters.items(), lr=1e-2, seed=3, interval=4)
+    method = MeZOSVRG(problem.parameters.items(), lr=1e-2, seed=3, interval=4)
     anchor = problem.copy()
     problem.train(method, 4)
     for slot in method.slots:

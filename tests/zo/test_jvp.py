@@ -4,16 +4,17 @@ import pytest
 import torch
 from helpers import matrix
 from helpers.families import build
-from helpers.toys import ForwardGradient, LowRank
 
+from zobench import ForwardGradient
 from zobench.objective import Objective
 from zobench.testing.problem import Problem
 from zobench.zo import Direction, Gaussian, Oracle, central_difference, make_slots
+from zobench.zo.perturbations.low_rank import LowRank
 
 U = 0.7 * Direction.ray(7) - 0.2 * Direction.ray(8)
 
 
-@pytest.mark.parametrize("space", [Gaussian(), LowRank(2, 3)], ids=["gaussian", "low rank"])
+@pytest.mark.parametrize("space", [Gaussian(), LowRank(rank=2)], ids=["gaussian", "low rank"])
 def test_the_derivative_is_the_limit_of_the_projected_gradient_and_that_of_backpropagation(space):
     problem = Problem(torch.float64)
     problem.targets = problem.targets.double()

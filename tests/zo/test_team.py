@@ -16,14 +16,12 @@ import torch
 from helpers.per_example import by_example
 from helpers.processes import SERVER
 from helpers.team import LOREN, RUN, alone, assert_same_bits, directory_of, free_port
-from helpers.tiny_runs import lines_of, series, summary_of
-from helpers.toy_runs import settings_of
+from helpers.tiny_runs import TINY, lines_of, series, summary_of
 
 from zobench import MeZO
 from zobench.errors import ConfigError, UserError
 from zobench.objective import Objective
 from zobench.run.parallel import check_shards
-from zobench.run.runner import run
 from zobench.system.imports import keep_imports
 from zobench.system.processes import Processes, assembled
 from zobench.zo import Method, Team
@@ -37,6 +35,7 @@ STACKED = (
     *RUN, "method.distribution=low_rank", "method.probes=3", "method.mode=exact", "method.lr=1e-4", "steps=6",
     "eval_every=3", "method.stack_rows=600",
 )  # fmt: skip
+AGZO = (*TINY, "method=agzo", "method.mode=exact", "method.lr=1e-3", "steps=6", "eval_every=3")
 
 
 def tell(work):
@@ -188,8 +187,7 @@ def activations(rank, runs):
     """Directions from activations: of a batch in shards, and of a loss that one process evaluates."""
     found = []
     for parallel in ("data", "queries"):
-        settings = settings_of("ActivationGuided", runs / parallel, f"parallel={parallel}", mode="exact")
-        found.append(run(settings)["weights_checksum"])
+        found.append(alone(runs / parallel, *AGZO, f"parallel={parallel}")["weights_checksum"])
     return found
 
 
@@ -406,7 +404,7 @@ def test_stacks_give_the_bits_of_one_process(stories, tmp_path):
 def test_activations_are_summed_over_processes(stories, tmp_path):
     told, folder = stories
     assert told[0]["activations"] == told[1]["activations"]
-    reference = run(settings_of("ActivationGuided", tmp_path, mode="exact"))
+    reference = alone(tmp_path, *AGZO)
     data, queries = (summary_of(directory_of(folder / "activations" / name)) for name in ("data", "queries"))
     assert queries["weights_checksum"] == reference["weights_checksum"]
     assert data["dev/loss"] == pytest.approx(reference["dev/loss"], rel=1e-4)

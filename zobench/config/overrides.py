@@ -106,6 +106,7 @@ class FrontDoor:
                 raise ConfigError(f"{argument}: {group} is a group; did you mean {group}={value}?")
             if key in self.groups:
                 self._check_options(key, value)
+                self._check_nested(key, argument, chosen)
             else:
                 self._check_key(key, value, chosen)
 
@@ -171,6 +172,14 @@ class FrontDoor:
             known = ", ".join(self.groups[group])
             raise ConfigError(f"{group}={option}: no such {group}{hint}\n{group} is one of: {known}")
 
+    def _check_nested(self, group: str, argument: str, chosen: dict[str, list[str]]) -> None:
+        """A group within another, such as ``method/rule``, is chosen for options whose file leaves the choice."""
+        outer, _, inner = group.rpartition("/")
+        for option in chosen.get(outer, []) if outer not in _OUTSIDE else []:
+            path = self.file(outer, option)
+            if path and inner not in defaults(path):
+                raise ConfigError(f"{argument}: {outer}={option} leaves no {inner} to choose; see its file, {path}")
+
     def _named(self, group: str, value: str) -> list[str]:
         """Options that a value names, of a sweep's ``choice(...)`` and ``glob(...)`` as well."""
         words = _split(_CALL.sub("", value).replace("[", "").replace("]", "") if _CALL.search(value) else value)
@@ -189,15 +198,18 @@ class FrontDoor:
         if key in known:
             return
         shown = f"{key}={value}" if value is not None else key
+        if where and key in self.keys():
+            own = sorted(name.removeprefix(f"{head}.") for name in known if name.startswith(f"{head}."))
+            raise ConfigError(f"{shown}: no such key{where}, which has {', '.join(own)}")
         hint = did_you_mean(key, known, otherwise="; see python -m zobench --help")
         raise ConfigError(f"{shown}: no such key{where}{hint}")
 
     def _own_keys(self, head: str, options: list[str]) -> set[str]:
-        """Keys of a group's chosen options, of its subgroups, and of the group in config.yaml."""
+        """Keys of a group's chosen options, and of the subgroups of which they choose."""
         found = {key for option in options for key in self._option_keys(head, option)}
-        for group in self.groups:
-            if group.startswith(f"{head}/"):
-                found |= {key for option in self.groups[group] for key in self._option_keys(group, option)}
+        inner = {name for option in options if (path := self.file(head, option)) for name in defaults(path)}
+        for group in (f"{head}/{name}" for name in inner):
+            found |= {key for option in self.groups.get(group, ()) for key in self._option_keys(group, option)}
         return found
 
     def help(self) -> str:

@@ -57,7 +57,6 @@ class AGZO(Method):
         not_negative(oversampling=oversampling)
         self.space = ActivationSubspace(rank=rank)
         super().__init__(named_parameters, eps=eps, perturbation=self.space, **common)
-        self.space.transports = self.rule.space == "core"
         self.power, self.oversampling, self.central = power, oversampling, central
         self.forwards_per_step = 3 if central else 2
 

@@ -74,7 +74,6 @@ class AIMZO(Method):
         within("(0, 1]", eps_end=eps_end)
         self.space = OjaSubspace(**take(OjaSubspace, settings))
         super().__init__(named_parameters, eps=eps, perturbation=self.space, **settings)
-        self.space.transports = self.rule.space == "core"
         self.probes, self.interval, self.eps_end = probes, interval, eps_end
 
     @property

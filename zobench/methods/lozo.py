@@ -64,7 +64,6 @@ class LOZO(Method):
         at_least(1, interval=interval)
         self.space = LazyLowRank(**take(LazyLowRank, settings))
         super().__init__(named_parameters, perturbation=self.space, **settings)
-        self.space.transports = self.rule.space == "core"
         self.interval = interval
 
     def update(self, oracle: Oracle) -> None:

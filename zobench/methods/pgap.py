@@ -63,7 +63,6 @@ class PGAP(Method):
         one_of(get_args(BasisSource), basis=basis)
         self.space = AlignedSubspace(**take(AlignedSubspace, settings))
         super().__init__(named_parameters, perturbation=self.space, **settings)
-        self.space.transports = self.rule.space == "core"
         self.refresh, self.refresh_from, self.probes, self.basis = refresh, refresh_from, probes, basis
         self.delta_start, self.delta_end = delta_start, delta_end
 

@@ -53,7 +53,6 @@ class SubZero(Method):
         at_least(1, interval=interval)
         self.space = RandomSubspace(**take(RandomSubspace, settings))
         super().__init__(named_parameters, perturbation=self.space, **settings)
-        self.space.transports = self.rule.space == "core"
         self.interval = interval
 
     def refresh(self) -> None:
@@ -96,7 +95,7 @@ class SubZeroPlus(SubZero):
         one_of(get_args(CoreRule), core_rule=core_rule)
         rule = CoreSpace(rule=Adam(beta1=beta1, beta2=beta2)) if core_rule == "adam" else SGD()
         super().__init__(named_parameters, rank=rank, rule=rule, **settings)
-        self.space.transports = False
+        self.space.keep_lifts(False)
         self.probes, self.forwards_per_step = probes, probes + 1
 
     def update(self, oracle: Oracle) -> None:

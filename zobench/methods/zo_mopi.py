@@ -114,7 +114,7 @@ class ZOMOPI(Method):
         )
         rule = CoreSpace(rule=self.power)
         super().__init__(named_parameters, lr=lr, seed=seed, perturbation=self.space, rule=rule, **settings)
-        self.space.transports = on.beta > 0 and on.anchored
+        self.space.keep_lifts(on.beta > 0 and on.anchored)
         self.interval, self.probes, self.displaced = interval, probes, ZERO
         self.displaces = on.walk_back == "redrawn"
         self.forwards_per_step = probes + 1

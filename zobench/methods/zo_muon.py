@@ -37,7 +37,7 @@ from zobench.zo import (
 )
 from zobench.zo.checks import at_least, not_negative
 from zobench.zo.perturbations.left_subspace import LeftSubspace
-from zobench.zo.spectral import Sign
+from zobench.zo.spectral import MatrixSign
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class ZOMuon(Method):
         interval: int = 100,
         probes: int = 4,
         central: bool = False,
-        msign: Sign = "newton_schulz",
+        msign: MatrixSign = "newton_schulz",
         variant: str = "paper",
         **settings: Any,
     ):

@@ -11,10 +11,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from zobench.zo.checks import positive, within
 from zobench.zo.direction import Direction
 from zobench.zo.perturbation import Perturbation
-from zobench.zo.rules import State, UpdateRule
+from zobench.zo.rules import Adam, State, UpdateRule
 from zobench.zo.slot import Slot, pick, sum_dtype
 
 #: of a rule's state: the refreshes of the slot's lift when the state was last used
@@ -51,7 +50,7 @@ class CoreSpace(UpdateRule):
         return self.rule.unmeasured(slot, nothing, state, step)
 
 
-class LiftedAdam(UpdateRule):
+class LiftedAdam(Adam):
     """Adam whose moments are cores and whose division is made in the weights' space: TeZO-Adam's (arXiv:2501.19057).
 
     ``M ← β₁M + (1−β₁)c``, ``S ← β₂S + (1−β₂)c²`` of the estimate's core c; step ``lift(M) / √(lift²(S) + eps)``, where
@@ -69,17 +68,13 @@ class LiftedAdam(UpdateRule):
     """
 
     space, lifts = "core", True
-    linear_state = ("m",)
 
     def __init__(self, perturbation: Perturbation, *, beta1: float = 0.9, beta2: float = 0.99, eps: float = 1e-8):
-        within("[0, 1)", beta1=beta1, beta2=beta2)
-        positive(eps=eps)
-        self.perturbation, self.beta1, self.beta2, self.eps = perturbation, beta1, beta2, eps
+        super().__init__(beta1=beta1, beta2=beta2, eps=eps)
+        self.perturbation = perturbation
 
     def __call__(self, slot: Slot, estimate: Tensor, state: State, step: int) -> Tensor:
-        m, v = (state.setdefault(name, torch.zeros_like(estimate)) for name in ("m", "v"))
-        m.mul_(self.beta1).add_(estimate, alpha=1.0 - self.beta1)
-        v.mul_(self.beta2).addcmul_(estimate, estimate, value=1.0 - self.beta2)
+        m, v = self.moments(estimate, state)
         if self.perturbation.dense(slot):
             return m / (v + self.eps).sqrt_()
         out = torch.zeros(slot.param.shape, dtype=estimate.dtype, device=estimate.device)

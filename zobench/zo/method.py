@@ -109,6 +109,7 @@ class Method:
         self.held = noise.HeldDraws(noise_share(named_parameters, self.slots) if noise_cache is None else noise_cache)
         self.oracle = Oracle(self.slots, perturbation or Gaussian(), mode, stack_rows)
         self.rule, self.keys = rule or SGD(), Keys(seed)
+        self.perturbation.keep_lifts(self.rule.space == "core" and bool(self.rule.linear_state))
         self.base_lr, self.eps, self.weight_decay = lr, eps, weight_decay
         self.lr_schedule, self.warmup, self.total_steps = lr_schedule, warmup, total_steps
         self.t, self.applied = 0, None

@@ -117,6 +117,9 @@ class Perturbation:
         """
         return core
 
+    def keep_lifts(self, on: bool) -> None:
+        """Told whether a rule in core space has memories for ``transport``, which may need what a refresh replaces."""
+
     def splits(self, slot: Slot) -> bool:
         """Whether some rows of a direction can be made without the others, at a cost in proportion."""
         return False

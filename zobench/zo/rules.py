@@ -139,16 +139,19 @@ class Adam(UpdateRule):
         positive(eps=eps)
         self.beta1, self.beta2, self.eps = beta1, beta2, eps
 
-    def __call__(self, slot: Slot, estimate: Tensor, state: State, step: int) -> Tensor:
-        m = _memory(state, "m", estimate)
-        v = _memory(state, "v", estimate)
+    def moments(self, estimate: Tensor, state: State) -> tuple[Tensor, Tensor]:
+        """The mean of the estimates and that of their squares, moved by one more; they are the state's own."""
+        m, v = (_memory(state, name, estimate) for name in ("m", "v"))
         m.mul_(self.beta1).add_(estimate, alpha=1 - self.beta1)
         v.mul_(self.beta2).addcmul_(estimate, estimate, value=1 - self.beta2)
-        t = step + 1
+        return m, v
+
+    def __call__(self, slot: Slot, estimate: Tensor, state: State, step: int) -> Tensor:
+        (m, v), t = self.moments(estimate, state), step + 1
         return (m / (1 - self.beta1**t)).div_((v / (1 - self.beta2**t)).sqrt_().add_(self.eps))
 
 
-class AdaMM(UpdateRule):
+class AdaMM(Adam):
     """ZO-AdaMM (arXiv:1910.06513, Algorithm 1): AMSGrad on the estimate, without bias correction or projection.
 
     ``m ← β₁m + (1−β₁)g``, ``v ← β₂v + (1−β₂)g²``, ``v̂ ← max(v̂, v)``, step ``m/(√v̂ + eps)``. State: three fp32 tensors
@@ -163,17 +166,11 @@ class AdaMM(UpdateRule):
         ValueError: for an argument out of range.
     """
 
-    linear_state = ("m",)
-
     def __init__(self, *, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-10):
-        within("[0, 1)", beta1=beta1, beta2=beta2)
-        positive(eps=eps)
-        self.beta1, self.beta2, self.eps = beta1, beta2, eps
+        super().__init__(beta1=beta1, beta2=beta2, eps=eps)
 
     def __call__(self, slot: Slot, estimate: Tensor, state: State, step: int) -> Tensor:
-        m, v, v_max = (_memory(state, name, estimate) for name in ("m", "v", "v_max"))
-        m.mul_(self.beta1).add_(estimate, alpha=1 - self.beta1)
-        v.mul_(self.beta2).addcmul_(estimate, estimate, value=1 - self.beta2)
+        (m, v), v_max = self.moments(estimate, state), _memory(state, "v_max", estimate)
         torch.maximum(v_max, v, out=v_max)
         return m / v_max.sqrt().add_(self.eps)
 

@@ -12,7 +12,7 @@ from zobench.zo.perturbations.bases import orthonormal, random_basis
 from zobench.zo.rules import SGD, State, UpdateRule
 from zobench.zo.slot import Slot
 
-Sign = Literal["newton_schulz", "svd", "none"]
+MatrixSign = Literal["newton_schulz", "svd", "none"]
 
 #: of the quintic Newton-Schulz iteration ``X ← aX + (bA + cA²)X`` with ``A = XXᵀ`` (Muon, Jordan et al., 2024)
 COEFFICIENTS, ITERATIONS = (3.4445, -4.7750, 2.0315), 5
@@ -106,8 +106,8 @@ class Muon(Spectral):
                 [0., 1.]])
     """
 
-    def __init__(self, *, msign: Sign = "newton_schulz", rule: UpdateRule | None = None, vectors: float = 1.0):
-        one_of(get_args(Sign), msign=msign)
+    def __init__(self, *, msign: MatrixSign = "newton_schulz", rule: UpdateRule | None = None, vectors: float = 1.0):
+        one_of(get_args(MatrixSign), msign=msign)
         super().__init__(rule=rule, vectors=vectors)
         self.msign = msign
 
@@ -147,6 +147,6 @@ class PowerIteration(Spectral):
     def sign(self, slot: Slot, matrix: Tensor, state: State, step: int) -> Tensor:
         if "V" not in state:
             key, k = self.keys(step, purpose="power iteration"), min(self.directions, *matrix.shape)
-            state["V"] = random_basis(key, slot.id, matrix.shape[1], k, matrix)
+            state["V"] = random_basis(slot, key, matrix.shape[1], k)
         V = state["V"] = orthonormal(matrix.T @ (matrix @ state["V"])).contiguous()
         return torch.nn.functional.normalize(matrix @ V, dim=0) @ V.T

@@ -12,10 +12,14 @@ from zobench.report.papers.models import paper_model
 #: runs that agree in these can share a cell; the rest of the settings is for ``results`` to judge
 CELL = ("model", "paper_model", "not_paper", "task", "tuning", "protocol", "data", "dtype", "selection")
 _RULES = {"loren": "momentum", "ldsd": "momentum"}  # the rule that makes the paper's method; sgd for all others
+#: options that are another one with an update rule of their own
+_PRESETS = {"mezo_adam": "mezo", "mezo_momentum": "mezo", "lozo_m": "lozo"}
 _NAMES = {
     ("mezo", "adam"): "mezo_adam",
     ("mezo", "adamm"): "zo_adamm",
-    ("mezo", "momentum"): "zo_sgd_mmt",
+    ("mezo", "momentum"): "mezo_momentum",
+    ("mezo", "sign"): "zo_sgd_sign",
+    ("lozo", "corespace"): "lozo_m",
     ("ldsd", "adamm"): "ldsd_adamm",
     ("ldsd", "jaguar"): "ldsd_jaguar",
 }
@@ -41,7 +45,8 @@ def known_as(run: Mapping[str, Any]) -> str:
     Args:
         run: its row, as ``load`` gives it.
     """
-    method, rule = str(run["method"]), run.get("method.rule")
+    option, rule = str(run["method"]), run.get("method.rule")
+    method = _PRESETS.get(option, option)
     for ablated, setting, value, name in _ABLATIONS:
         if method == ablated and run.get(setting) == value:
             return name

@@ -20,8 +20,14 @@ from matplotlib.figure import Figure
 from zobench.report.pictures.files import picture_files
 
 #: Okabe and Ito's colours without yellow, which is too light for a line; lines differ in dash and marker as well
-#: a method has one colour, dash and marker in every picture; those of a method that is not here follow from its name
-METHODS = ("mezo", "loren", "ldsd", "kerzoo", "curvzo", "pgap", "adamw", "zeroshot")
+#: a method has one colour, dash and marker in every picture, and no two of these agree in all three; those of a method
+#: that is not here follow from its name
+METHODS = (
+    "mezo", "loren", "ldsd", "kerzoo", "curvzo", "pgap", "adamw", "zeroshot", "agzo", "aim_zo", "bszo", "conmezo",
+    "dizo", "forward_gradient", "fzoo", "grzo", "hizoo", "lozo", "lozo_m", "meazo", "mezo_adam", "mezo_greedy",
+    "mezo_gv", "mezo_momentum", "mezo_svrg", "sparse_mezo", "subzero", "subzero_plus", "tezo", "tezo_adam", "tezo_m",
+    "zo_mopi", "zo_muon", "zo_muon_sgd",
+)  # fmt: skip
 COLOURS = ("#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F")
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (4, 1, 1, 1)), (0, (2, 1)), (0, (7, 1, 1, 1, 1, 1)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")

@@ -1,9 +1,8 @@
 """Directions in the span of a layer's inputs, where its gradient lies: ``∇W = Gᵀ X``."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from zobench.zo.perturbations.subspace import Basis, Subspace
-from zobench.zo.slot import Slot
 
 
 class ActivationSubspace(Subspace):
@@ -30,10 +29,6 @@ class ActivationSubspace(Subspace):
 
     def __init__(self, *, rank: int):
         super().__init__(rank=rank, embeddings="gaussian")
-
-    def taken(self, slots: Sequence[Slot]) -> list[Slot]:
-        """The slots that may have a basis."""
-        return [slot for slot in slots if self.takes(slot)]
 
     def span(self, bases: Mapping[str, Basis]) -> None:
         """Take bases of inputs, by slot name, before the first draw of a step and while the weights are settled.

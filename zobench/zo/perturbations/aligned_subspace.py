@@ -110,7 +110,7 @@ class AlignedSubspace(Subspace):
             return 0.0
         self.forget()
         shares = []
-        for slot in filter(self.takes, slots):
+        for slot in self.taken(slots):
             if self.svd == "randomized" and _is_tall(slot.param):
                 shares.append(self._fit_tall(slot, gradient))
                 continue
@@ -133,10 +133,9 @@ class AlignedSubspace(Subspace):
     def randomise(self, slots: Sequence[Slot], key: int) -> None:
         """Take uniformly random bases with equal singular values, which know nothing of the gradient."""
         self.forget()
-        for slot in filter(self.takes, slots):
-            like = slot.param.new_empty(0, dtype=sum_dtype(slot.param))
-            U, V = two_sided(random_basis, key, slot.id, slot.param.shape, self.r, like)
-            self.bases[slot.name] = AlignedBasis(U=U, V=V, S=like.new_ones(U.shape[1]))
+        for slot in self.taken(slots):
+            U, V = two_sided(random_basis, slot, key, slot.param.shape, self.r)
+            self.bases[slot.name] = AlignedBasis(U=U, V=V, S=U.new_ones(U.shape[1]))
 
     def captured(self, slot: Slot, gradient: Tensor) -> Tensor:
         """The share of a gradient's energy inside the slot's subspace, ``‖Uᵀ G V‖² / ‖G‖²``, as a scalar tensor."""
@@ -156,8 +155,8 @@ class AlignedSubspace(Subspace):
         core = super().draw_core(slot, key, basis)
         return aligned(core, basis.S, self.sign(slot, key) * math.sqrt(self.delta))
 
-    def made_of(self, parts: Mapping[str, Tensor | float]) -> AlignedBasis:
-        return AlignedBasis(**parts)  # type: ignore[arg-type]
+    def made_of(self, parts: Mapping[str, Tensor]) -> AlignedBasis:
+        return AlignedBasis(**parts)
 
 
 def _is_tall(matrix: Tensor) -> bool:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from zobench.zo import noise
 from zobench.zo.keys import mix
+from zobench.zo.slot import Slot, sum_dtype
 
 SVD = Literal["randomized", "full"]
 
@@ -30,21 +31,26 @@ def orthonormal(matrix: Tensor) -> Tensor:
     return torch.linalg.qr(matrix).Q
 
 
-def random_basis(key: int, stream: int, size: int, rank: int, like: Tensor) -> Tensor:
-    """Orthonormal columns with a uniformly random span: Q of a Gaussian matrix, with the signs that QR gives.
+def normal_basis(slot: Slot, key: int, size: int, rank: int) -> Tensor:
+    """Columns of independent standard normal numbers, for a slot: on its device, in the dtype of sums.
 
     Args:
-        key, stream: name the numbers.
+        slot: whose basis it is; names the numbers with the key.
+        key: names the numbers.
         size: rows.
-        rank: columns, at most as many.
-        like: whose device and dtype it has.
+        rank: columns.
     """
-    return orthonormal(noise.gaussian(key, stream, torch.Size((size, rank)), like.device).to(like.dtype))
+    return noise.gaussian(key, slot.id, torch.Size((size, rank)), slot.param.device).to(sum_dtype(slot.param))
 
 
-def haar_basis(key: int, stream: int, size: int, rank: int, like: Tensor) -> Tensor:
+def random_basis(slot: Slot, key: int, size: int, rank: int) -> Tensor:
+    """Orthonormal columns with a uniformly random span: Q of a ``normal_basis``, with the signs that QR gives."""
+    return orthonormal(normal_basis(slot, key, size, rank))
+
+
+def haar_basis(slot: Slot, key: int, size: int, rank: int) -> Tensor:
     """Uniformly random orthonormal columns (Haar): as ``random_basis``, with R's diagonal made positive."""
-    return positive_qr(noise.gaussian(key, stream, torch.Size((size, rank)), like.device).to(like.dtype))
+    return positive_qr(normal_basis(slot, key, size, rank))
 
 
 def positive_qr(matrix: Tensor) -> Tensor:
@@ -54,27 +60,21 @@ def positive_qr(matrix: Tensor) -> Tensor:
 
 
 def two_sided(
-    basis: Callable[[int, int, int, int, Tensor], Tensor],
-    key: int,
-    stream: int,
-    shape: torch.Size,
-    rank: int,
-    like: Tensor,
+    basis: Callable[[Slot, int, int, int], Tensor], slot: Slot, key: int, shape: torch.Size, rank: int
 ) -> tuple[Tensor, Tensor]:
     """Random bases for the columns and for the rows of an m × n matrix, laid out as they are when read from a file.
 
     Args:
         basis: ``random_basis`` or ``haar_basis``.
-        key, stream: name the numbers.
+        slot, key: as for these.
         shape: (m, n).
         rank: r, cut to the short side.
-        like: whose device and dtype they have.
 
     Returns:
         m × r and n × r.
     """
     r = min(rank, *shape)
-    U, V = (basis(mix(key, side), stream, size, r, like).contiguous() for side, size in enumerate(shape))
+    U, V = (basis(slot, mix(key, side), size, r).contiguous() for side, size in enumerate(shape))
     return U, V
 
 

@@ -5,8 +5,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from zobench.zo import noise
-from zobench.zo.perturbations.bases import OVERSAMPLING, random_basis, sketched_basis
+from zobench.zo.perturbations.bases import OVERSAMPLING, normal_basis, random_basis, sketched_basis
 from zobench.zo.perturbations.subspace import Basis
 from zobench.zo.slot import Slot, sum_dtype
 
@@ -40,8 +39,7 @@ class InputSketch:
 
     def make_omega(self, slot: Slot, axis: int) -> Tensor:
         """Ω for the inputs that meet an axis: n × width, in the dtype of sums."""
-        shape = torch.Size((slot.param.shape[axis], self.width(slot, axis)))
-        return noise.gaussian(self.key, slot.id, shape, slot.param.device).to(sum_dtype(slot.param))
+        return normal_basis(slot, self.key, slot.param.shape[axis], self.width(slot, axis))
 
     def omega(self, slot: Slot, axis: int) -> Tensor:
         """Ω, made once."""
@@ -135,8 +133,7 @@ class BasisSketch(InputSketch):
     def make_omega(self, slot: Slot, axis: int) -> Tensor:
         if (basis := self.held.get(slot.name)) is not None:
             return basis.matrix
-        like = slot.param.new_empty(0, dtype=sum_dtype(slot.param))
-        return random_basis(self.key, slot.id, slot.param.shape[axis], self.width(slot, axis), like)
+        return random_basis(slot, self.key, slot.param.shape[axis], self.width(slot, axis))
 
     def axes(self, slot: Slot) -> Sequence[int]:
         basis = self.held.get(slot.name)

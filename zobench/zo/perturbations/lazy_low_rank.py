@@ -2,13 +2,12 @@
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
-from zobench.zo import noise
 from zobench.zo.direction import ZERO, Direction
+from zobench.zo.perturbations.bases import normal_basis
 from zobench.zo.perturbations.subspace import Basis, Embeddings, Subspace
-from zobench.zo.slot import Slot, sum_dtype
+from zobench.zo.slot import Slot
 
 
 class LazyLowRank(Subspace):
@@ -27,6 +26,7 @@ class LazyLowRank(Subspace):
     State: V, n r numbers per matrix, in fp32 (fp64 for fp64 weights).
 
     Example:
+        >>> import torch
         >>> from zobench.zo import make_slots
         >>> slot = make_slots([("w", torch.zeros(6, 4))])[0]
         >>> space = LazyLowRank(rank=2)
@@ -48,11 +48,10 @@ class LazyLowRank(Subspace):
             slots: all trainable tensors.
             key: names the draws.
         """
-        self.renew({slot.name: Basis(V=self._drawn(slot, key)) for slot in filter(self.takes, slots)})
+        self.renew({slot.name: Basis(V=self._drawn(slot, key)) for slot in self.taken(slots)})
 
     def _drawn(self, slot: Slot, key: int) -> Tensor:
-        shape = torch.Size((slot.param.shape[1], min(self.r, *slot.param.shape)))
-        return noise.gaussian(key, slot.id, shape, slot.param.device).to(sum_dtype(slot.param))
+        return normal_basis(slot, key, slot.param.shape[1], min(self.r, *slot.param.shape))
 
     @staticmethod
     def divided(direction: Direction) -> Direction:

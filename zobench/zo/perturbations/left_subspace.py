@@ -5,10 +5,9 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from zobench.zo import noise
-from zobench.zo.perturbations.bases import haar_basis, positive_qr
+from zobench.zo.perturbations.bases import haar_basis, normal_basis, positive_qr
 from zobench.zo.perturbations.subspace import Basis, Subspace
-from zobench.zo.slot import Slot, sum_dtype
+from zobench.zo.slot import Slot
 
 
 class LeftSubspace(Subspace):
@@ -31,15 +30,14 @@ class LeftSubspace(Subspace):
             directions: of each memory, how many of its leading left singular vectors are kept.
         """
         bases = {}
-        for slot in filter(self.takes, slots):
+        for slot in self.taken(slots):
             m, r = len(slot.param), min(self.r, *slot.param.shape)
-            like = slot.param.new_empty(0, dtype=sum_dtype(slot.param))
             last, memory = self.bases.get(slot.name), memories.get(slot.name)
             if last is None or last.U is None or memory is None:
-                P = haar_basis(key, slot.id, m, r, like)
+                P = haar_basis(slot, key, m, r)
             else:
                 kept = last.U @ torch.linalg.svd(memory, full_matrices=False).U[:, :directions]
-                drawn = noise.gaussian(key, slot.id, torch.Size((m, r - kept.shape[1])), like.device).to(like.dtype)
+                drawn = normal_basis(slot, key, m, r - kept.shape[1])
                 P = positive_qr(torch.cat([kept, drawn], dim=1))
             bases[slot.name] = Basis(U=P)
         self.renew(bases)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from zobench.zo.perturbations.bases import haar_basis, most_square, two_sided
 from zobench.zo.perturbations.subspace import Basis, Embeddings, Subspace
-from zobench.zo.slot import Slot, sum_dtype
+from zobench.zo.slot import Slot
 
 
 class RandomSubspace(Subspace):
@@ -59,11 +59,10 @@ class RandomSubspace(Subspace):
             slots: all trainable tensors.
             key: names the draws.
         """
-        self.renew({slot.name: self._drawn(slot, key) for slot in filter(self.takes, slots)})
+        self.renew({slot.name: self._drawn(slot, key) for slot in self.taken(slots)})
 
     def _drawn(self, slot: Slot, key: int) -> Basis:
-        like = slot.param.new_empty(0, dtype=sum_dtype(slot.param))
-        U, V = two_sided(haar_basis, key, slot.id, self.view(slot), self.r, like)
+        U, V = two_sided(haar_basis, slot, key, self.view(slot), self.r)
         return Basis(U=U, V=V)
 
     def draw_core(self, slot: Slot, key: int, basis: Basis) -> Tensor:

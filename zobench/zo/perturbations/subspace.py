@@ -1,4 +1,4 @@
-"""Directions inside a subspace that some steps share: ``u = c · U core Vᵀ``, with one or both sides given by a basis.
+"""Directions inside a subspace that some steps share: ``u = U core Vᵀ``, with one or both sides given by a basis.
 
 What a method of this kind says of itself is how its bases come about, and what its core looks like; all else is here.
 """
@@ -22,7 +22,7 @@ Embeddings = Literal["subspace", "gaussian"]
 
 @dataclass(frozen=True)
 class Basis:
-    """The lift of a slot, ``core ↦ scale · U core Vᵀ``.
+    """The lift of a slot, ``core ↦ U core Vᵀ``.
 
     Where both sides are given, ``U core Vᵀ`` may have another shape than the slot, with as many numbers: the slot is
     then viewed so, row by row.
@@ -30,7 +30,6 @@ class Basis:
     Attributes:
         U: m × r; None for the identity, where a core has m rows.
         V: n × s; None for the identity, where a core has n columns.
-        scale: c.
 
     Example:
         >>> Basis(U=torch.ones(6, 2)).core_shape(torch.Size((6, 4)))
@@ -39,7 +38,6 @@ class Basis:
 
     U: Tensor | None = None
     V: Tensor | None = None
-    scale: float = 1.0
 
     @classmethod
     def along(cls, axis: int, matrix: Tensor) -> "Basis":
@@ -70,7 +68,7 @@ class Basis:
 
 
 class Subspace(Gaussian):
-    """Directions ``u = c · U core Vᵀ`` on slots with a basis; a Gaussian on all other slots.
+    """Directions ``u = U core Vᵀ`` on slots with a basis; a Gaussian on all other slots.
 
     A subclass makes bases and hands them to ``renew``, between steps or before the first draw of one. Cores are
     Gaussian unless ``draw_core`` says else. Without any basis this is the Gaussian of MeZO.
@@ -95,8 +93,7 @@ class Subspace(Gaussian):
         one_of(get_args(Embeddings), embeddings=embeddings)
         self.r, self.embeddings = rank, embeddings
         self.bases: dict[str, Basis] = {}
-        #: keep the last bases through the step that renews them, for rules in core space; set by the method
-        self.transports = False
+        self._transports = False
         self.renewals = 0
         self._last: Mapping[str, Basis] = {}
         #: key and basis of the last draw on a slot, and its core, within a step
@@ -106,10 +103,14 @@ class Subspace(Gaussian):
         """Whether a slot may have a basis: a matrix, and an embedding unless these are Gaussian."""
         return slot.param.ndim == 2 and (self.embeddings == "subspace" or slot.kind == "matrix")
 
+    def taken(self, slots: Sequence[Slot]) -> list[Slot]:
+        """The slots among some that may have a basis."""
+        return [slot for slot in slots if self.takes(slot)]
+
     def renew(self, bases: Mapping[str, Basis]) -> None:
         """Take other bases, by slot name; only while the weights are settled."""
         if self.bases:
-            self._last, self.renewals = self.bases if self.transports else {}, self.renewals + 1
+            self._last, self.renewals = self.bases if self._transports else {}, self.renewals + 1
         self.bases, self._held = dict(bases), {}
 
     def begin(self, step: int, slots: Sequence[Slot]) -> None:
@@ -127,18 +128,21 @@ class Subspace(Gaussian):
     def refreshes(self, slot: Slot) -> int:
         return self.renewals + (slot.name in self.bases)
 
+    def keep_lifts(self, on: bool) -> None:
+        self._transports = on
+
     def transport(self, slot: Slot, core: Tensor, since: int) -> Tensor:
         """``carry`` from the last basis; where there was none, a core was the tensor itself.
 
         The same numbers where the last bases are not kept.
         """
-        if not self.transports:
+        if not self._transports:
             return core
         basis, last = self.bases[slot.name], self._last.get(slot.name)
         return self.carry(basis, Basis() if last is None else last, core)
 
     def carry(self, basis: Basis, last: Basis, core: Tensor) -> Tensor:
-        """The core whose lift is the projection of the lifted ``core``, for orthonormal bases of one scale.
+        """The core whose lift is the projection of the lifted ``core``, for orthonormal bases.
 
         Args:
             basis: the present one.
@@ -177,7 +181,6 @@ class Subspace(Gaussian):
 
     def _lift_(self, slot: Slot, basis: Basis, core: Tensor, total: Tensor, scale: float, rows: Rows = None) -> None:
         """``total += scale · lift(core)`` on the given rows of a slot."""
-        scale = scale * basis.scale
         if basis.U is None:
             left = pick(core, rows)
         elif self.diagonal:
@@ -193,8 +196,7 @@ class Subspace(Gaussian):
 
     def lifted_variances(self, slot: Slot, variances: Tensor) -> Iterator[tuple[Rows, Tensor]]:
         basis = self.bases[slot.name]
-        U, V = (None if side is None else side.square() for side in (basis.U, basis.V))
-        squared = Basis(U, V, basis.scale**2)
+        squared = Basis(*(None if side is None else side.square() for side in (basis.U, basis.V)))
         for rows in self.parts(slot):
             out = torch.zeros_like(pick(slot.param, rows), dtype=variances.dtype, memory_format=torch.contiguous_format)
             self._lift_(slot, squared, variances, out, 1.0, rows)
@@ -210,7 +212,7 @@ class Subspace(Gaussian):
         if out is not slot.param:
             out.copy_(slot.param)
         scale = max(map(abs, direction.values()))
-        add_product_(out, scale * basis.scale, self._product(slot, direction * (1.0 / scale), basis), keep)
+        add_product_(out, scale, self._product(slot, direction * (1.0 / scale), basis), keep)
 
     def factor_rank(self, slot: Slot) -> int | None:
         basis = self.bases.get(slot.name)
@@ -225,8 +227,7 @@ class Subspace(Gaussian):
         basis = self.bases.get(slot.name)
         if basis is None or not direction or not self._keeps_shape(slot, basis):
             return None
-        own = self._product(slot, direction, basis)
-        return own if basis.scale == 1.0 else Factors(own.U * basis.scale, own.V)
+        return self._product(slot, direction, basis)
 
     def splits(self, slot: Slot) -> bool:
         basis = self.bases.get(slot.name)
@@ -252,7 +253,7 @@ class Subspace(Gaussian):
         return total
 
     def _product(self, slot: Slot, direction: Direction, basis: Basis) -> Factors:
-        """A direction on a slot as two factors, without the scale of the basis."""
+        """A direction on a slot as two factors."""
         return self._folded(basis, self._core(slot, direction, basis))
 
     def _folded(self, basis: Basis, core: Tensor) -> Factors:
@@ -275,21 +276,20 @@ class Subspace(Gaussian):
         state: dict[str, Tensor | int | float] = {"renewals": self.renewals} if self.renewals else {}
         for name, basis in self.bases.items():
             state |= {f"{part}.{name}": x for part, x in basis.tensors().items()}
-            state |= {f"scale.{name}": basis.scale} if basis.scale != 1.0 else {}
         return state
 
     def load_state_dict(self, state: dict[str, Tensor | int | float]) -> None:
         self.renewals = int(state.get("renewals", 0))
-        parts: dict[str, dict[str, Tensor | float]] = {}
+        parts: dict[str, dict[str, Tensor]] = {}
         for key, value in state.items():
             part, _, name = key.partition(".")
-            if name:
-                parts.setdefault(name, {})[part] = value.clone() if isinstance(value, Tensor) else float(value)
+            if isinstance(value, Tensor):
+                parts.setdefault(name, {})[part] = value.clone()
         self.bases = {name: self.made_of(part) for name, part in parts.items()}
 
-    def made_of(self, parts: Mapping[str, Tensor | float]) -> Basis:
+    def made_of(self, parts: Mapping[str, Tensor]) -> Basis:
         """A basis from its parts by name, as ``state_dict`` wrote them."""
-        return Basis(**parts)  # type: ignore[arg-type]
+        return Basis(**parts)
 
     def state_bytes(self) -> int:
         return sum(x.numel() * x.element_size() for basis in self.bases.values() for x in basis.tensors().values())

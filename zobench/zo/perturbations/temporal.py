@@ -2,12 +2,9 @@
 
 from collections.abc import Sequence
 
-import torch
-from torch import Tensor
-
-from zobench.zo import noise
+from zobench.zo.perturbations.bases import normal_basis
 from zobench.zo.perturbations.subspace import Basis, Subspace
-from zobench.zo.slot import Slot, sum_dtype
+from zobench.zo.slot import Slot
 
 
 class TemporalSubspace(Subspace):
@@ -29,9 +26,8 @@ class TemporalSubspace(Subspace):
             left, right: name the numbers of U and of V.
         """
 
-        def drawn(slot: Slot, key: int, size: int) -> Tensor:
-            shape = torch.Size((size, min(self.r, *slot.param.shape)))
-            return noise.gaussian(key, slot.id, shape, slot.param.device).to(sum_dtype(slot.param))
+        def drawn(slot: Slot) -> Basis:
+            (m, n), r = slot.param.shape, min(self.r, *slot.param.shape)
+            return Basis(U=normal_basis(slot, left, m, r), V=normal_basis(slot, right, n, r))
 
-        taken = [slot for slot in slots if self.takes(slot)]
-        self.renew({s.name: Basis(drawn(s, left, s.param.shape[0]), drawn(s, right, s.param.shape[1])) for s in taken})
+        self.renew({slot.name: drawn(slot) for slot in self.taken(slots)})

@@ -51,6 +51,9 @@ class Wrapper(Perturbation):
     def transport(self, slot: Slot, core: Tensor, since: int) -> Tensor:
         return self.base.transport(slot, core, since)
 
+    def keep_lifts(self, on: bool) -> None:
+        self.base.keep_lifts(on)
+
     def lifted_variances(self, slot: Slot, variances: Tensor) -> Iterator[tuple[Rows, Tensor]]:
         return self.base.lifted_variances(slot, variances)
 
