@@ -35,7 +35,7 @@ STACKED = (
     *RUN, "method.distribution=low_rank", "method.probes=3", "method.mode=exact", "method.lr=1e-4", "steps=6",
     "eval_every=3", "method.stack_rows=600",
 )  # fmt: skip
-AGZO = (*TINY, "method=agzo", "method.mode=exact", "method.lr=1e-3", "steps=6", "eval_every=3")
+AGZO = (*TINY, "method=agzo", "method.mode=exact", "method.lr=1e-3", "method.eps=1e-2", "steps=6", "eval_every=3")
 
 
 def tell(work):

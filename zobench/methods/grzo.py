@@ -39,7 +39,7 @@ TINY = 1e-8
 class Switches:
     """What a variant sets; the defaults are the paper's."""
 
-    spread: Literal["population", "sample"] = "population"
+    spread: Literal["sample", "population"] = "population"
     exclude: str = ""
 
 

@@ -102,7 +102,7 @@ class ZOMOPI(Method):
         **settings: Any,
     ):
         self.switches = on = resolve(VARIANTS, variant, settings)
-        not_negative(lr_vectors=lr_vectors)
+        not_negative(lr=lr, lr_vectors=lr_vectors)
         at_least(1, interval=interval, probes=probes)
         self.space = LeftSubspace(rank=rank)
         self.power = PowerIteration(

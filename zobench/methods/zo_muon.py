@@ -83,7 +83,7 @@ class ZOMuon(Method):
         **settings: Any,
     ):
         self.switches = resolve(VARIANTS, variant, settings)
-        not_negative(lr_vectors=lr_vectors)
+        not_negative(lr=lr, lr_vectors=lr_vectors)
         at_least(1, interval=interval, probes=probes)
         self.space = LeftSubspace(rank=rank)
         rule = CoreSpace(rule=Muon(msign=msign, vectors=lr_vectors / lr if lr else 0.0))

@@ -1,8 +1,8 @@
 """Checks of settings: each names what was given and what is expected, ``eps=0.0: must be positive``.
 
 Values come by keyword, so that the message has the setting's own name; nan never passes, and None always does: what may
-be left out is a matter of types. A check is made where the
-setting is used, and ``noting`` tells which ones a constructor makes: a command line is held to them too.
+be left out is a matter of types. A check is made where the setting is used, and ``noting`` tells which ones a
+constructor makes: a command line is held to them too.
 """
 
 from collections.abc import Collection, Iterator
@@ -15,6 +15,8 @@ _notes: list[dict[str, dict[str, Any]]] = []
 @contextmanager
 def noting() -> Iterator[dict[str, dict[str, Any]]]:
     """A context that gives the checks made in it, by setting: an ``interval`` or ``choices``, and the complaint.
+
+    Of several checks of one setting it is the first, whose complaint a user meets.
 
     >>> with noting() as made:
     ...     at_least(1, probes=3)
@@ -105,4 +107,4 @@ def _within(interval: str, expected: str, values: dict[str, Any]) -> None:
 
 def _note(name: str, **check: Any) -> None:
     for made in _notes:
-        made[name] = check
+        made.setdefault(name, check)
