@@ -11,9 +11,8 @@ from helpers.released import TOLERANCE, Problem, deviation, feed, follow, read, 
 from zobench.methods.agzo import AGZO
 from zobench.zo import Direction, make_slots
 from zobench.zo.perturbations.activation import ActivationSubspace
-from zobench.zo.perturbations.bases import sketched_basis
+from zobench.zo.perturbations.bases import Basis, sketched_basis
 from zobench.zo.perturbations.input_sketch import InputSketch
-from zobench.zo.perturbations.subspace import Basis
 from zobench.zo.tap import ActivationTap
 
 GOLDEN = read("agzo_paper")

@@ -9,8 +9,8 @@ from helpers.released import TOLERANCE, Problem, deviation, feed, follow, read, 
 
 from zobench.methods.aim_zo import AIMZO
 from zobench.zo import Direction, make_slots
+from zobench.zo.perturbations.bases import Basis
 from zobench.zo.perturbations.oja import OjaSubspace
-from zobench.zo.perturbations.subspace import Basis
 
 GOLDEN = read("aim_zo")
 

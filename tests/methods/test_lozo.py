@@ -10,8 +10,8 @@ from helpers.released import TOLERANCE, Problem, deviation, feed, follow
 from zobench.methods.lozo import LOZO
 from zobench.methods.mezo import MeZO
 from zobench.zo import CoreSpace, Direction, ExponentialAverage, Momentum, make_slots
+from zobench.zo.perturbations.bases import Basis
 from zobench.zo.perturbations.lazy_low_rank import LazyLowRank
-from zobench.zo.perturbations.subspace import Basis
 
 GOLDEN = {name: released.read(name) for name in ("lozo", "lozo_m")}
 FAR = 1e3 * TOLERANCE

@@ -168,7 +168,8 @@ class Method:
             The mean of the batch's losses seen in this step, which is ``L(θ)`` up to O(ε²) for symmetric probes.
 
         Raises:
-            Diverged: if a loss is not finite; the weights are those before the step.
+            Diverged: if a loss is not finite; the weights are those before the step, or those that its last ``apply``
+                made where it applies more than once.
         """
         self.oracle.begin(closure)
         return self._step()

@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 
-from zobench.zo.perturbations.subspace import Basis, Subspace
+from zobench.zo.perturbations.bases import Basis
+from zobench.zo.perturbations.subspace import Subspace
 
 
 class ActivationSubspace(Subspace):

@@ -11,8 +11,8 @@ from torch import Tensor
 from zobench.zo.checks import one_of
 from zobench.zo.direction import Direction
 from zobench.zo.keys import mix, tag
-from zobench.zo.perturbations.bases import SVD, gram_svd, random_basis, truncated_svd, two_sided
-from zobench.zo.perturbations.subspace import Basis, Embeddings, Subspace
+from zobench.zo.perturbations.bases import SVD, Basis, gram_svd, random_basis, truncated_svd, two_sided
+from zobench.zo.perturbations.subspace import Embeddings, Subspace
 from zobench.zo.slot import Slot, sum_dtype
 
 SignScope = Literal["per_matrix", "common", "fixed"]

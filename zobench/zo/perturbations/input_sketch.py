@@ -5,8 +5,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from zobench.zo.perturbations.bases import OVERSAMPLING, normal_basis, random_basis, sketched_basis
-from zobench.zo.perturbations.subspace import Basis
+from zobench.zo.perturbations.bases import OVERSAMPLING, Basis, normal_basis, random_basis, sketched_basis
 from zobench.zo.slot import Slot, sum_dtype
 
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from zobench.zo.direction import ZERO, Direction
-from zobench.zo.perturbations.bases import normal_basis
-from zobench.zo.perturbations.subspace import Basis, Embeddings, Subspace
+from zobench.zo.perturbations.bases import Basis, normal_basis
+from zobench.zo.perturbations.subspace import Embeddings, Subspace
 from zobench.zo.slot import Slot
 
 

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from zobench.zo.perturbations.bases import haar_basis, normal_basis, positive_qr
-from zobench.zo.perturbations.subspace import Basis, Subspace
+from zobench.zo.perturbations.bases import Basis, haar_basis, normal_basis, positive_qr
+from zobench.zo.perturbations.subspace import Subspace
 from zobench.zo.slot import Slot
 
 

@@ -11,9 +11,8 @@ from zobench.zo.checks import at_least, not_negative
 from zobench.zo.direction import Direction
 from zobench.zo.factors import Factors
 from zobench.zo.perturbations.activation import ActivationSubspace
-from zobench.zo.perturbations.bases import orthonormal
+from zobench.zo.perturbations.bases import Basis, orthonormal
 from zobench.zo.perturbations.input_sketch import BasisSketch
-from zobench.zo.perturbations.subspace import Basis
 from zobench.zo.slot import Rows, Slot, pick
 
 

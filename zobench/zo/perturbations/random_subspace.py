@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from zobench.zo.perturbations.bases import haar_basis, most_square, two_sided
-from zobench.zo.perturbations.subspace import Basis, Embeddings, Subspace
+from zobench.zo.perturbations.bases import Basis, haar_basis, most_square, two_sided
+from zobench.zo.perturbations.subspace import Embeddings, Subspace
 from zobench.zo.slot import Slot
 
 

@@ -4,7 +4,6 @@ What a method of this kind says of itself is how its bases come about, and what 
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Literal, get_args
 
 import torch
@@ -15,56 +14,10 @@ from zobench.zo.checks import at_least, one_of
 from zobench.zo.direction import Direction
 from zobench.zo.factors import Factors, add_product_
 from zobench.zo.independent import Gaussian
+from zobench.zo.perturbations.bases import Basis
 from zobench.zo.slot import Rows, Slot, pick, sum_dtype
 
 Embeddings = Literal["subspace", "gaussian"]
-
-
-@dataclass(frozen=True)
-class Basis:
-    """The lift of a slot, ``core ↦ U core Vᵀ``.
-
-    Where both sides are given, ``U core Vᵀ`` may have another shape than the slot, with as many numbers: the slot is
-    then viewed so, row by row.
-
-    Attributes:
-        U: m × r; None for the identity, where a core has m rows.
-        V: n × s; None for the identity, where a core has n columns.
-
-    Example:
-        >>> Basis(U=torch.ones(6, 2)).core_shape(torch.Size((6, 4)))
-        torch.Size([2, 4])
-    """
-
-    U: Tensor | None = None
-    V: Tensor | None = None
-
-    @classmethod
-    def along(cls, axis: int, matrix: Tensor) -> "Basis":
-        """A basis of what one axis of a slot meets; the other axis is free."""
-        return cls(V=matrix) if axis == 1 else cls(U=matrix)
-
-    @property
-    def matrix(self) -> Tensor:
-        """The one that is given, of a basis ``along`` an axis."""
-        side = self.U if self.V is None else self.V
-        assert side is not None
-        return side
-
-    def core_shape(self, shape: torch.Size) -> torch.Size:
-        """The shape of cores on a slot of a shape."""
-        rows = shape[0] if self.U is None else self.U.shape[1]
-        return torch.Size((rows, shape[1] if self.V is None else self.V.shape[1]))
-
-    def view(self, shape: torch.Size) -> torch.Size:
-        """The shape ``U core Vᵀ`` on a slot of a shape."""
-        if self.U is not None and self.V is not None:
-            return torch.Size((len(self.U), len(self.V)))
-        return shape
-
-    def tensors(self) -> dict[str, Tensor]:
-        """The tensors that it holds, by name."""
-        return {name: x for name, x in vars(self).items() if isinstance(x, Tensor)}
 
 
 class Subspace(Gaussian):

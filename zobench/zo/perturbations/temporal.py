@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from zobench.zo.perturbations.bases import normal_basis
-from zobench.zo.perturbations.subspace import Basis, Subspace
+from zobench.zo.perturbations.bases import Basis, normal_basis
+from zobench.zo.perturbations.subspace import Subspace
 from zobench.zo.slot import Slot
 
 
