@@ -50,6 +50,10 @@ def test_options_may_be_named_by_hydras_functions(word):
     ("word", "said"),
     [
         ("method=choice(mezo,mezzo)", "method=mezzo: no such method; did you mean method=mezo"),
+        ("method=tezo_m method/rule=adam", "method/rule=adam: method=tezo_m leaves no rule to choose; see its file"),
+        ("method=mezo,adamw method/rule=adam", "method/rule=adam: method=adamw leaves no rule to choose"),
+        ("method=forward_gradient method.eps=1", "no such key for method=forward_gradient, which has lr, lr_schedule"),
+        ("method=mezo_svrg method.rule.beta=1", "no such key for method=mezo_svrg, which has anneal, draws"),
         ("method=glob(x*)", r"method=x\*: no such method"),
         ("method=[mezo]", r"method=\[mezo\]: no such method; did you mean method=mezo"),
         ("+experiment=quickstart", r"^\+experiment=quickstart: .* choose with experiment=quickstart$"),
@@ -57,7 +61,7 @@ def test_options_may_be_named_by_hydras_functions(word):
 )
 def test_options_that_are_named_amiss_are_told_the_right_name(word, said):
     with pytest.raises(ConfigError, match=said):
-        FrontDoor([conf_dir()]).check([word])
+        FrontDoor([conf_dir()]).check(word.split())
 
 
 @pytest.mark.parametrize("value", ["nan", "inf", "1", "[]"])

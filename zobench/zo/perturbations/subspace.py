@@ -19,6 +19,9 @@ from zobench.zo.slot import Rows, Slot, pick, sum_dtype
 
 Embeddings = Literal["subspace", "gaussian"]
 
+#: a core is held for a step where it takes at most this share of its slot's numbers
+_HELD = 1 / 32
+
 
 class Subspace(Gaussian):
     """Directions ``u = U core Vᵀ`` on slots with a basis; a Gaussian on all other slots.
@@ -38,8 +41,6 @@ class Subspace(Gaussian):
 
     #: the core is the diagonal of an r × r matrix, and has r numbers
     diagonal = False
-    #: a core is held for a step where it takes at most this share of its slot's numbers
-    held_share = 1 / 32
 
     def __init__(self, *, rank: int = 128, embeddings: Embeddings = "subspace"):
         at_least(1, rank=rank)
@@ -199,7 +200,7 @@ class Subspace(Gaussian):
             held = self._held.get(slot.name)
             if held is None or held[0] != key or held[1] is not basis:
                 held = key, basis, self.draw(slot, key)
-                if held[2].numel() <= self.held_share * slot.param.numel():
+                if held[2].numel() <= _HELD * slot.param.numel():
                     self._held[slot.name] = held
             total = total + held[2] * weight
         assert isinstance(total, Tensor)
