@@ -37,6 +37,6 @@ def test_a_tunings_defaults_are_those_that_help_and_docs_tell_and_what_is_typed_
     for method, (lr, eps) in told.items():
         used = compose("tuning=lora", f"method={method}").method
         assert (used.lr, used.get("eps")) == (lr, float(eps) if eps else used.get("eps"))
-        assert f"method.lr={used.lr}" in shown
+        assert re.search(rf"^ +{method} +method\.lr={used.lr}( |$)", shown, re.M)
         assert compose("tuning=lora", f"method={method}", "method.lr=3").method.lr == 3
         assert compose("tuning=full", f"method={method}").method.lr != lr

@@ -247,9 +247,11 @@ class FrontDoor:
         lines = ["", "A method's defaults where the tuning sets them:"]
         for tuning in sorted({path for folder in self.folders for path in (folder / TUNED).glob("*") if path.is_dir()}):
             lines.append(f"\n  {TUNED}/{tuning.name}")
-            for path in sorted(tuning.glob("*.yaml")):
+            paths = sorted(tuning.glob("*.yaml"))
+            width = max((len(path.stem) for path in paths), default=0) + 2
+            for path in paths:
                 values = " ".join(f"method.{key}={as_yaml(value)}" for key, value in leaves(load_yaml(path)))
-                lines.append(f"    {path.stem:<10}{values}")
+                lines.append(f"    {path.stem:<{width}}{values}")
         return lines
 
     def _described(self, group: str, options: list[str]) -> list[str]:
