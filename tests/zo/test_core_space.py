@@ -2,9 +2,10 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from helpers.methods import node_of
 
-from zobench import LOZO, PGAP, MeZO
+from zobench import AGZO, LOZO, PGAP, MeZO
 from zobench.config import instantiate
 from zobench.testing.problem import Problem
 from zobench.zo import SGD, Adam, CoreSpace, Jaguar, Momentum
@@ -115,6 +116,24 @@ def test_a_refresh_of_pgap_projects_the_momentum_on_the_new_subspace(first):
     expected = 0.9 * new.U.T @ lifted @ new.V + space.core(slot, method.applied)
     assert torch.allclose(method._rule_state[slot.index]["m"], expected, rtol=0, atol=1e-12)
     assert space._last == {}
+
+
+def test_a_momentum_is_lifted_where_a_slot_loses_its_basis_and_projected_where_it_gets_one_again():
+    """AGZO along the inputs of a layer that runs in the first and third step alone."""
+    x, weight, other = torch.eye(3, 4), torch.ones(2, 4), torch.ones(2, 4)
+    method = AGZO([("sometimes", weight), ("always", other)], lr=1e-2, rule=CoreSpace(rule=Momentum()))
+    state, held, bases = method._rule_state[0], [], []
+    for step in range(3):
+
+        def loss(runs=step != 1):
+            return (F.linear(x, other) + (F.linear(x, weight) if runs else weight.sum())).square().mean()
+
+        method.step(loss)
+        held.append((state["m"].clone(), method.perturbation.core(method.slots[0], method.applied)))
+        bases.append(method.space.bases.get("sometimes"))
+    lifted, V = held[0][0] @ bases[0].V.T, bases[2].V
+    torch.testing.assert_close(held[1][0], 0.9 * lifted + held[1][1], rtol=0, atol=1e-5)
+    torch.testing.assert_close(held[2][0], 0.9 * held[1][0] @ V + held[2][1], rtol=0, atol=1e-5)
 
 
 def test_a_rule_in_core_space_is_a_setting_like_any_other():

@@ -95,7 +95,10 @@ def core_step(
 ) -> Tensor | Lifted:
     """The step of a rule in core space, as a core unless the rule lifts; first its state is carried to this lift."""
     core = perturbation.core(slot, estimate)
-    _carry(rule, perturbation, slot, core, state)
+    now, since = perturbation.refreshes(slot), int(state.pop(REFRESHES, torch.zeros(())))
+    if now != since:
+        _carry(rule, perturbation, slot, core.shape, state, since)
+    state[REFRESHES] = torch.tensor(now)
     make = rule if perturbation.reaches(slot, estimate) else rule.unmeasured
     made = make(slot, core, state, step)
     return Lifted(made) if rule.lifts else made
@@ -111,18 +114,24 @@ def descend_core(perturbation: Perturbation, slot: Slot, step: Tensor | Lifted, 
     slot.param.copy_(total)
 
 
-def _carry(rule: UpdateRule, perturbation: Perturbation, slot: Slot, core: Tensor, state: State) -> None:
-    """Bring a slot's state to the present lift, where that is another one than at the last step.
+def leave_core(rule: UpdateRule, perturbation: Perturbation, slot: Slot, state: State) -> None:
+    """Carry the state of a slot whose lift has become the identity, where its last step was in core space."""
+    if (since := state.pop(REFRESHES, None)) is not None:
+        _carry(rule, perturbation, slot, slot.param.shape, state, int(since))
+
+
+def _carry(
+    rule: UpdateRule, perturbation: Perturbation, slot: Slot, shape: torch.Size, state: State, since: int
+) -> None:
+    """Bring a slot's state to the present lift, under which cores have this shape, from that of the last step.
 
     What is linear in the estimates is transported, what belongs to a lift dropped. The rest stays as it is; of an
     element-wise rule (Adam's mean of squares), its mean fills the new shape where cores have another one.
     """
-    now, since = perturbation.refreshes(slot), int(state.pop(REFRESHES, torch.zeros(())))
-    for name in list(state) if now != since else ():
+    for name in list(state):
         if name in rule.linear_state:
             state[name] = perturbation.transport(slot, state[name], since)
         elif name in rule.lift_state:
             del state[name]
-        elif rule.elementwise and state[name].shape != core.shape:
-            state[name] = state[name].mean().expand(core.shape).clone()
-    state[REFRESHES] = torch.tensor(now)
+        elif rule.elementwise and state[name].shape != shape:
+            state[name] = state[name].mean().expand(shape).clone()

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from zobench.zo import noise
-from zobench.zo.core_space import core_step, descend_core
+from zobench.zo.core_space import core_step, descend_core, leave_core
 from zobench.zo.direction import ZERO, Direction
 from zobench.zo.oracle import Oracle
 from zobench.zo.perturbation import Perturbation
@@ -52,6 +52,9 @@ class RuleStep:
         """Move all slots; after an error, the rest of them stand at θ all the same."""
         perturbation, slots, whole = self.perturbation, self.oracle.slots, not self.rule.elementwise
         in_core = {s.index for s in slots if self.rule.space == "core" and not perturbation.dense(s)}
+        for slot in slots if self.rule.space == "core" else ():
+            if slot.index not in in_core:
+                leave_core(self.rule, perturbation, slot, self.states[slot.index])
         shared = {
             slot.index: slot for slot in slots if not whole and slot.index not in in_core and perturbation.shares(slot)
         }

@@ -86,21 +86,20 @@ class Subspace(Gaussian):
         self._transports = on
 
     def transport(self, slot: Slot, core: Tensor, since: int) -> Tensor:
-        """``carry`` from the last basis; where there was none, a core was the tensor itself.
+        """``carry`` from the last basis to the present one; where there is none, a core is the tensor itself.
 
         The same numbers where the last bases are not kept.
         """
         if not self._transports:
             return core
-        basis, last = self.bases[slot.name], self._last.get(slot.name)
-        return self.carry(basis, Basis() if last is None else last, core)
+        return self.carry(self.bases.get(slot.name, Basis()), self._last.get(slot.name, Basis()), core)
 
     def carry(self, basis: Basis, last: Basis, core: Tensor) -> Tensor:
         """The core whose lift is the projection of the lifted ``core``, for orthonormal bases.
 
         Args:
-            basis: the present one.
-            last: the one before; an empty one where a core was the tensor itself.
+            basis: the present one; an empty one where a core is the tensor itself.
+            last: the one before, likewise.
             core: under ``last``.
         """
         U, V = _overlap(basis.U, last.U), _overlap(basis.V, last.V)
