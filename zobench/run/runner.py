@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from zobench.config.settings import check_settings
 from zobench.errors import ConfigError, RunExists
@@ -40,6 +40,8 @@ def run(cfg: DictConfig) -> dict[str, Any]:
         KeyboardInterrupt: after Ctrl-C or SIGTERM; the record says ``interrupted``.
     """
     check_settings(cfg)
+    cfg = cfg.copy()
+    OmegaConf.resolve(cfg)  # once: each look at an interpolation parses it anew
     with team_of(cfg) as team:
         return _run(cfg, team)
 

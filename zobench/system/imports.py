@@ -26,6 +26,12 @@ def keep_imports() -> None:
     _kept = True
 
 
+def keep_what_is_left() -> None:
+    """Take what a collection has left out of sight as well, where imports are kept."""
+    if _kept:
+        gc.freeze()
+
+
 @contextmanager
 def importing() -> Iterator[None]:
     """A context for imports, in which the garbage collector rests."""

@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from zobench.system.imports import keep_what_is_left
+
 _STATUS, _CLEAR, _MAPS = (Path("/proc/self") / name for name in ("status", "clear_refs", "smaps"))
 #: mappings that are the program's and not a run's: its libraries, whose pages come in as their code is first run
 _PROGRAM = re.compile(r"\.so(\.[\w.]+)?$|/bin/[^/]+$|/locale-archive$|\.pyd?$")
@@ -56,15 +58,27 @@ class LinuxMemory(Memory):
 
     how = "VmHWM of the process in training and evaluations, without its libraries and what it held before the run"
 
+    def __init__(self) -> None:
+        self._files: int | None = None  # resident pages of files, when the libraries among them were counted
+        self._libraries = 0
+
     def held(self) -> int:
-        return _status()["VmRSS"] - self._program()
+        return self._without_libraries("VmRSS")
 
     def high(self) -> int:
-        return _status()["VmHWM"] - self._program()
+        return self._without_libraries("VmHWM")
 
     def reset(self) -> None:
         with contextlib.suppress(OSError):
             _CLEAR.write_text("5")
+
+    def _without_libraries(self, size: str) -> int:
+        """One of the sizes of the process; its libraries are counted anew when pages of files have come or gone."""
+        status = _status()
+        files = status.get("RssFile")  # since Linux 4.5
+        if files is None or files != self._files:
+            self._files, self._libraries = files, self._program()
+        return status[size] - self._libraries
 
     @staticmethod
     def _program() -> int:
@@ -120,6 +134,7 @@ class PeakMemory:
         self._paused = False
         self._device, self._memory = device, _memory_of(device)
         _give_back(device)
+        keep_what_is_left()
         self.before = self._memory.held()
         self._memory.reset()
 
