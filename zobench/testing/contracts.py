@@ -18,7 +18,8 @@ from zobench.testing.evidence import Broken, Watched, estimates_of, same_state, 
 from zobench.testing.problem import Problem, StepLoss
 from zobench.testing.ties import ties
 from zobench.testing.uses import cores, factors, masks
-from zobench.zo import Diverged, Method, lens
+from zobench.testing.walk import END, STOP, walk
+from zobench.zo import Diverged, Method, lens, make_slots
 
 DTYPES = (torch.float32, torch.bfloat16)
 #: what one step in place may leave of a round trip in the weights, which are of size 1
@@ -51,8 +52,7 @@ def replay(case: Case) -> None:
     watched = Watched(method)
     problem.train(method, 3)
     before = problem.copy()
-    watched.estimates.clear()
-    watched.steps.clear()
+    watched.applies = True
     problem.train(method, 1)
     if not watched.steps:
         raise Broken("the step ended without a call of self.apply(estimate), the only writer of weights")
@@ -118,57 +118,54 @@ def ledger(case: Case) -> None:
 def resume(case: Case) -> None:
     """Stopping at a step and going on from files equals not stopping, bit for bit."""
     for dtype in DTYPES:
-        whole, first, second = (Problem(dtype, case.device) for _ in range(3))
-        whole.train(uncut := case.method(whole), 9)
-        first.train(half := case.method(first), 4)
+        uncut, first, second = walk(case, dtype), Problem(dtype, case.device), Problem(dtype, case.device)
+        half = make_slots(first.parameters.items())
+        checkpoint.restore(half, uncut.weights[STOP])
         rest = case.method(second)
         with TemporaryDirectory() as folder:
-            checkpoint.save_snapshot(Path(folder), half.slots, half.state_dict())
-            snapshot = checkpoint.load_snapshot(Path(folder), 4)
+            checkpoint.save_snapshot(Path(folder), half, uncut.states[STOP])
+            snapshot = checkpoint.load_snapshot(Path(folder), STOP)
         if snapshot is None:
             raise Broken("state_dict() lost the step: extend what super().state_dict() gives")
         checkpoint.restore(rest.slots, snapshot.weights)
         rest.load_state_dict(snapshot.method)
-        same_state(
-            half.state_dict(), rest.state_dict(), f"{dtype}: loaded at step 4", "what load_state_dict() was given"
-        )
-        second.train(rest, 5)
-        what = f"{dtype}: stopped at step 4 and gone on to 9"
-        same_weights(
-            whole, second, what, "all that changes along a run belongs into state_dict() and load_state_dict()"
-        )
-        same_state(uncut.state_dict(), rest.state_dict(), what, "the run that never stopped")
+        loaded = f"{dtype}: loaded at step {STOP}"
+        same_state(uncut.states[STOP], rest.state_dict(), loaded, "what load_state_dict() was given")
+        second.train(rest, END - STOP)
+        what = f"{dtype}: stopped at step {STOP} and gone on to {END}"
+        hint = "all that changes along a run belongs into state_dict() and load_state_dict()"
+        same_weights(uncut.weights[END], second.parameters, what, hint)
+        same_state(uncut.states[END], rest.state_dict(), what, "the run that never stopped")
 
 
 def rebuild(case: Case) -> None:
     """The losses that a run saw give its weights and its state again, bit for bit, without the problem."""
     for dtype in DTYPES:
-        problem, other = Problem(dtype, case.device), Problem(dtype, case.device)
-        method, again = case.method(problem), case.method(other)
-        if not method.replays:
+        problem = Problem(dtype, case.device)
+        again = case.method(problem)
+        if not again.replays:
             raise SkipTest("takes from the model what losses do not give: gradients, or activations")
-        seen = []
-        for _ in range(6 if method.trains else 0):
-            problem.train(method, 1)
-            seen.append(list(method.oracle.seen))
-        for losses in seen:
+        measured = walk(case, dtype)
+        for losses in measured.losses:
             try:
-                again.replay(losses, method.oracle.missed or [])
+                again.replay(losses, measured.missed)
             except ValueError as error:
                 raise Broken(f"{dtype}: a step is not made again from its losses: {error}") from error
-        what = f"{dtype}: six steps made again from their losses"
-        same_weights(problem, other, what, "a step must be a function of its losses, its keys and the state")
-        same_state(method.state_dict(), again.state_dict(), what, "the run that measured them")
+        what, hint = f"{dtype}: {END} steps", "a step must be a function of its losses, its keys and the state"
+        same_weights(measured.weights[END], problem.parameters, f"{what} made again from their losses", hint)
+        same_state(measured.states[END], again.state_dict(), f"{what} made again", "the run that measured them")
 
 
 def same_seed_same_path(case: Case) -> None:
     """A run is a function of its seed: the same one walks the same path, another one walks elsewhere."""
-    first, second, other = (Problem(device=case.device) for _ in range(3))
-    for problem, seed in ((first, SEED), (second, SEED), (other, SEED + 1)):
+    first, second, other = walk(case, torch.float32), Problem(device=case.device), Problem(device=case.device)
+    for problem, seed, steps in ((second, SEED, END), (other, SEED + 1, STOP)):
         method = case.method(problem, seed=seed)
-        problem.train(method, 4)
-    same_weights(first, second, "two runs of one seed", "draw from keys, self.direction() or self.keys(), alone")
-    elsewhere = any(not torch.equal(p, other.parameters[name]) for name, p in first.parameters.items())
+        problem.train(method, steps)
+    same_weights(
+        first.weights[END], second.parameters, "two runs of one seed", "draw from keys, self.direction() or self.keys()"
+    )
+    elsewhere = any(not torch.equal(p, other.parameters[name]) for name, p in first.weights[STOP].items())
     if method.trains and not method.backwards_per_step and not elsewhere:
         raise Broken("two seeds walked the same path: pass seed on to Method, whose keys come from it")
 
@@ -236,7 +233,7 @@ def leaves_no_trace(case: Case) -> None:
             p.requires_grad_(True)
         unseen, seen = case.method(plain), case.method(looked)
         _zeroth_order(seen)
-        for _ in range(3):
+        for _ in range(2):
             plain.train(unseen, 2)
             looked.train(seen, 2)
             closure = StepLoss(looked, seen.t)
@@ -244,7 +241,12 @@ def leaves_no_trace(case: Case) -> None:
             if first != second:
                 raise Broken(f"{dtype}: two looks at one step saw {first} and {second}: state moved outside the step")
         what = f"{dtype}: with and without the lens"
-        same_weights(plain, looked, what, "a copy of the method (copy.deepcopy) must not share state with it")
+        same_weights(
+            plain.parameters,
+            looked.parameters,
+            what,
+            "a copy of the method (copy.deepcopy) must not share state with it",
+        )
         same_state(unseen.state_dict(), seen.state_dict(), what, "the run without it")
 
 

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from zobench.testing.definition import moved
-from zobench.testing.problem import Problem
 from zobench.zo import Direction, Method
 from zobench.zo.closure import batch_of
 from zobench.zo.examples import Offsets
@@ -30,10 +29,11 @@ def estimates_of(method: Method, direction: Direction) -> list[Tensor]:
 
 
 class Watched:
-    """Looks over a method's shoulder: what it measures and applies from now on, as tensors by slot.
+    """Looks over a method's shoulder: what it measures from now on, and applies once it is asked, as tensors by slot.
 
     Attributes:
         offsets: at which losses were measured.
+        applies: whether it looks at what is applied, too.
         estimates: that were applied, or moved along, in the state in which losses were last measured.
         steps: ``−lr`` times what was applied, and the moves, draw by draw.
     """
@@ -42,6 +42,7 @@ class Watched:
         oracle = method.oracle
         self.method, self.apply, self.move, self.jvp = method, method.apply, method.move, oracle.jvp
         self.offsets: list[list[Tensor]] = []
+        self.applies = False
         self.estimates: list[list[Tensor]] = []
         self.steps: list[list[Tensor]] = []
         self.measuring = method
@@ -70,7 +71,8 @@ class Watched:
 
     def _note(self, offsets: Sequence[Direction]) -> None:
         self.offsets += [estimates_of(self.method, offset) for offset in offsets]
-        self.measuring = self.method.twin(self.method.keys)
+        if self.applies:
+            self.measuring = self.method.twin(self.method.keys)
 
     def _apply(self, estimate: Direction) -> None:
         self._write(estimate, estimate * -self.method.lr)
@@ -82,6 +84,8 @@ class Watched:
 
     def _write(self, measured: Direction, step: Direction) -> None:
         method = self.method
+        if not self.applies:
+            return
         zeros = [replace(slot, param=torch.zeros_like(slot.param)) for slot in method.slots]
         self.estimates.append(estimates_of(self.measuring, measured))
         self.steps.append([moved(method.perturbation, slot, step) for slot in zeros])
@@ -100,11 +104,11 @@ def share_outside(estimate: Tensor, offsets: list[Tensor]) -> float:
     return float(rest.norm()) / size
 
 
-def same_weights(one: Problem, other: Problem, what: str, hint: str) -> None:
-    """Raise Broken where two problems' weights differ by a bit; ``what`` they are, and a hint at the cause."""
-    for name, p in one.parameters.items():
-        if not torch.equal(p, other.parameters[name]):
-            off = float((p.detach() - other.parameters[name].detach()).abs().max())
+def same_weights(one: Mapping[str, Tensor], other: Mapping[str, Tensor], what: str, hint: str) -> None:
+    """Raise Broken where two sets of weights differ by a bit; ``what`` they are, and a hint at the cause."""
+    for name, p in one.items():
+        if not torch.equal(p, other[name]):
+            off = float((p.detach() - other[name].detach()).abs().max())
             raise Broken(f"{what}: {name} differs by up to {off:.1e}, and must not by a bit: {hint}")
 
 

@@ -56,8 +56,11 @@ def ties(case: Case) -> None:
     again.load_state_dict(snapshot.method)
     for problem, method in ((flat, tied), (other, again)):
         problem.train(method, 2)
-    what = "gone on from a step whose losses tie"
-    same_weights(flat, other, what, "keys of weight 0 belong into state_dict() and load_state_dict(), too")
+    what, hint = (
+        "gone on from a step whose losses tie",
+        "keys of weight 0 belong into state_dict() and load_state_dict()",
+    )
+    same_weights(flat.parameters, other.parameters, what, hint)
     same_state(tied.state_dict(), again.state_dict(), what, "the run that never stopped")
 
 
