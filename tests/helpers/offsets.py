@@ -135,15 +135,15 @@ def losses_at(slots, perturbation, loss, offsets=OFFSETS, mode="in_place", stack
     return found, way
 
 
-def measure(name, case=("full", 0.0), dtype=torch.float32, ways=tuple(WAYS)):
-    """The cells of a family under a tuning, by way to run a batch; batches and distributions take turns."""
+def measure(name, case=("full", 0.0), dtype=torch.float32, ways=tuple(WAYS), turn=0):
+    """The cells of a family under a tuning, by way to run a batch; batches and distributions take turns from one on."""
     cells = {}
     try:
         model, slots = tuned(name, case[0], dtype)
     except UserError as error:
         return dict.fromkeys(ways, Cell("", refusal=str(error)))
     perturbations = [low_rank(slots), aligned(slots)]
-    for place, way in enumerate(ways):
+    for place, way in enumerate(ways, turn):
         try:
             loss = loss_of(model, matrix.BATCHES[place % 2], cache_gib=case[1], **WAYS[way])
         except UserError as error:

@@ -231,13 +231,17 @@ def test_a_tensor_that_is_not_read_by_torch_functions_is_not_stacked():
 # -- models ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", LISTED)
-def test_losses_of_a_family_are_those_of_moved_weights(name):
-    """Under every tuning, cut and cached, one offset at a time and several; scripts/side_path.py has all of it."""
+@pytest.mark.parametrize(("number", "name"), enumerate(LISTED), ids=LISTED)
+def test_losses_of_a_family_are_those_of_moved_weights(number, name):
+    """Under every tuning, cut and cached, one offset at a time and several; families take turns in ways and modes.
+
+    scripts/side_path.py has all of it.
+    """
+    every = list(offsets.WAYS)
     for place, case in enumerate(matrix.CASES):
-        ways = list(offsets.WAYS)[place : place + 2]
+        ways, turn = [every[(number + place) % len(every)]], (number // 2 + place) % 2
         for dtype in offsets.ALLOWED if case == ("full", 0.0) else [torch.float32]:
-            for way, cell in offsets.measure(name, case, dtype, ways).items():
+            for way, cell in offsets.measure(name, case, dtype, ways, turn).items():
                 assert not cell.refusal
                 assert cell.ways[0].startswith("side"), (case, way)
                 assert cell.stacked is (name not in ALONE or case[0] == "lora"), (case, way)

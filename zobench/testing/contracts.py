@@ -99,20 +99,15 @@ def restore(case: Case) -> None:
 
 def ledger(case: Case) -> None:
     """A step takes the forward and backward passes that the method declares."""
-    problem = Problem(device=case.device)
-    method = case.method(problem)
-    for step in range(7 if method.trains else 0):
-        before = method.oracle.forwards
-        problem.train(method, 1)
-        taken, declared = method.oracle.forwards - before, method.forwards_at(step)
-        if taken != declared:
+    run, method = walk(case, torch.float32), case.method(Problem(device=case.device))
+    for step, taken in enumerate(run.forwards):
+        if taken != (declared := method.forwards_at(step)):
             raise Broken(
                 f"step {step} took {taken} forward passes and {declared} are declared: set forwards_per_step, or "
                 "forwards_at(step) where steps differ"
             )
-    declared = method.t * method.backwards_per_step
-    if method.oracle.backwards != declared:
-        raise Broken(f"{method.oracle.backwards} backward passes, {declared} declared: set backwards_per_step")
+    if run.backwards != (declared := len(run.losses) * method.backwards_per_step):
+        raise Broken(f"{run.backwards} backward passes, {declared} declared: set backwards_per_step")
 
 
 def resume(case: Case) -> None:

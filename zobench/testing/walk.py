@@ -21,12 +21,16 @@ class Walk:
 
     Attributes:
         losses: what its oracle had seen, step by step.
+        forwards: forward passes that each step took.
+        backwards: backward passes that all of them took.
         missed: the ``missed`` of its oracle.
         weights: by step, copied after ``STOP`` and ``END`` steps.
         states: the method's ``state_dict`` then.
     """
 
     losses: list[list[Entry]]
+    forwards: list[int]
+    backwards: int
     missed: list[str]
     weights: Mapping[int, Mapping[str, Tensor]]
     states: Mapping[int, StateDict]
@@ -50,15 +54,19 @@ _walks: dict[torch.dtype, Walk] = {}
 def _walked(case: Case, dtype: torch.dtype) -> Walk:
     problem = Problem(dtype, case.device)
     method = case.method(problem)
+    oracle = method.oracle
     losses: list[list[Entry]] = []
+    forwards: list[int] = []
     weights: dict[int, Mapping[str, Tensor]] = {}
     states: dict[int, StateDict] = {}
     for step in range(1, END + 1):
+        before = oracle.forwards
         problem.train(method, 1)
         if method.trains:
-            losses.append(list(method.oracle.seen))
+            losses.append(list(oracle.seen))
+            forwards.append(oracle.forwards - before)
         if step in (STOP, END):
             state = method.state_dict().items()
             weights[step] = problem.copy()
             states[step] = {name: x.clone() if isinstance(x, Tensor) else x for name, x in state}
-    return Walk(losses, method.oracle.missed or [], weights, states)
+    return Walk(losses, forwards, oracle.backwards, oracle.missed or [], weights, states)
