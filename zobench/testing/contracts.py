@@ -19,7 +19,7 @@ from zobench.testing.problem import Problem, StepLoss
 from zobench.testing.ties import ties
 from zobench.testing.uses import cores, factors, masks
 from zobench.testing.walk import END, STOP, walk
-from zobench.zo import Diverged, Method, lens, make_slots
+from zobench.zo import Diverged, Method, lens
 
 DTYPES = (torch.float32, torch.bfloat16)
 #: what one step in place may leave of a round trip in the weights, which are of size 1
@@ -114,8 +114,8 @@ def resume(case: Case) -> None:
     """Stopping at a step and going on from files equals not stopping, bit for bit."""
     for dtype in DTYPES:
         uncut, first, second = walk(case, dtype), Problem(dtype, case.device), Problem(dtype, case.device)
-        half = make_slots(first.parameters.items())
-        checkpoint.restore(half, uncut.weights[STOP])
+        half = case.method(first).slots
+        checkpoint.restore(half, {slot.name: uncut.weights[STOP][slot.name] for slot in half})
         rest = case.method(second)
         with TemporaryDirectory() as folder:
             checkpoint.save_snapshot(Path(folder), half, uncut.states[STOP])
@@ -235,13 +235,11 @@ def leaves_no_trace(case: Case) -> None:
             first, second = (lens.look(seen, closure, draws=3) for _ in range(2))
             if first != second:
                 raise Broken(f"{dtype}: two looks at one step saw {first} and {second}: state moved outside the step")
-        what = f"{dtype}: with and without the lens"
-        same_weights(
-            plain.parameters,
-            looked.parameters,
-            what,
-            "a copy of the method (copy.deepcopy) must not share state with it",
+        what, hint = (
+            f"{dtype}: with and without the lens",
+            "a copy of the method (deepcopy) must not share state with it",
         )
+        same_weights(plain.parameters, looked.parameters, what, hint)
         same_state(unseen.state_dict(), seen.state_dict(), what, "the run without it")
 
 
