@@ -17,7 +17,8 @@ U = 0.7 * Direction.ray(7) - 0.2 * Direction.ray(8)
 @pytest.mark.parametrize("space", [Gaussian(), LowRank(rank=2)], ids=["gaussian", "low rank"])
 def test_the_derivative_is_the_limit_of_the_projected_gradient_and_that_of_backpropagation(space):
     problem = Problem(torch.float64)
-    problem.targets = problem.targets.double()
+    batch = problem.batch
+    problem.batch = lambda *which: (batch(*which)[0], batch(*which)[1].double())
     loss = problem.loss
     oracle = Oracle(make_slots(problem.parameters.items()), space)
 

@@ -237,7 +237,7 @@ def leaves_no_trace(case: Case) -> None:
                 raise Broken(f"{dtype}: two looks at one step saw {first} and {second}: state moved outside the step")
         what, hint = (
             f"{dtype}: with and without the lens",
-            "a copy of the method (deepcopy) must not share state with it",
+            "a copy of the method (deepcopy) must share no state with it",
         )
         same_weights(plain.parameters, looked.parameters, what, hint)
         same_state(unseen.state_dict(), seen.state_dict(), what, "the run without it")

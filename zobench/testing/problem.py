@@ -2,13 +2,34 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import cache
 
 import torch
 from torch import Tensor
 
 from zobench.zo import Method, owners
 
-BATCHES = 50
+BATCHES, SIZE = 50, 16
+
+
+@cache
+def _drawn() -> tuple[dict[str, Tensor], Tensor]:
+    """The weights at first, and the inputs of all batches."""
+    generator = torch.Generator().manual_seed(0)
+    weights = {
+        "embed.weight": torch.randn(6, 8, generator=generator),
+        "layer.weight": torch.randn(8, 5, generator=generator) / 3,
+        "layer.bias": torch.zeros(5),
+        "head.weight": torch.randn(5, 1, generator=generator) / 3,
+    }
+    return weights, torch.randint(0, 6, (BATCHES, SIZE), generator=generator)
+
+
+@cache  # so that few operations are left in a loss
+@torch.inference_mode(False)
+def _batch(number: int, copies: int, start: int | None, stop: int | None, device: str) -> tuple[Tensor, Tensor]:
+    ids = _drawn()[1][number, start:stop].repeat(copies)
+    return ids.to(device), torch.sin(ids.float()).to(device)
 
 
 class Problem:
@@ -23,16 +44,12 @@ class Problem:
     """
 
     def __init__(self, dtype: torch.dtype = torch.float32, device: str = "cpu"):
-        generator = torch.Generator().manual_seed(0)
-        drawn = {
-            "embed.weight": torch.randn(6, 8, generator=generator),
-            "layer.weight": torch.randn(8, 5, generator=generator) / 3,
-            "layer.bias": torch.zeros(5),
-            "head.weight": torch.randn(5, 1, generator=generator) / 3,
-        }
-        self.parameters = {name: p.to(device, dtype) for name, p in drawn.items()}
-        ids = torch.randint(0, 6, (BATCHES, 16), generator=generator)
-        self.ids, self.targets = ids.to(device), torch.sin(ids.float()).to(device)
+        self.parameters = {name: p.to(device, dtype, copy=True) for name, p in _drawn()[0].items()}
+        self.device = device
+
+    def batch(self, step: int, copies: int = 1, only: slice = slice(None)) -> tuple[Tensor, Tensor]:
+        """The inputs and the targets of a step's batch, or of some of its examples, repeated so many times."""
+        return _batch(step % BATCHES, copies, only.start, only.stop, self.device)
 
     def loss(self, step: int) -> Tensor:
         """The mean squared error on a step's batch."""
@@ -40,8 +57,7 @@ class Problem:
 
     def errors(self, step: int, copies: int = 1, only: slice = slice(None)) -> Tensor:
         """The squared error of each example of a step's batch, or of some, which is repeated so many times."""
-        p = self.parameters
-        ids, targets = (each[step % BATCHES][only].repeat(copies) for each in (self.ids, self.targets))
+        p, (ids, targets) = self.parameters, self.batch(step, copies, only)
         hidden = torch.tanh(p["embed.weight"][ids] @ p["layer.weight"] + p["layer.bias"])
         return ((hidden @ p["head.weight"])[:, 0] - targets).square()  # targets are in fp32
 
@@ -80,7 +96,7 @@ class StepLoss:
 
     def __init__(self, problem: Problem, step: int, change: Callable[[Tensor], Tensor] = lambda losses: losses):
         self.problem, self.step, self.change = problem, step, change
-        self.load = self.size = problem.ids.shape[1]
+        self.load = self.size = SIZE
 
     def __call__(self) -> Tensor:
         """The mean loss."""

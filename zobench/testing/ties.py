@@ -56,10 +56,7 @@ def ties(case: Case) -> None:
     again.load_state_dict(snapshot.method)
     for problem, method in ((flat, tied), (other, again)):
         problem.train(method, 2)
-    what, hint = (
-        "gone on from a step whose losses tie",
-        "keys of weight 0 belong into state_dict() and load_state_dict()",
-    )
+    what, hint = "gone on from a step whose losses tie", "keys of weight 0 belong into state_dict(), too"
     same_weights(flat.parameters, other.parameters, what, hint)
     same_state(tied.state_dict(), again.state_dict(), what, "the run that never stopped")
 
