@@ -53,7 +53,7 @@ def lines_of(method):
 def test_a_plan_has_the_steps_and_passes_of_the_run(method, tmp_path):
     prices = Prices()
     for cell in planned(*lines_of(method)):
-        row = run(compose(*TINY, *cell.overrides, f"runs_dir={tmp_path}"))
+        row = run(compose(*TINY, *cell.overrides, "eval_every=24", f"runs_dir={tmp_path}"))
         assert row["state"] in ("finished", "diverged")
         assert prices.of(cell) == Spending(row["steps"], row["forwards"], row["backwards"]), cell.overrides
 
