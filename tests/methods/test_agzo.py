@@ -7,9 +7,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 from helpers.released import TOLERANCE, Problem, deviation, feed, follow, read, tensor
+from helpers.tiny_runs import TINY
 
+from zobench.config.signature import compose
+from zobench.errors import ConfigError
 from zobench.methods.agzo import AGZO
-from zobench.zo import Direction, make_slots
+from zobench.run.runner import run
+from zobench.zo import Direction, Unsuited, make_slots
 from zobench.zo.perturbations.activation import ActivationSubspace
 from zobench.zo.perturbations.bases import Basis, sketched_basis
 from zobench.zo.perturbations.input_sketch import InputSketch
@@ -249,9 +253,16 @@ def test_only_matrices_of_layers_leave_the_gaussian():
 def test_a_model_without_layers_is_refused_in_one_line_and_keeps_its_weights():
     table = randn(4, 3)
     method = AGZO([("embed.weight", table)], lr=0.1)
-    with pytest.raises(ValueError, match=r"^no trainable matrix was seen in a linear layer, .* or use method=mezo$"):
+    with pytest.raises(Unsuited, match=r"^no trainable matrix was seen in a linear layer, .* or use method=mezo$"):
         method.step(lambda: F.embedding(torch.tensor([1]), table).sum())
     assert torch.equal(table, randn(4, 3))
+
+
+@pytest.mark.parametrize("setting", ["method=agzo", "method=aim_zo", "method=dizo"])
+def test_a_run_that_trains_no_matrix_is_refused_in_one_line(setting, tmp_path):
+    words = (*TINY, setting, "tuning=last_layers", "tuning.layers=1", "tuning.only=norm", f"runs_dir={tmp_path}")
+    with pytest.raises(ConfigError, match=r"^method=\w+, model=tiny-opt: [^\n]*no trainable matrix [^\n]*$"):
+        run(compose(*words))
 
 
 @pytest.mark.parametrize(

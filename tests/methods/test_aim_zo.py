@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from helpers.released import TOLERANCE, Problem, deviation, feed, follow, read, tensor
 
 from zobench.methods.aim_zo import AIMZO
-from zobench.zo import Direction, make_slots
+from zobench.zo import Direction, Unsuited, make_slots
 from zobench.zo.perturbations.bases import Basis
 from zobench.zo.perturbations.oja import OjaSubspace
 
@@ -204,7 +204,7 @@ def test_eps_falls_to_its_end_at_the_last_step_and_needs_the_length_of_the_run()
 def test_a_model_without_layers_is_refused_in_one_line():
     table = randn(4, 3)
     method = AIMZO([("embed.weight", table)], lr=0.1, eps_end=1.0)
-    with pytest.raises(ValueError, match=r"^no trainable matrix was seen in a linear layer, .* or use method=mezo$"):
+    with pytest.raises(Unsuited, match=r"^no trainable matrix was seen in a linear layer, .* or use method=mezo$"):
         method.step(lambda: F.embedding(torch.tensor([1]), table).sum())
 
 

@@ -102,7 +102,8 @@ def test_as_much_noise_as_prior_halves_each_slope():
     ("setting", "message"),
     [
         ({"probes": 0}, "probes=0: must be at least 1"),
-        ({"samples": 1}, "samples=1: must be at least 2"),
+        ({"samples": 0}, "samples=0: must be at least 1"),
+        ({"samples": 1}, "samples=1: must be at least probes=2, as each axis is observed once"),
         ({"sigma_prior": 0.0}, "sigma_prior=0.0: must be positive"),
         ({"noise_rate": 1.5}, r"noise_rate=1.5: must lie in \[0, 1\]"),
         ({"repeat": "axes"}, "repeat=axes: expected one of axis, eigenvector"),

@@ -10,7 +10,7 @@ from zobench.methods.mezo import MeZO
 from zobench.testing.cases import Case
 from zobench.testing.contracts import leaves_no_trace
 from zobench.testing.problem import Problem
-from zobench.zo import Direction, Gaussian, make_slots
+from zobench.zo import Direction, Gaussian, Unsuited, make_slots
 from zobench.zo.perturbations.displaced import Displaced
 
 
@@ -141,13 +141,21 @@ def test_the_way_of_a_tensor_is_a_direction_that_stays_while_the_weights_walk():
     assert not space.estimate(slots[0], space.of(slots[0])).any()
 
 
+@pytest.mark.parametrize(("names", "there"), [(["fc.weight", "proj.weight"], "fc.weight, proj.weight"), ([], "none")])
+def test_a_pattern_that_no_matrix_of_the_model_has_is_refused_before_it_moves(names, there):
+    weights = [*named(*names), ("bias", torch.ones(3))]
+    method = DiZO(weights, lr=1.0, projected="key")
+    with pytest.raises(Unsuited, match=f"^method.projected: no trainable matrix has such a name; there are {there}$"):
+        method.step(lambda: sum(w.sum() for _, w in weights))
+    assert torch.equal(weights[-1][1], torch.ones(3))
+
+
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
         ({"interval": 0}, "interval=0: must be at least 1"),
         ({"inner_steps": 0}, "inner_steps=0: must be at least 1"),
         ({"clip": 1.0}, r"clip=1.0: must lie in \[0, 1\)"),
-        ({"projected": "key"}, "projected=key: no trainable matrix has such a name; there are fc.weight"),
         ({"projected": "*"}, r"projected=\*: nothing to repeat at position 0; expected a pattern of names"),
     ],
 )  # fmt: skip

@@ -4,9 +4,13 @@ import pytest
 import torch
 from helpers import released
 from helpers.released import TOLERANCE, deviation, read, tensor
+from helpers.tiny_runs import TINY
 
+from zobench.config.signature import compose
+from zobench.errors import ConfigError
 from zobench.methods import grzo
 from zobench.methods.grzo import GRZO
+from zobench.run.runner import run
 from zobench.testing.problem import Problem, StepLoss
 from zobench.zo import Direction, make_slots
 from zobench.zo.perturbations.sign_products import SignProducts
@@ -142,11 +146,28 @@ def test_equal_changes_give_a_step_of_zero_that_keeps_its_keys():
     assert method.relative([0.5, 0.5, 0.5]) == [0.0, 0.0, 0.0]
 
 
-def test_one_example_is_refused_in_one_line():
+def test_a_batch_of_one_example_gives_a_step_of_zero():
     problem = released.Problem(read("grzo"))
-    method = GRZO(problem.model.named_parameters(), lr=1e-2)
-    with pytest.raises(ValueError, match=r"^GRZO weighs the examples of a batch against one another, and one [^\n]*$"):
-        method.step(Rows(problem, [3]))
+    method, before = GRZO(problem.model.named_parameters(), lr=1e-2), problem.weights()
+    method.step(Rows(problem, [3]))
+    assert list(method.applied.values()) == [0.0]
+    assert all(torch.equal(after, before[name]) for name, after in problem.weights().items())
+
+
+def test_a_run_goes_on_where_the_last_batch_of_an_epoch_has_one_example(tmp_path):
+    settings = (*TINY, "method=grzo", "method.lr=1e-3", "steps=2", "task.splits.mini.train=5", f"runs_dir={tmp_path}")
+    row = run(compose(*settings))
+    assert (row["state"], row["forwards"], row["examples_seen"]) == ("finished", 4, 5)
+
+
+@pytest.mark.parametrize("setting", ["batch_size=1", "task.splits.mini.train=1"])
+def test_batches_that_all_have_one_example_are_refused_before_there_is_a_record(setting, tmp_path):
+    words = [word for word in (*TINY, "method=grzo", "steps=2") if word.split("=")[0] != setting.split("=")[0]]
+    with pytest.raises(
+        ConfigError, match=r"^batch_size=., . training examples: method=grzo weighs [^\n]* needs 2 or more of both$"
+    ):
+        run(compose(*words, setting, f"runs_dir={tmp_path}"))
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_closure_without_losses_per_example_is_refused():

@@ -210,7 +210,7 @@ def test_rebuilt_draws_are_those_of_the_key_in_the_first_tensor_alone():
         (MeZOGreedy, {"probes": 0}, "probes=0: must be at least 1"),
         (MeZOGV, {"probes": 1}, "probes=1: must be at least 2"),
         (MeZOGV, {"elite": 1.0}, r"elite=1.0: must lie in \(0, 1\)"),
-        (MeZOGV, {"elite": 0.2}, "elite=0.2: of probes=2 that is no candidate; set at least 0.5"),
+        (MeZOGV, {"elite": 0.2}, "elite=0.2: of probes=2 that is no candidate; set probes to at least 5"),
         (
             MeZOGV,
             {"probes": 4, "variant": "official"},

@@ -43,7 +43,7 @@ def run(spec: Spec, *, repeats: int, memory: bool, json_file: Path | None) -> di
         torch.set_num_threads(spec.threads)
     device = pick_device(spec.device)
     for method in spec.methods:  # on a stand-in: a bad setting must not wait for the model
-        subjects.build_method(method, [("weight", torch.zeros(8, 8))], spec.tuning)
+        subjects.build_method(method, [("-", torch.zeros(8, 8))], spec.tuning)
     console = Console()
     asked = asdict(spec) | {"shapes": [str(shape) for shape in spec.shapes], "repeats": None if memory else repeats}
     found: dict[str, Any] = {"asked": asked, "environment": costs.environment(device), "results": []}

@@ -46,7 +46,7 @@ class AdamW(FirstOrder):
         ]
         for slot in self.slots:
             slot.param.requires_grad_(True)
-        self._adam = torch.optim.AdamW(groups, lr=self.base_lr, betas=(beta1, beta2), eps=eps)
+        self._adam = torch.optim.AdamW(groups, lr=self.base_lr, betas=(float(beta1), float(beta2)), eps=eps)
 
     def update(self, oracle: Oracle) -> None:
         self._adam.zero_grad(set_to_none=True)

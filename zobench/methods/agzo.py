@@ -5,8 +5,9 @@ loss at θ, which a one-sided difference needs anyway, shows them: A (n × r) sp
 move along ``R Aᵀ`` with a Gaussian R (m × r). Given A the mean estimate is ``∇W A Aᵀ``.
 
 Forward passes per step: 2; 3 with ``central``. State: A, n·r fp32 numbers per m × n matrix; beside it 2n(r + 8) in a
-step. Vectors, embeddings and tied heads, and layers that do not run because a cached prefix stands in for them, move
-along a Gaussian. A LoRA pair has two inputs of its own, x and Ax, each with its basis.
+step. Vectors, embeddings and tied heads move along a Gaussian, and so do layers that do not run because a cached prefix
+stands in for them, and a head of which a loss over options of one token reads some rows alone. A LoRA pair has two
+inputs of its own, x and Ax, each with its basis.
 
 No code was obtainable. What accounts of the paper say, and what is done here:
     sketch: the paper iterates ``Q ← qr(Xᵀ(X Q))`` on a batch's inputs, held whole. Here they come in micro-batches and

@@ -6,7 +6,8 @@ columns, are weighed leave-one-out: ``θ ← θ − lr · Σ (f_k − f̄) / (ε
 
 Forward passes per step: N + 1; N where the bases rest (``interval`` above 1), where the released code spends one more
 whose loss it does not use. State: Q, 128 n fp32 numbers per m × n matrix; beside it as many again within a step.
-Vectors, embeddings and tied heads, and layers that never ran, move along a Gaussian. A LoRA pair has two inputs of its
+Vectors, embeddings and tied heads, layers that never ran, and a head of which a loss over options of one token reads
+some rows alone, move along a Gaussian. A LoRA pair has two inputs of its
 own, x and Ax; the second is shorter than 64, and its basis spans it whole. Several processes hand each other a sketch
 of the size of all Q at each refresh, much for large models: take ``interval: 10`` there.
 

@@ -105,8 +105,9 @@ class BSZO(Method):
         **settings: Any,
     ):
         self.switches = resolve(VARIANTS, variant, settings)
-        at_least(1, probes=probes)
-        at_least(probes, samples=samples)
+        at_least(1, probes=probes, samples=samples)
+        if samples < probes:
+            raise ValueError(f"samples={samples}: must be at least probes={probes}, as each axis is observed once")
         positive(sigma_prior=sigma_prior)
         not_negative(sigma_noise=sigma_noise)
         within("[0, 1]", noise_rate=noise_rate)

@@ -29,7 +29,7 @@ import torch
 from torch import Tensor
 
 from zobench.methods.variants import resolve, without
-from zobench.zo import Direction, Gaussian, Method, NamedParameters, Oracle, Slot, central_difference, noise
+from zobench.zo import Direction, Gaussian, Method, NamedParameters, Oracle, Slot, Unsuited, central_difference, noise
 from zobench.zo.checks import at_least, not_negative, positive, within
 from zobench.zo.perturbations.displaced import Displaced
 
@@ -90,11 +90,8 @@ class DiZO(Method):
         super().__init__(without(on.exclude, named_parameters), perturbation=self.space, **settings)
         matrices = {slot.name for slot in self.slots if slot.kind == "matrix"}
         self.projected = {name for name in matrices if pattern.search(name)}
-        if asked is not None and not self.projected:
-            raise ValueError(
-                f"projected={asked}: no trainable matrix has such a name; there are {', '.join(sorted(matrices))}"
-            )
-        self.projected = self.projected or matrices
+        if asked is None:
+            self.projected = self.projected or matrices
         self.interval, self.inner_steps, self.clip = interval, inner_steps, clip
         self.eps_projection, self.lr_projection = eps_projection, lr_projection
 
@@ -106,6 +103,11 @@ class DiZO(Method):
         return 2 + 2 * self.inner_steps * ((step + 1) % self.interval == 0)
 
     def update(self, oracle: Oracle) -> None:
+        if not self.projected:
+            names = [slot.name for slot in self.slots if slot.kind == "matrix"][:8]
+            raise Unsuited(
+                f"method.projected: no trainable matrix has such a name; there are {', '.join(names) or 'none'}"
+            )
         u = self.direction()
         self.apply(central_difference(oracle, u, self.eps) * u)
         if (self.t + 1) % self.interval == 0:

@@ -6,8 +6,8 @@ and random signs. So a batch gives as many directions as it has examples. Their 
 
 Forward passes per step: 2, in each of which every example runs once. State: none. Embeddings are matrices here, a
 vector one column, whose s is one sign; a tied head is perturbed once. Where all δ of a batch are equal they say nothing
-of one another, and the step is 0; one example is refused. A loss multiplied by a number gives the same step, but for
-the 1e-8.
+of one another, and the step is 0, as it is of a batch of one example, which the last of an epoch may be; a batch size
+of 1 is refused. A loss multiplied by a number gives the same step, but for the 1e-8.
 
 ``variant`` gives the switches their values; a switch that is set by itself wins:
 
@@ -55,6 +55,7 @@ class GRZO(Method):
     """
 
     variants = VARIANTS
+    fewest_examples = 2
 
     def __init__(self, named_parameters: NamedParameters, *, variant: str = "paper", **settings: Any):
         self.switches = on = resolve(VARIANTS, variant, settings)
@@ -71,12 +72,7 @@ class GRZO(Method):
         self.apply(sum((scale * a * self.direction(j) for j, a in enumerate(weights)), ZERO))
 
     def relative(self, deltas: list[float]) -> list[float]:
-        """Each change of loss over the spread of all."""
-        if len(deltas) < 2:
-            raise ValueError(
-                "GRZO weighs the examples of a batch against one another, and one batch has a single example: set "
-                "batch_size to 2 or more, so that the last batch of an epoch has 2 too"
-            )
+        """Each change of loss over the spread of all; 0 where there is none."""
         if min(deltas) == max(deltas):
             return [0.0] * len(deltas)
         std = statistics.pstdev if self.switches.spread == "population" else statistics.stdev

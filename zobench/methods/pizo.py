@@ -24,9 +24,10 @@ step along the difference), draws one noise stream through all tensors, and deca
 bias/layer_norm/layernorm. MeZO-Greedy is not in it.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from zobench.methods.variants import resolve
 from zobench.zo import ZERO, Direction, Method, NamedParameters, Oracle, central_difference
@@ -46,8 +47,11 @@ class PIZO(Method):
         best: the candidate of the lowest loss in the last step; zero before the first.
     """
 
+    #: the fewest candidates that make a guide
+    fewest: ClassVar[int] = 1
+
     def __init__(self, named_parameters: NamedParameters, *, probes: int = 2, **common: Any):
-        at_least(1, probes=probes)
+        at_least(self.fewest, probes=probes)
         super().__init__(named_parameters, **common)
         self.probes, self.forwards_per_step = probes, probes + 2
         self.best = ZERO
@@ -99,6 +103,7 @@ class MeZOGV(PIZO):
     """
 
     variants = VARIANTS
+    fewest = 2
 
     def __init__(
         self,
@@ -110,16 +115,16 @@ class MeZOGV(PIZO):
         **settings: Any,
     ):
         self.switches = resolve(VARIANTS, variant, settings)
-        at_least(2, probes=probes)
         within("(0, 1)", elite=elite)
-        self.best_count = int(elite * probes)
-        if not self.best_count:
-            raise ValueError(f"elite={elite}: of probes={probes} that is no candidate; set at least {1 / probes:.3g}")
-        if self.switches.history and probes != 2:
-            raise ValueError(f"probes={probes}: history compares a new candidate with the best one; set probes=2")
         if self.switches.rebuild == "first_tensor":
             settings["perturbation"] = FirstStream()
         super().__init__(named_parameters, probes=probes, **settings)
+        self.best_count = int(elite * probes)
+        if not self.best_count:
+            least = math.ceil(1 / elite)
+            raise ValueError(f"elite={elite}: of probes={probes} that is no candidate; set probes to at least {least}")
+        if self.switches.history and probes != 2:
+            raise ValueError(f"probes={probes}: history compares a new candidate with the best one; set probes=2")
 
     def candidates(self) -> list[Direction]:
         drawn = super().candidates()

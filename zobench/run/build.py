@@ -44,16 +44,21 @@ def check_parts(cfg: DictConfig, processes: int = 1) -> None:
     pick_device(str(cfg.device))
     protocol, _, _ = specs(cfg)
     task = build_task(node["task"])
-    rows.sizes_of(task, cfg.data.splits or protocol.splits)
+    train = rows.sizes_of(task, cfg.data.splits or protocol.splits)["train"]
     if (cfg.micro_batch_size or cfg.length_buckets not in ("auto", 1)) and not protocol.micro_batches:
         raise ConfigError(
             f"micro_batch_size={cfg.micro_batch_size}, length_buckets={cfg.length_buckets}: "
             f"protocol={cfg.choices.protocol} runs a batch in one piece; leave them at null and auto"
         )
-    stand_in = instantiate.build(node["method"], "method", [("weight", torch.zeros(8, 8))], kind=Method)
+    stand_in = instantiate.build(node["method"], "method", [("-", torch.zeros(8, 8))], kind=Method)
     if processes > 1:
         parallel.check(stand_in, cfg.parallel, cfg.choices.protocol, protocol.micro_batches)
     protocol.attach(stand_in, cfg.noise_seed)
+    if min(cfg.batch_size, train) < (least := stand_in.fewest_examples):
+        raise ConfigError(
+            f"batch_size={cfg.batch_size}, {train} training examples: method={cfg.choices.method} weighs the examples "
+            f"of a batch against one another; it needs {least} or more of both"
+        )
     _settings(cfg, stand_in)
 
 

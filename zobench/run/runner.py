@@ -23,8 +23,7 @@ from zobench.system.console import Console
 from zobench.system.out_of_memory import explained
 from zobench.system.signals import StopRequest
 from zobench.system.workers import at_work
-from zobench.zo import Diverged, Team
-from zobench.zo.dual import NoDerivative
+from zobench.zo import Diverged, Team, Unsuited
 from zobench.zo.team import TeamLost
 
 
@@ -108,7 +107,7 @@ def _to_its_end(cell: Cell, stop: StopRequest) -> dict[str, Any]:
     except TeamLost as error:  # a process was killed, perhaps for a reason of its machine; nothing is lost
         state, reason = "interrupted", str(error)
         raised = KeyboardInterrupt(stop.requested) if stop.requested else error
-    except NoDerivative as error:
+    except Unsuited as error:
         raised = ConfigError(f"method={cell.cfg.choices.method}, model={cell.cfg.choices.model}: {error}")
         state, reason = "failed", str(raised)
     except BaseException as error:

@@ -165,7 +165,8 @@ class Trainer:
                 else:
                     loss = method.step(self.batches.closure(batch))
         except Diverged as error:
-            or_eps = " or method.eps" * (not method.t and not method.backwards_per_step)  # nothing has moved before
+            has_eps = not (method.backwards_per_step or "eps" in method.decides)
+            or_eps = " or method.eps" * (not method.t and has_eps)  # nothing has moved before
             raise Diverged(f"{error}, step {method.t + 1}; lower method.lr (now {lr:g}){or_eps}") from None
         p.examples += len(batch)
         p.tokens += self.batches.tokens()

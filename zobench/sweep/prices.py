@@ -48,5 +48,5 @@ def _ask(node: dict[str, Any], steps: int | None, forwards: int | None) -> Spend
     """What the class says, on a parameter that stands for any."""
     import torch
 
-    method = instantiate.build(node, "method", [("weight", torch.zeros(8, 8))])
+    method = instantiate.build(node, "method", [("-", torch.zeros(8, 8))])
     return spending(steps, forwards, method)

@@ -8,7 +8,7 @@ from zobench.zo.direction import ZERO, Direction
 from zobench.zo.estimators import central_difference, central_differences, forward_differences, leave_one_out
 from zobench.zo.independent import Gaussian, Rademacher
 from zobench.zo.keys import mix, tag
-from zobench.zo.ledger import Diverged
+from zobench.zo.ledger import Diverged, Unsuited
 from zobench.zo.method import FirstOrder, Method, NamedParameters
 from zobench.zo.oracle import Oracle
 from zobench.zo.perturbation import Perturbation
@@ -42,6 +42,7 @@ __all__ = [
     "Slot",
     "Team",
     "TeamError",
+    "Unsuited",
     "UpdateRule",
     "central_difference",
     "central_differences",

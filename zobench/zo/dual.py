@@ -16,12 +16,13 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map_only
 
 from zobench.zo.direction import Direction
+from zobench.zo.ledger import Unsuited
 from zobench.zo.perturbation import Perturbation
 from zobench.zo.shifted import reads_metadata
 from zobench.zo.slot import Slot
 
 
-class NoDerivative(RuntimeError):
+class NoDerivative(Unsuited):
     """A loss that cannot be differentiated by forward mode; the message says in a line why, and what to do instead."""
 
 

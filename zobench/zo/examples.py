@@ -8,6 +8,7 @@ import torch
 
 from zobench.zo.closure import BatchLoss, batch_of
 from zobench.zo.direction import Direction
+from zobench.zo.ledger import Unsuited
 from zobench.zo.perturbation import Perturbation
 from zobench.zo.requests import Requests
 from zobench.zo.shifted import ShiftedWeights
@@ -48,8 +49,8 @@ class ExampleRequests(Requests):
             passes: give the offset of the example of a number, from 0.
 
         Raises:
-            TypeError: for a closure that gives no losses per example, or reads weights by other means than torch's
-                functions.
+            TypeError: for a closure that gives no losses per example.
+            Unsuited: for a loss that reads weights by other means than torch's functions.
             Diverged: if a loss is not finite.
         """
         closure = batch_of(self.closure)
@@ -85,7 +86,7 @@ class ExampleRequests(Requests):
         """The losses of a pass, from a run of each example."""
         found: list[float] = closure.each(lambda place: context.at(offsets[place])).tolist()
         if context.seen and (missed := [slot.name for slot in self.slots if slot.index not in context.seen]):
-            raise TypeError(
+            raise Unsuited(
                 f"{missed[0]}: the loss does not read it by torch's functions, and so examples cannot each see other "
                 "values of it: do not train it"
             )

@@ -12,6 +12,10 @@ class Diverged(ArithmeticError):
     """The loss was not finite; the weights were put back to where the step began."""
 
 
+class Unsuited(RuntimeError):
+    """A model that a method cannot work on; the message says in a line why, and what to do instead."""
+
+
 class Ledger:
     """The part of an oracle that counts.
 

@@ -69,6 +69,8 @@ class Method:
     taps: bool = False
     #: whether measuring leaves the weights elsewhere, as in released code that walks back another way
     displaces: bool = False
+    #: examples of a batch from which on steps learn something
+    fewest_examples: int = 1
     #: whether steps keep their length however little losses differ, so that they jump where all losses tie
     normalises: bool = False
     #: False for references that only evaluate

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from zobench.zo.ledger import Unsuited
 from zobench.zo.perturbations.bases import Basis
 from zobench.zo.perturbations.subspace import Subspace
 
@@ -35,10 +36,10 @@ class ActivationSubspace(Subspace):
         """Take bases of inputs, by slot name, before the first draw of a step and while the weights are settled.
 
         Raises:
-            ValueError: if there is none.
+            Unsuited: if there is none.
         """
         if not bases:
-            raise ValueError(
+            raise Unsuited(
                 "no trainable matrix was seen in a linear layer, from whose inputs the method takes its directions: "
                 "train one that runs (F.linear, torch.addmm or x @ W), or use method=mezo"
             )

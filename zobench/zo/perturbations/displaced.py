@@ -38,8 +38,12 @@ class Displaced(Stored):
         self.chosen = chosen
         self.start: dict[str, Tensor] = {}
         self.ways: dict[str, Tensor] = {}
-        super().__init__(base, lambda slot: self.ways.get(slot.name))
+        super().__init__(base, self.way)
         self.keys: set[int] = set()
+
+    def way(self, slot: Slot) -> Tensor | None:
+        """The way of a slot, while it is there."""
+        return self.ways.get(slot.name)
 
     def key(self, slot: Slot) -> int:
         return mix(tag("displacement"), slot.id)
