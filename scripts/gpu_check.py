@@ -32,6 +32,11 @@ TESTS = (*BENCH, "pytest", "pyarrow")
 #: methods whose state is small beside the weights, and those that hold numbers in fp32 for each weight
 LIGHT = "mezo,mezo:distribution=rademacher,mezo:distribution=low_rank,mezo:mode=exact,kerzoo,curvzo,pgap"
 HEAVY = "ldsd,loren"
+#: the others, on the smaller shape alone
+RELATIVES = (
+    "agzo,aim_zo,bszo,conmezo,dizo,forward_gradient,fzoo,grzo,hizoo,lozo,lozo_m,meazo,mezo_adam,mezo_greedy,mezo_gv,"
+    "mezo_momentum,mezo_svrg,sparse_mezo,subzero,subzero_plus,tezo,tezo_adam,tezo_m,zo_mopi,zo_muon,zo_muon_sgd"
+)
 
 Found = dict[str, Any]
 #: what a stage's process left in the file that it was given
@@ -98,6 +103,7 @@ def stages(tiny: bool) -> list[Stage]:
             *last_layer,
         ),
         memory("memory-13b", 90, small[1]),
+        bench("bench-1.3b-relatives", 120, small[0], "16x64", RELATIVES),
         Stage("kernel-interpreted", 90, TESTS, [*tests, *workers, *kernel], _tests),
     ]
 

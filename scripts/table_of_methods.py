@@ -251,7 +251,8 @@ By `scripts/table_of_methods.py`; [methods-table.json](methods-table.json) has a
 - **Step cost**: time of a step over that of as many forward passes, OPT-125M's shape, 16 x 64 tokens, all weights,
   fp32, by `python -m zobench.bench`. Of a step between refreshes; [performance.md](performance.md) has the rest of it.
 - **Per forward pass**: the lens's efficiency ([lens.md](lens.md)): the largest expected decrease that a forward pass
-  buys, in units of MeZO's. Mean over some ten points of a run of 1,200 forward passes, ± its standard error over them.
+  buys, in units of MeZO's. Mean over six points of a run of 600 forward passes, ± its standard error over
+  them.
 - **Per second**: that over the CPU seconds of training per forward pass in the same run, in units of MeZO's run: over
   whole steps, refreshes and updates included, on one thread. The error is that of the efficiency alone.
 
