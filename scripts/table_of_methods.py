@@ -258,7 +258,7 @@ By `scripts/table_of_methods.py`; [methods-table.json](methods-table.json) has a
 
 The runs are on SST-2. {tiny}. {smollm2}.
 Learning rates are the middle of each search space, on the scale of the grid `first`; other settings are as shipped, but
-for ranks that the tiny model's sides of 48 have no room for.
+for ranks that the tiny model's sides of 48 have no room for.{note}
 
 """
 
@@ -271,6 +271,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--methods", help="these, with commas; without it all of conf/method")
     parser.add_argument("--bench", type=Path, help="a file of python -m zobench.bench --json, for the cost of a step")
     parser.add_argument("--page", type=Path, default=PAGE, help="where the table goes; a .json beside it")
+    parser.add_argument("--note", default="", help="a sentence for the page: the machine, and what else it did")
     parser.add_argument("--one", nargs=2, metavar=("METHOD", "SUBJECT"), help=argparse.SUPPRESS)
     asked = parser.parse_args(arguments)
     asked.out = asked.out.resolve()
@@ -281,7 +282,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     work_off(asked, asked.out / "measured.jsonl")
     rows = table(measured(asked.out / "measured.jsonl"), asked.bench)
     says = {name: f"{of.says}: {of.draws} draws a point" for name, of in SUBJECTS.items()}
-    write_atomically(asked.page, f"{HEAD.format(**says)}{markdown(rows)}\n")
+    note = f"\n\n{asked.note}" if asked.note else ""
+    write_atomically(asked.page, f"{HEAD.format(**says, note=note)}{markdown(rows)}\n")
     write_atomically(asked.page.with_suffix(".json"), json.dumps(rows, indent=1) + "\n")
     print(markdown(rows))
 
