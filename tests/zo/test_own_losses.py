@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from zobench.testing.problem import Problem, StepLoss
-from zobench.zo import Direction, Gaussian, Oracle, make_slots, owners
+from zobench.zo import Direction, Gaussian, Oracle, Unsuited, make_slots, owners
 from zobench.zo.perturbations.sign_products import SignProducts
 
 
@@ -62,7 +62,7 @@ def test_a_weight_that_is_read_by_other_means_is_refused_in_one_line():
     slots = make_slots([*problem.parameters.items(), ("unused", torch.zeros(3))])
     oracle = Oracle(slots, Gaussian())
     oracle.begin(StepLoss(problem, 0))
-    with pytest.raises(TypeError, match=r"^unused: the loss does not read it by torch's functions[^\n]*$"):
+    with pytest.raises(Unsuited, match=r"^unused: the loss does not read it by torch's functions[^\n]*$"):
         oracle.own_losses([lambda j: 1e-2 * Direction.ray(j)])
 
 

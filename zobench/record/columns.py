@@ -214,7 +214,7 @@ LINES = Schema(
         number("lr", "learning rate of the step"),
         number("train_seconds", "seconds of training so far", _SECONDS),
     )),
-    Group("Every `log_every` steps", "zo/oracle.py", (
+    Group("Every `log_every` steps", "zo/estimators.py", (
         number("projected_gradient", "`(L(θ+εu) − L(θ−εu)) / 2ε`", null=_INFINITE, where="central differences"),
     )),
     Group("Every `log_every` steps", "methods/*.py", (
