@@ -1,5 +1,7 @@
 """Every method found in conf/, and the cases on which its contracts are tested."""
 
+import torch
+
 from zobench.config.folders import conf_dir
 from zobench.config.options import defaults, load_yaml
 from zobench.testing.cases import MODES, Case, cases, rules
@@ -88,3 +90,12 @@ CASES += [Case(f"{name}-{word}", _node(name, **switches), plain=False) for name,
 def make(problem, name, **settings):
     """A method on a problem's weights with the settings of its YAML file, but for the learning rate."""
     return Case(name, _node(name)).method(problem, **settings)
+
+
+def descended(make, dtype):
+    """A vector after five steps of a method on its squared norm."""
+    x = torch.linspace(-1, 1, 50).to(dtype)
+    method = make([("x", x)], lr=0.01)
+    for _ in range(5):
+        method.step(lambda: x.float().square().sum())
+    return x

@@ -50,6 +50,7 @@ from zobench.zo import (
     NamedParameters,
     Oracle,
     PowerIteration,
+    forward_differences,
 )  # fmt: skip
 from zobench.zo.checks import at_least, not_negative
 from zobench.zo.perturbations.left_subspace import LeftSubspace
@@ -121,15 +122,14 @@ class ZOMOPI(Method):
 
     def update(self, oracle: Oracle) -> None:
         self.displaced, (first, *rest) = ZERO, [self.direction(query) for query in range(self.probes)]
-        walked_back = first
+        walked_back, away = first, ZERO
         if self.t % self.interval == 0:
             self.renew_bases()
             if self.displaces:
                 walked_back = self.direction(purpose="walked back")
-                self.displaced = (first - walked_back) * self.eps
-        base, *ahead = oracle.losses([ZERO, first * self.eps, *(self.displaced + u * self.eps for u in rest)])
-        slopes = [(loss - base) / self.eps for loss in ahead]
-        oracle.notes["projected_gradient"] = slopes[-1]
+                away = first - walked_back
+                self.displaced = away * self.eps
+        slopes = forward_differences(oracle, [first, *(away + u for u in rest)], self.eps)
         self.apply(sum((c / self.probes * u for c, u in zip(slopes, [walked_back, *rest], strict=True)), ZERO))
 
     def renew_bases(self) -> None:

@@ -39,9 +39,6 @@ class Independent(Perturbation):
         """Whether a slot's directions are sums of these draws and nothing else; one pass then draws and adds them."""
         return True
 
-    def core(self, slot: Slot, direction: Direction) -> Tensor:
-        return self.estimate(slot, direction) if self.dense(slot) else super().core(slot, direction)
-
     def dense(self, slot: Slot) -> bool:
         return self.alone(slot)
 

@@ -78,6 +78,8 @@ class Perturbation:
 
         Zeros of a core's shape where no draw reaches the slot.
         """
+        if self.dense(slot):
+            return self.estimate(slot, direction)
         dtype, total = sum_dtype(slot.param), None
         for key, weight in (self.local(slot, direction).nonzero() or {0: 0.0}).items():
             core = self.draw(slot, key).to(dtype)

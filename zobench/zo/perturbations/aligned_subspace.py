@@ -85,7 +85,7 @@ class AlignedSubspace(Subspace):
     def delta(self, delta: float) -> None:
         """Set δ; only while the weights are settled."""
         self._delta = delta
-        self._held = {}  # cores of another δ
+        self._let_go()  # cores of another δ
 
     def forget(self) -> None:
         """Drop all bases, so that draws are Gaussian until the next fit; only while the weights are settled."""

@@ -1,7 +1,6 @@
 """A subspace that follows the leading directions of layers' inputs by Oja's rule, and directions of rank one in it."""
 
 import math
-from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -97,14 +96,6 @@ class OjaSubspace(ActivationSubspace):
     def largest_factor_rank(self, slot: Slot) -> int | None:
         return 1 if self.takes(slot) else None
 
-    def renew(self, bases: Mapping[str, Basis]) -> None:
-        super().renew(bases)
-        self._drawn = {}
-
-    def begin(self, step: int, slots: Sequence[Slot]) -> None:
-        super().begin(step, slots)
-        self._drawn = {}
-
-    def after(self, step: int, slots: Sequence[Slot]) -> None:
-        super().after(step, slots)
+    def _let_go(self) -> None:
+        super()._let_go()
         self._drawn = {}

@@ -78,9 +78,6 @@ class SignProducts(Perturbation, Rowwise):
     def add_(self, slot: Slot, core: Tensor, out: Tensor, scale: float) -> None:
         out.add_(core.to(out.dtype), alpha=scale)
 
-    def core(self, slot: Slot, direction: Direction) -> Tensor:
-        return self.estimate(slot, direction)
-
     def dense(self, slot: Slot) -> bool:
         return True
 

@@ -65,11 +65,12 @@ class Subspace(Gaussian):
         """Take other bases, by slot name; only while the weights are settled."""
         if self.bases:
             self._last, self.renewals = self.bases if self._transports else {}, self.renewals + 1
-        self.bases, self._held = dict(bases), {}
+        self.bases = dict(bases)
+        self._let_go()
 
     def begin(self, step: int, slots: Sequence[Slot]) -> None:
         """Bring bases that were read from a file to their weights' device."""
-        self._held = {}
+        self._let_go()
         for slot in slots:
             basis = self.bases.get(slot.name)
             if basis and any(x.device != slot.param.device for x in basis.tensors().values()):
@@ -77,7 +78,12 @@ class Subspace(Gaussian):
                 self.bases[slot.name] = type(basis)(**{**vars(basis), **moved})
 
     def after(self, step: int, slots: Sequence[Slot]) -> None:
-        self._last, self._held = {}, {}
+        self._last = {}
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Forget the draws that are held: another step, other bases."""
+        self._held = {}
 
     def refreshes(self, slot: Slot) -> int:
         return self.renewals + (slot.name in self.bases)
