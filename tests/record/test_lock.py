@@ -154,3 +154,18 @@ def test_a_pipe_in_the_place_of_a_file_is_an_error_and_no_wait(name, tmp_path):
     }  # fmt: skip
     with pytest.raises((CannotWrite, DataError), match=name):
         opens[name]()
+
+
+def test_a_directory_that_goes_just_before_a_write_is_told_as_lost_and_not_as_a_full_disk(tmp_path, monkeypatch):
+    save = checkpoint.save
+
+    def too_late(folder, step, state):
+        if folder.is_dir():
+            folder.parent.rename(tmp_path / "elsewhere")
+        save(folder, step, state)
+
+    monkeypatch.setattr(checkpoint, "save", too_late)
+    with pytest.raises(RunLost):
+        run(compose(*CELL, f"runs_dir={tmp_path / 'runs'}"))
+    assert summary_of(tmp_path / "elsewhere")["state"] == "running"
+    assert not (tmp_path / "runs/mine").exists()

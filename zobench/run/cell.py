@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from omegaconf import DictConfig
 
-from zobench.errors import CannotWrite, RunLost
+from zobench.errors import CannotWrite, RunLost, UserError
 from zobench.record import checkpoint, lock
 from zobench.record.inputs import remember_model
 from zobench.record.recorder import Recorder
@@ -94,15 +94,25 @@ class Cell:
             self._count_costs(self.trainer)
         try:
             self.recorder.summary(self.row)
-        except (CannotWrite, RunLost) as error:
+        except (CannotWrite, RunLost) as failed:
+            error = self.lost(failed) or failed
             if state in RESULTS:
-                raise
+                raise error from None
             if reason is None or str(error) not in reason:
                 self.console.say(str(error))
         if state == "finished" and self.trainer is not None:  # nothing needs the checkpoints now
             self.trainer.checkpoints.finish(keep_weights=self.cfg.keep_weights)
         self.recorder.finish(self.row)
         return self.row
+
+    def lost(self, error: BaseException) -> RunLost | None:
+        """What is behind a file's error where the run's directory went away just before the file was used."""
+        if isinstance(error, OSError | UserError):
+            try:
+                self.recorder.check()
+            except RunLost as lost:
+                return lost
+        return None
 
     def _begin(self) -> None:
         self.begun = True

@@ -111,7 +111,7 @@ def _to_its_end(cell: Cell, stop: StopRequest) -> dict[str, Any]:
         raised = ConfigError(f"method={cell.cfg.choices.method}, model={cell.cfg.choices.model}: {error}")
         state, reason = "failed", str(raised)
     except BaseException as error:
-        raised = explained(error, cell.cfg)
+        raised = cell.lost(error) or explained(error, cell.cfg)
         state, reason = "failed", f"{type(raised).__name__}: {raised}"
     with stop.deferred():
         row = cell.end(state, reason)
