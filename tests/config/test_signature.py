@@ -15,6 +15,7 @@ from zobench.config.options import leaves, load_yaml
 from zobench.config.schema import Integer, Setting
 from zobench.config.signature import compose, identity
 from zobench.data import rows
+from zobench.data.folder import FILES
 from zobench.errors import ConfigError, DataError
 from zobench.methods.mezo import MeZO
 from zobench.record import checkpoint, lookup
@@ -133,7 +134,7 @@ def test_other_rows_under_the_same_name_are_refused(tmp_path):
     first = run(compose(*RUN, f"runs_dir={tmp_path / 'runs'}"))
     folder = tmp_path / "data" / "sst2"
     folder.mkdir(parents=True)
-    for split in rows.FILES:
+    for split in FILES:
         lines = (Path(rows.__file__).parent / "mini" / "sst2" / f"{split}.jsonl").read_text().splitlines()
         (folder / f"{split}.jsonl").write_text("\n".join(reversed(lines)) + "\n")
     words = [word for word in RUN if word != "data=mini"]

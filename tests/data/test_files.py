@@ -12,13 +12,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from zobench.data import files, rows
+from zobench.data.folder import FILES
 from zobench.errors import ConfigError, DataError
 
 ROWS = [{"sentence": f"it is film number {i} .", "label": i % 2} for i in range(8)]
 SQUAD = {"title": "t", "context": "in Lyon", "question": "where ?", "answers": {"text": ["Lyon"], "answer_start": [3]}}
 
 
-def write(folder, content, task="sst2", kind="jsonl", splits=rows.FILES):
+def write(folder, content, task="sst2", kind="jsonl", splits=FILES):
     """Files of a task under ``folder``, of rows or of bytes."""
     (folder / task).mkdir(parents=True, exist_ok=True)
     for split in splits:
@@ -213,7 +214,7 @@ def test_parquet_in_other_forms_of_the_same_types(tmp_path, compose_task, table)
 def test_a_small_parquet_that_unpacks_to_much_is_refused_soon(tmp_path, compose_task, as_dictionary, size, count):
     text = pa.array(["x" * size]).dictionary_encode().take(pa.array([0] * count))
     (tmp_path / "sst2").mkdir()
-    for split in rows.FILES:
+    for split in FILES:
         path = tmp_path / "sst2" / f"{split}.parquet"
         pq.write_table(
             pa.table({"sentence": text, "label": [0] * count}), path, compression="zstd", store_schema=as_dictionary

@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from zobench.config.signature import compose
 from zobench.data import files
 from zobench.data import rows as data
+from zobench.data.folder import FILES
 from zobench.errors import DataError, UserError
 from zobench.objective import Encoder
 from zobench.protocols import Clean, MezoExact
@@ -140,7 +141,7 @@ def test_mini_data_loads_whole(mini_name, mini):
 
 def test_mini_files_are_balanced(mini_name, compose_task):
     task = compose_task(mini_name)
-    for split in data.FILES:
+    for split in FILES:
         rows = whole(MINI / mini_name / f"{split}.jsonl")
         if task.verbaliser:
             assert len(set(Counter(row["label"] for row in rows).values())) == 1
@@ -155,7 +156,7 @@ def test_mini_splits_share_no_text(mini_name, mini):
 
 def test_mini_files_share_no_passage(mini_name, compose_task):
     passage = "context" if mini_name == "squad" else compose_task(mini_name).columns[0]
-    found = [{plain(row[passage]) for row in whole(MINI / mini_name / f"{split}.jsonl")} for split in data.FILES]
+    found = [{plain(row[passage]) for row in whole(MINI / mini_name / f"{split}.jsonl")} for split in FILES]
     assert not found[0] & found[1]
 
 
@@ -220,9 +221,7 @@ def test_real_split_sizes(name, protocol, compose_task, shared_data):
 
 @pytest.mark.parametrize("name", ["sst2", "rte", "cb", "wsc", "multirc"])
 def test_real_row_counts(name, compose_task, shared_data):
-    rows = {
-        split: pyarrow.parquet.read_metadata(shared_data / name / f"{split}.parquet").num_rows for split in data.FILES
-    }
+    rows = {split: pyarrow.parquet.read_metadata(shared_data / name / f"{split}.parquet").num_rows for split in FILES}
     assert rows == compose_task(name).rows
 
 

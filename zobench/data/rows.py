@@ -8,18 +8,16 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from zobench.data import files
-from zobench.errors import ConfigError, DataError, first_line, shown
-from zobench.system import network
+from zobench.data.folder import from_folder
+from zobench.data.hub import from_hub
+from zobench.errors import ConfigError, DataError, shown
 from zobench.tasks.base import Example, Task
 
-#: the files of a data set
-FILES = ("train", "validation")
 #: of one text of a row, in characters; a tokenizer takes seconds for a million
 _LONGEST_TEXT = 4 * 2**20
 
@@ -68,7 +66,7 @@ def load(
         DataError: if files are missing or unreadable, columns missing, labels wrong or rows too few.
     """
     sizes = sizes_of(task, splits)
-    tables = _from_hub(task, name) if directory is None else _from_directory(task, name, directory)
+    tables = from_hub(task, name) if directory is None else from_folder(task, name, directory)
     for split, table in tables.items():
         _check_columns(task, name, split, table)
     pool = _draw(len(tables["train"]), sizes["train"] + sizes["dev"], data_seed)
@@ -165,63 +163,3 @@ def _check_columns(task: Task, name: str, split: str, table: files.Rows) -> None
     twice = [c for c in task.columns if list(table.names).count(c) > 1]
     if twice:
         raise DataError(f"task={name}: {split} has the column {twice[0]} twice; keep the one that counts")
-
-
-def _layout(task: Task, name: str) -> str:
-    """What a user types for local files of a task, and how these are laid out."""
-    return (
-        f"data.dir=DIR with DIR/{name}/train.parquet and DIR/{name}/validation.parquet (or .jsonl), "
-        f"columns {', '.join(task.columns)}"
-    )
-
-
-def _from_directory(task: Task, name: str, directory: str) -> dict[str, files.Rows]:
-    if not isinstance(directory, str) or not directory.strip():
-        raise ConfigError(f"data.dir={shown(directory)}: expected a folder; {_layout(task, name)}")
-    try:
-        root = Path(__file__).parent / "mini" if directory == "mini" else Path(directory).expanduser()
-        return {split: files.read(_file(task, name, root / name, split)) for split in FILES}
-    except (OSError, RuntimeError) as error:  # a folder that may not be listed, a name that is too long, ~nobody
-        raise DataError(f"data.dir={shown(directory)} cannot be read: {first_line(error)}") from error
-
-
-def _file(task: Task, name: str, folder: Path, split: str) -> Path:
-    """The one file of a split."""
-    paths = [path for path in (folder / f"{split}.parquet", folder / f"{split}.jsonl") if path.is_file()]
-    if not paths:
-        near = sorted(path.name for path in folder.glob(f"{split}*")) if folder.is_dir() else []
-        beside = f" as a file (there is {shown(', '.join(near))})" if near else ""
-        raise DataError(
-            f"task={name}: {folder} has no {split}.parquet or {split}.jsonl{beside}; give {_layout(task, name)}"
-        )
-    if len(paths) > 1:
-        raise DataError(
-            f"task={name}: {paths[0]} and {paths[1].name} are both there, and may differ; remove the one that does not "
-            "count"
-        )
-    return paths[0]
-
-
-def _from_hub(task: Task, name: str) -> dict[str, files.Rows]:
-    online = network.prepare()
-    import datasets
-
-    datasets.disable_progress_bars()
-    tables: dict[str, files.Rows] = {}
-    for split in FILES:
-        try:
-            data = datasets.load_dataset(task.hub, task.subset, revision=task.revision, split=split)
-        except Exception as error:
-            ships = "mini" in task.splits
-            reason = "the hub cannot be reached" if not online else f"{type(error).__name__}: {first_line(error)}"
-            raise DataError(
-                f"task={name}: {task.hub} ({task.subset}) is not in the cache and cannot be downloaded: {reason}. "
-                f"Offline: {_layout(task, name)}{'; or try the files that ship with zobench: data=mini' * ships}"
-            ) from error
-        if len(data) != task.rows[split]:
-            raise DataError(
-                f"task={name}: {task.hub} {split} has {len(data)} rows, expected {task.rows[split]}; the data set "
-                f"at revision {task.revision} is not the one this protocol pins"
-            )
-        tables[split] = files.Table(f"{task.hub} {split}", data.with_format("arrow")[:])
-    return tables

@@ -5,7 +5,7 @@ A task is one dataset. Prompts and verbalisers are those of the MeZO suite (arXi
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from zobench.errors import shown
 
@@ -43,9 +43,9 @@ class Task:
     A classification task sets ``columns`` and ``verbaliser`` and defines ``prompt``; others override ``example``.
 
     Args:
-        hub, subset, revision: the hub's dataset id, configuration and pinned commit.
-        rows: number of rows of the hub's train and validation files, asserted on loading.
         splits: named split sizes, each with train, dev and test.
+        hub, subset, revision: the hub's dataset id, configuration and pinned commit, of a task that the hub has.
+        rows: number of rows of the hub's train and validation files, asserted on loading.
         tokens: typical length of a training example, prompt and answer, in tokens. For plans of sweeps, which estimate
             hours before anything is loaded; it changes no run.
 
@@ -73,26 +73,26 @@ class Task:
         'label is 2, expected an integer from 0 to 1'
     """
 
-    columns: ClassVar[tuple[str, ...]]
-    not_text: ClassVar[tuple[str, ...]] = ("label",)
-    verbaliser: ClassVar[tuple[str, ...]] = ()
-    metric: ClassVar[Literal["accuracy", "f1"]] = "accuracy"
-    loss: ClassVar[Literal["classification", "lm"]] = "classification"
+    columns: tuple[str, ...]
+    not_text: tuple[str, ...] = ("label",)
+    verbaliser: tuple[str, ...] = ()
+    metric: Literal["accuracy", "f1"] = "accuracy"
+    loss: Literal["classification", "lm"] = "classification"
 
     def __init__(
         self,
         *,
-        hub: str,
-        subset: str,
-        revision: str,
-        rows: Mapping[str, int],
         splits: Mapping[str, Sizes],
+        hub: str | None = None,
+        subset: str | None = None,
+        revision: str | None = None,
+        rows: Mapping[str, int] | None = None,
         tokens: int = TYPICAL_TOKENS,
     ):
         if tokens < 1:
             raise ValueError(f"tokens={tokens}: must be at least 1")
         self.hub, self.subset, self.revision = hub, subset, revision
-        self.rows = rows
+        self.rows = rows or {}
         self.splits = splits
         self.tokens = tokens
 
