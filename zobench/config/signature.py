@@ -3,7 +3,7 @@
 Two commands that would compute the same have one name, so that a finished run is found again, whichever machine, folder
 or version of zobench asks for it. Out of the name are therefore:
 
-- paths (``data.dir``, ``model.dir``): what they stand for is compared by content when a run is found
+- paths (``data.dir``, ``task.files``, ``model.dir``): what they stand for is compared by content when a run is found
   (``run.identity``);
 - the device, and settings of evaluation batches, logs, checkpoints and trackers;
 - split sizes that were not chosen, and the name of those that were;
@@ -29,8 +29,10 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from zobench.config.folders import conf_dir
+from zobench.config.former import TEMPLATE
 from zobench.config.options import leaves, load_yaml
 from zobench.config.schema import DEFAULT_FORWARDS, SETTINGS, defaults_of_run
+from zobench.tasks.base import one_set
 
 #: counts how often the rule of names changed; records say by which rule they were named
 SCHEMA = 2
@@ -38,7 +40,15 @@ SCHEMA = 2
 GROUPS = ("model", "task", "method", "tuning", "protocol")
 #: settings of options that change no result: where files lie and GPUs share a model, and facts for planners
 _OUTSIDE = frozenset(
-    ("model.dir", "model.device_map", "model.parameters", "model.allow_pickle", "task.splits", "task.tokens")
+    (
+        "model.dir",
+        "model.device_map",
+        "model.parameters",
+        "model.allow_pickle",
+        "task.files",
+        "task.splits",
+        "task.tokens",
+    )
 )
 _NAMED = Path(__file__).parent / "named.json"
 
@@ -129,9 +139,15 @@ def _of_splits(settings: Mapping[str, Any]) -> dict[str, Any]:
     # Protocols that ship have the name of the sizes that they draw; one of a user's own may not.
     asked = settings.get("data", {}).get("splits")
     chosen = asked or (protocol if f"protocol/{protocol}" in _named() else None)
-    if chosen in splits:
-        return {f"splits.{part}": size for part, size in splits[chosen].items()}
-    return {f"splits.{key}": size for key, size in leaves(splits)} | {"splits": asked}
+    drawn = splits if one_set(splits) else splits.get(chosen)
+    if drawn:
+        return {f"splits.{part}": _share(size) for part, size in drawn.items()}
+    return {f"splits.{key}": _share(size) for key, size in leaves(splits)} | {"splits": asked}
+
+
+def _share(size: Any) -> Any:
+    """A size of a split: 1.0 is all rows, where 1 is one row."""
+    return f"{size:g} of the rows" if isinstance(size, float) else size
 
 
 def _introduced(
@@ -162,7 +178,7 @@ def is_outside(group: str, key: str) -> bool:
 
 def _is_class_of(node: Mapping[str, Any], default: Mapping[str, Any]) -> bool:
     """Whether a node's class is that of a file, also if it has moved within zobench since the node was stored."""
-    given, shipped = str(node.get("_target_")), str(default.get("_target_"))
+    given, shipped = str(node.get("_target_")), str(default.get("_target_", TEMPLATE))
     return given == shipped or (given.startswith("zobench.") and given.rpartition(".")[2] == shipped.rpartition(".")[2])
 
 

@@ -1,9 +1,11 @@
-"""The files of a data set: parquet and JSON lines, of which only the rows that are asked for are made.
+"""The files of a data set: parquet, JSON lines, CSV and TSV, of which only the rows that are asked for are made.
 
 A file comes from anywhere: it may unpack to far more than it looks, and what is in it is taken as it is written. A text
 that looks like a date or a number stays a text.
 """
 
+import csv
+import io
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -21,6 +23,8 @@ _LARGEST_FILE = 4 * 2**30
 _MOST_DRAWN = 2**27
 _MOST_ROWS = 50_000_000
 _BATCH_ROWS = 1024
+#: of a CSV cell, in characters; longer ones are refused by what reads the rows
+_LARGEST_CELL = 2**24
 
 
 class Rows:
@@ -47,13 +51,16 @@ class Rows:
 
 
 def read(path: Path) -> Rows:
-    """Open a parquet or JSON-lines file.
+    """Open a file of a table, of the kind that its suffix says.
 
     Raises:
         DataError: if it cannot be read.
     """
+    kind = _KINDS.get(path.suffix.lower())
+    if kind is None:
+        raise DataError(f"{path}: expected a table in a file whose name ends in {', '.join(_KINDS)}; save it as one")
     try:
-        return _Parquet(path) if path.suffix == ".parquet" else _JsonLines(path)
+        return kind(path)
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{path} cannot be read as {path.suffix[1:]} (truncated?): {first_line(error)}") from error
 
@@ -134,12 +141,7 @@ class _JsonLines(Rows):
 
     def __init__(self, path: Path):
         self.path = path
-        size = path.stat().st_size
-        if size > _LARGEST_FILE:
-            raise DataError(
-                f"{path} has {size / 2**30:.0f} GiB; at most {_LARGEST_FILE // 2**30} are read as JSON lines"
-            )
-        content = path.read_bytes().removeprefix(b"\xef\xbb\xbf")  # a byte order mark
+        content = _content(path)
         self._lines = [(n, line) for n, line in enumerate(content.split(b"\n"), start=1) if line.strip()]
         names: dict[str, None] = {}
         for number, line in self._lines:
@@ -171,6 +173,75 @@ class _JsonLines(Rows):
         if not isinstance(row, dict):
             raise DataError(f"{self.path}, line {number}: {shown(repr(row))}, expected an object with the columns")
         return row
+
+
+class _Separated(Rows):
+    """A file with a header and then a row of cells on each line, quoted as in RFC 4180; all values are texts."""
+
+    _separator = ","
+
+    def __init__(self, path: Path):
+        self.path = path
+        content = _content(path)
+        try:
+            text = content.decode()
+        except UnicodeDecodeError as error:
+            line = content.count(b"\n", 0, error.start) + 1
+            raise DataError(
+                f"{path}, line {line}: no UTF-8 text at byte {error.start} of the file ({content[error.start]:#04x}); "
+                "save the whole file as UTF-8"
+            ) from error
+        csv.field_size_limit(_LARGEST_CELL)
+        lines = csv.reader(io.StringIO(text, newline=""), delimiter=self._separator, strict=True)
+        self._rows: list[list[str]] = []
+        try:
+            self.names = next((row for row in lines if row), [])
+            for row in lines:
+                if row and len(row) != len(self.names):
+                    raise DataError(
+                        f"{path}, line {lines.line_num}: {len(row)} cells, the header has {len(self.names)}; put a "
+                        f"cell that holds {_named_separator(self._separator)} or a line break into double quotes"
+                    )
+                self._rows += [row] if row else []
+        except csv.Error as error:
+            raise DataError(f"{path}, line {lines.line_num}: cannot be read as a table: {error}") from error
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def take(self, columns: Sequence[str], index: Sequence[int] | None = None) -> list[Row]:
+        places = {name: self.names.index(name) for name in columns}
+        taken = self._rows if index is None else [self._rows[place] for place in index]
+        _checked_size(self.path, sum(len(cell.encode()) for row in taken for cell in row), 0)
+        return [{name: row[place] for name, place in places.items()} for row in taken]
+
+
+class _TabSeparated(_Separated):
+    """The same with a tab between cells."""
+
+    _separator = "\t"
+
+
+def _named_separator(separator: str) -> str:
+    return "a tab" if separator == "\t" else f"a {separator!r}"
+
+
+def _content(path: Path) -> bytes:
+    """A file's bytes without a byte order mark."""
+    size = path.stat().st_size
+    if size > _LARGEST_FILE:
+        raise DataError(
+            f"{path} has {size / 2**30:.0f} GiB; at most {_LARGEST_FILE // 2**30} are read of such a file; parquet may "
+            "be larger"
+        )
+    return path.read_bytes().removeprefix(b"\xef\xbb\xbf")
+
+
+#: suffix → how such a file is read
+_KINDS: dict[str, type[Any]] = {
+    ".csv": _Separated, ".tsv": _TabSeparated, ".jsonl": _JsonLines, ".json": _JsonLines, ".parquet": _Parquet,
+}  # fmt: skip
+SUFFIXES = tuple(_KINDS)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

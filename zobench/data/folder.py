@@ -1,9 +1,9 @@
-"""A task's rows from a folder of local files in the hub's columns."""
+"""A task's rows from local files: a folder in the hub's layout, or the files that the task names."""
 
 from pathlib import Path
 
 from zobench.data import files
-from zobench.errors import ConfigError, DataError, first_line, shown
+from zobench.errors import ConfigError, DataError, did_you_mean, first_line, shown
 from zobench.tasks.base import Task
 
 #: the files of a data set
@@ -13,7 +13,7 @@ FILES = ("train", "validation")
 def layout(task: Task, name: str) -> str:
     """What a user types for local files of a task, and how these are laid out."""
     return (
-        f"data.dir=DIR with DIR/{name}/train.parquet and DIR/{name}/validation.parquet (or .jsonl), "
+        f"data.dir=DIR with DIR/{name}/train.parquet and DIR/{name}/validation.parquet (or .jsonl, .csv, .tsv), "
         f"columns {', '.join(task.columns)}"
     )
 
@@ -33,9 +33,29 @@ def from_folder(task: Task, name: str, directory: str) -> dict[str, files.Rows]:
         raise DataError(f"data.dir={shown(directory)} cannot be read: {first_line(error)}") from error
 
 
+def from_files(task: Task, name: str) -> dict[str, files.Rows]:
+    """The files that a task names: ``train``, and ``dev`` and ``validation`` (its test file) where they are.
+
+    Raises:
+        DataError: if one cannot be read.
+    """
+    tables = {}
+    for part, given in task.files.items():
+        try:
+            path = Path(given).expanduser()
+            if not path.is_file():
+                near = [each.name for each in path.parent.glob("*") if each.is_file()] if path.parent.is_dir() else []
+                hint = did_you_mean(path.name, near, f"{path.parent}/")
+                raise DataError(f"task={name}: task.files.{part}={shown(given)}: no such file in {Path.cwd()}{hint}")
+            tables["validation" if part == "test" else part] = files.read(path)
+        except (OSError, RuntimeError) as error:
+            raise DataError(f"task={name}: task.files.{part}={shown(given)}: {first_line(error)}") from error
+    return tables
+
+
 def _file(task: Task, name: str, folder: Path, split: str) -> Path:
     """The one file of a split."""
-    paths = [path for path in (folder / f"{split}.parquet", folder / f"{split}.jsonl") if path.is_file()]
+    paths = [path for suffix in files.SUFFIXES if (path := folder / f"{split}{suffix}").is_file()]
     if not paths:
         near = sorted(path.name for path in folder.glob(f"{split}*")) if folder.is_dir() else []
         beside = f" as a file (there is {shown(', '.join(near))})" if near else ""

@@ -13,6 +13,8 @@ def from_hub(task: Task, name: str) -> dict[str, files.Rows]:
     Raises:
         DataError: if they cannot be had, or do not have as many rows as the task says.
     """
+    if task.hub is None:
+        raise DataError(f"task={name}: its file names no data; give task.files=FILE, or {layout(task, name)}")
     online = network.prepare()
     import datasets
 

@@ -8,16 +8,19 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from zobench.data import files
-from zobench.data.folder import from_folder
+from zobench.data.folder import from_files, from_folder
 from zobench.data.hub import from_hub
 from zobench.errors import ConfigError, DataError, shown
-from zobench.tasks.base import Example, Task
+from zobench.tasks.base import PARTS, Example, Sizes, Task, one_set
 
+#: rows of dev and test at most, where a task does not give sizes: those of the MeZO suite
+MOST_DEV, MOST_TEST = 500, 1000
 #: of one text of a row, in characters; a tokenizer takes seconds for a million
 _LONGEST_TEXT = 4 * 2**20
 
@@ -51,52 +54,105 @@ def load(
     """Read the rows of a task and draw its splits.
 
     Train and dev come from the train file: ``permutation(n)[:train+dev]`` of numpy's legacy generator under
-    ``data_seed``, the last ``dev`` of it being dev. Test comes from the validation file under ``test_seed``.
+    ``data_seed``, the last ``dev`` of it being dev. Test comes from the validation file under ``test_seed``; without
+    one, it is drawn from the train file first, so that it is the same for all data seeds.
 
     Args:
         name: the task's option name, also its folder in a local directory.
-        directory: a local folder; ``mini`` for the files that ship with zobench; None for the hub.
-        splits: name of the task's split sizes; test may exceed the file, which then is taken whole.
+        directory: a local folder; ``mini`` for the files that ship with zobench; None for the files that the task
+            names, or the hub.
+        splits: name of the task's split sizes; test may exceed its file, which then is taken whole.
         data_seed: draws train and dev.
         test_seed: draws test.
         strict: refuse when train + dev exceed the file; else train gets what dev leaves, as in the 2023 code.
 
     Raises:
         ConfigError: if the task has no such split sizes, or a size is below 1.
-        DataError: if files are missing or unreadable, columns missing, labels wrong or rows too few.
+        DataError: if files are missing or unreadable, columns missing, labels wrong or rows too few, or if all train
+            rows have one label.
     """
-    sizes = sizes_of(task, splits)
-    tables = from_hub(task, name) if directory is None else from_folder(task, name, directory)
+    sizes_of(task, splits)
+    tables = _tables(task, name, directory)
     for split, table in tables.items():
         _check_columns(task, name, split, table)
-    pool = _draw(len(tables["train"]), sizes["train"] + sizes["dev"], data_seed)
-    n_train = len(pool) - sizes["dev"]
-    if n_train < 1 or (strict and n_train < sizes["train"]):
-        raise DataError(
-            f"task={name}: train={sizes['train']} and dev={sizes['dev']} rows are wanted, the train file has "
-            f"{len(tables['train'])}; set smaller sizes: task.splits.{splits}.train and task.splits.{splits}.dev"
-        )
-    test = _draw(len(tables["validation"]), sizes["test"], test_seed)
-    chosen = {"train": pool[:n_train], "dev": pool[n_train:], "test": test}
+    chosen = _drawn(
+        task, name, splits, {split: len(table) for split, table in tables.items()}, data_seed, test_seed, strict
+    )
+    files_of = {"train": "train", "dev": "dev", "test": "validation"}
     examples = {
-        key: _examples(task, name, "validation" if key == "test" else "train", tables, index)
-        for key, index in chosen.items()
+        part: _examples(task, name, file if (file := files_of[part]) in tables else "train", tables, index)
+        for part, index in chosen.items()
     }
+    _check_classes(name, examples["train"])
     return Splits(**examples, rows_hash=_hash(examples), prompt_hash=_hash_of_texts(examples))
 
 
-def sizes_of(task: Task, splits: str) -> Mapping[str, int]:
-    """The number of rows of train, dev and test.
+def sizes_of(task: Task, splits: str) -> Sizes | None:
+    """The sizes of train, dev and test by the task's own word; None where it says none.
 
     Raises:
         ConfigError: if the task has no such split sizes, or one is below 1.
     """
-    if splits not in task.splits:
-        raise ConfigError(f"data.splits={splits}: the task has split sizes named {', '.join(task.splits)}")
-    for part, size in task.splits[splits].items():
-        if size < 1:
-            raise ConfigError(f"task.splits.{splits}.{part}={size}: expected an integer of at least 1")
-    return task.splits[splits]
+    try:
+        sizes = task.sizes(splits)
+    except KeyError:
+        raise ConfigError(f"data.splits={splits}: the task has split sizes named {', '.join(task.splits)}") from None
+    return sizes
+
+
+def _tables(task: Task, name: str, directory: str | None) -> dict[str, files.Rows]:
+    if directory is not None:
+        return from_folder(task, name, directory)
+    return from_files(task, name) if task.files else from_hub(task, name)
+
+
+def _drawn(
+    task: Task, name: str, splits: str, rows: Mapping[str, int], data_seed: int, test_seed: int, strict: bool
+) -> dict[str, list[int]]:
+    """The places of the rows of train, dev and test in their files, of which there are so many rows."""
+    sizes = _counted(sizes_of(task, splits), rows)
+    if "validation" in rows:
+        test, left = _draw(rows["validation"], sizes["test"], test_seed), list(range(rows["train"]))
+    else:
+        order = _draw(rows["train"], rows["train"], test_seed)
+        test, left = order[: sizes["test"]], sorted(order[sizes["test"] :])
+    inside = 0 if "dev" in rows else sizes["dev"]  # dev rows that the train file gives
+    pool = [left[place] for place in _draw(len(left), sizes["train"] + inside, data_seed)]
+    n_train = len(pool) - inside
+    if min(n_train, sizes["dev"], len(test)) < 1 or (strict and n_train < sizes["train"]):
+        wanted = " and ".join(
+            f"{part}={sizes[part]}"
+            for part in ("train", "dev", "test")
+            if part == "train" or (part == "dev" and inside) or (part == "test" and "validation" not in rows)
+        )
+        keys = f"task.splits.{'' if one_set(task.splits) else splits + '.'}"
+        raise DataError(
+            f"task={name}: {wanted} rows are wanted, the train file has {rows['train']}; set smaller sizes: "
+            f"{keys}train and {keys}dev"
+        )
+    dev = _draw(rows["dev"], sizes["dev"], data_seed) if "dev" in rows else pool[n_train:]
+    return {"train": pool[:n_train], "dev": dev, "test": test}
+
+
+def _counted(sizes: Sizes | None, rows: Mapping[str, int]) -> dict[str, int]:
+    """Numbers of rows: shares of their file counted, down; sizes that are not given by the rule that ``Task`` has."""
+    file = {part: rows.get("validation" if part == "test" else part, rows["train"]) for part in PARTS}
+    if sizes is not None:
+        return {p: int(file[p] * size + 1e-9) if isinstance(size, float) else size for p, size in sizes.items()}
+    test = min(MOST_TEST, file["test"] if "validation" in rows else max(1, file["test"] // 10))
+    dev = min(MOST_DEV, file["dev"] if "dev" in rows else max(1, file["dev"] // 10))
+    taken = ("validation" not in rows) * test + ("dev" not in rows) * dev
+    return {"train": rows["train"] - taken, "dev": dev, "test": test}
+
+
+def _check_classes(name: str, train: Sequence[Example]) -> None:
+    """Raises DataError if the labels teach nothing: all rows have one, and the same options."""
+    if len({(e.options, e.gold) for e in train}) == 1 and len(train) > 1 and len(train[0].options) > 1:
+        label = shown(repr(train[0].options[train[0].gold]))
+        raise DataError(
+            f"task={name}: all {len(train)} train rows have one label, with the option {label}; expected two or "
+            "more classes: check the label column, and whether the file is whole"
+        )
 
 
 def _draw(n: int, k: int, seed: int) -> list[int]:
@@ -151,6 +207,20 @@ def _texts(value: Any) -> Iterator[str]:
             yield from _texts(part)
 
 
+def _header_hint(table: files.Rows) -> str:
+    """What may be the matter with a table whose columns are not those that a task reads."""
+    suffix = Path(table.path).suffix.lower()
+    if suffix not in (".csv", ".tsv"):
+        return ""
+    other = next((mark for mark in (";", "\t", "|", ",") if len(table.names) == 1 and mark in table.names[0]), None)
+    if other is not None:
+        between = {"\t": "tabs; name it .tsv"}.get(
+            other, f"{other!r}; save it with {'tabs' if suffix == '.tsv' else 'commas'}"
+        )
+        return f"; its cells seem to be separated by {between}"
+    return f"; the first line of {suffix} must name the columns"
+
+
 def _check_columns(task: Task, name: str, split: str, table: files.Rows) -> None:
     if len(table) == 0:
         raise DataError(f"task={name}: {split} has no rows ({table.path})")
@@ -158,7 +228,7 @@ def _check_columns(task: Task, name: str, split: str, table: files.Rows) -> None
     if missing:
         raise DataError(
             f"task={name}: {split} has no column {', '.join(missing)}; found {shown(', '.join(table.names), 200)}, "
-            f"expected {', '.join(task.columns)}"
+            f"expected {', '.join(task.columns)}{_header_hint(table)}"
         )
     twice = [c for c in task.columns if list(table.names).count(c) > 1]
     if twice:

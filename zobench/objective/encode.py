@@ -78,8 +78,8 @@ class Encoder:
 
     Example:
         >>> from zobench.models.tiny import tiny_tokenizer
-        >>> from zobench.tasks.sst2 import SST2
-        >>> task = SST2(hub="", subset="", revision="", rows={}, splits={})
+        >>> from zobench.tasks.template import TemplateTask
+        >>> task = TemplateTask(prompt="{sentence} It was", options=[" terrible", " great"])
         >>> example = task.example(0, {"sentence": "a fine film", "label": 1})
         >>> (encoded,) = Encoder(tiny_tokenizer(), start=0, max_length=64).encode(task, [example])
         >>> [row.option_len for row in encoded.rows], encoded.gold, encoded.rows[1].ids[0]

@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from zobench.config.former import renewed
 from zobench.record import digests
 from zobench.record.archive import Place
 from zobench.record.reading import Unreadable, shown, text
@@ -60,6 +61,7 @@ def read(directory: Place) -> dict[str, Any]:
             raise ValueError(f"expected the settings of a run, not {shown(settings)}")
         _check_values(settings, "")
         _check_groups(settings)
+        settings["task"] = renewed(settings["task"])
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
         raise Unreadable(path, f"not the configuration of a run: {_said(error)}") from None
     return settings
@@ -83,9 +85,9 @@ def _check_values(node: Any, where: str) -> None:
     """Raises ValueError for a value that no setting has."""
     if isinstance(node, dict):
         for key, value in node.items():
-            if not is_plain(key) or "${" in key:
+            if not is_plain(str(key)) or "${" in str(key):
                 raise ValueError(f"the key {shown(key)}{f' in {where}' * bool(where)}")
-            _check_values(value, f"{where}.{key}" if where else key)
+            _check_values(value, f"{where}.{key}" if where else str(key))
     elif isinstance(node, list):
         for i, value in enumerate(node):
             _check_values(value, f"{where}[{i}]")

@@ -21,7 +21,8 @@ from zobench.config.options import leaves
 from zobench.errors import ConfigError
 from zobench.record.cache import Cache, sha256
 from zobench.record.digests import of as digest_of
-from zobench.record.lookup import place, then_place
+from zobench.record.lookup import place, place_of, then_place
+from zobench.tasks.base import files_of
 
 #: the kinds of inputs, each with the column of its digest
 KINDS = {"data": "inputs.data", "model": "inputs.model", "prompts": "inputs.prompts"}
@@ -54,7 +55,7 @@ def changed(directory: Path, row: Mapping[str, Any], settings: Mapping[str, Any]
         settings: the configuration that is asked for now.
     """
     now = digests(settings)
-    found = {group for group in _FOLDERS if then_place(directory, row, group) != place(settings[group].get("dir"))}
+    found = {group for group in _FOLDERS if then_place(directory, row, group) != place_of(settings, group)}
     for kind, column in KINDS.items():
         if column in row:
             found |= {kind} if row[column] != now[column] else set()
@@ -124,7 +125,7 @@ def _sources(target: str | None) -> Iterator[Path]:
 
 
 def _of_folder(settings: Mapping[str, Any], group: str) -> str | None:
-    folder = place(settings[group].get("dir"))
+    folder = place_of(settings, group)
     if folder is None:
         return None
     if folder == "mini":
@@ -158,6 +159,8 @@ def _files(kind: str, settings: Mapping[str, Any]) -> Iterator[Path]:
         yield from sorted(set(_sources(target))) if is_outside(target) else ()
         return
     folder = place(settings[kind].get("dir"))
+    if kind == "data" and folder is None:
+        yield from (Path(path).expanduser() for path in files_of(settings["task"].get("files")).values())
     if folder not in (None, "mini"):
         inside = Path(folder) / settings["choices"]["task"] if kind == "data" else Path(folder)
         yield from sorted(path for path in inside.glob("*") if not path.is_dir())
@@ -174,7 +177,7 @@ def _newer(path: Path, directory: Path) -> bool:
 
 def _facts(directory: Path, settings: Mapping[str, Any], now: Mapping[str, Any]) -> list[Any]:
     """All that the answer depends on whether a run was made of these inputs."""
-    places = [place(settings[group].get("dir")) for group in _FOLDERS]
+    places = [place_of(settings, group) for group in _FOLDERS]
     return [str(directory.resolve()), (directory / "summary.json").stat().st_mtime_ns, places, dict(now)]
 
 

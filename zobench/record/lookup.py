@@ -10,6 +10,7 @@ from zobench.errors import ConfigError
 from zobench.record import configs, summaries
 from zobench.record.reading import Unreadable, json_object
 from zobench.record.summaries import RESULTS
+from zobench.tasks.base import files_of
 
 
 def located(directory: Path, settings: Mapping[str, Any]) -> Path:
@@ -30,7 +31,7 @@ def located(directory: Path, settings: Mapping[str, Any]) -> Path:
 
 def _rank(directory: Path, settings: Mapping[str, Any]) -> tuple[bool, bool]:
     row = _row(directory)
-    others = any(then_place(directory, row, group) != place(settings[group].get("dir")) for group in ("data", "model"))
+    others = any(then_place(directory, row, group) != place_of(settings, group) for group in ("data", "model"))
     return others, row.get("state") not in RESULTS
 
 
@@ -86,6 +87,14 @@ def then_place(directory: Path, row: Mapping[str, Any], group: str) -> str | Non
         return row[f"{group}.dir"]
     folder = (stored_settings(directory).get(group) or {}).get("dir")
     return folder if folder in (None, "mini") or Path(folder).expanduser().is_absolute() else f"relative: {folder}"
+
+
+def place_of(settings: Mapping[str, Any], group: str) -> str | None:
+    """Where a configuration has its ``data`` or ``model``: a folder, or the files of its task; None for the hub."""
+    folder, own = settings[group].get("dir"), settings["task"].get("files") if group == "data" else None
+    if folder is None and own:
+        return ", ".join(str(place(path)) for path in files_of(own).values())
+    return place(folder)
 
 
 def place(folder: str | None) -> str | None:

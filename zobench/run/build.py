@@ -44,7 +44,8 @@ def check_parts(cfg: DictConfig, processes: int = 1) -> None:
     pick_device(str(cfg.device))
     protocol, _, _ = specs(cfg)
     task = build_task(node["task"])
-    train = rows.sizes_of(task, cfg.data.splits or protocol.splits)["train"]
+    sizes = rows.sizes_of(task, cfg.data.splits or protocol.splits)
+    train = sizes["train"] if sizes and isinstance(sizes["train"], int) else cfg.batch_size  # a share is of a file
     if (cfg.micro_batch_size or cfg.length_buckets not in ("auto", 1)) and not protocol.micro_batches:
         raise ConfigError(
             f"micro_batch_size={cfg.micro_batch_size}, length_buckets={cfg.length_buckets}: "

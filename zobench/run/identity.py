@@ -11,6 +11,7 @@ from zobench.errors import DataError
 from zobench.models.tokenizer import tokenizer_hash
 from zobench.record import checkpoint, inputs, tensors
 from zobench.record.inputs import changed, in_words, known_model, remember_model, remember_same
+from zobench.record.lookup import place_of
 from zobench.run.build import build_trained, load_splits, specs
 from zobench.system.console import Console
 from zobench.system.devices import pick_device
@@ -50,7 +51,7 @@ def _compare_rows(
         console.say(f"the code of the prompts changed, and they could not be compared: {str(error).splitlines()[0]}")
         return
     if rows_hash != summary["rows_hash"]:
-        asked = f"data.dir={cfg.data.dir}" if "data" in kinds else f"task={cfg.choices.task}"
+        asked = f"data.dir={place_of(cfg, 'data')}" if "data" in kinds else f"task={cfg.choices.task}"
         raise _other(directory, asked, in_words(kinds), summary["rows_hash"], rows_hash)
 
 

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from zobench.config.signature import SCHEMA
 from zobench.record.inputs import digests
-from zobench.record.lookup import place
+from zobench.record.lookup import place, place_of
 from zobench.run.evaluate import Evaluation
 from zobench.run.parts import Parts
 from zobench.run.progress import Progress
@@ -35,7 +35,7 @@ def chosen(cfg: DictConfig, directory: Path, provenance: Provenance) -> Row:
         **_flat("tuning", OmegaConf.to_container(cfg.tuning, resolve=True)),
         "schema": SCHEMA,
         "config_hash": provenance.signature,
-        "data.dir": place(cfg.data.dir),
+        "data.dir": place_of(cfg, "data"),
         "model.dir": place(cfg.model.get("dir")),
         "directory": str(directory),
         **digests(cfg),

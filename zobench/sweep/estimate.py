@@ -6,6 +6,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
+from zobench.config.schema import is_int
 from zobench.errors import ConfigError
 from zobench.record import summaries
 from zobench.record.reading import Unreadable
@@ -14,7 +15,7 @@ from zobench.run.budget import Spending
 from zobench.sweep.plan import PlannedCell
 from zobench.sweep.prices import Prices
 from zobench.sweep.rates import Rates, evaluations, rates
-from zobench.tasks.base import TYPICAL_TOKENS
+from zobench.tasks.base import TYPICAL_TOKENS, one_set
 
 #: floating-point operations per second that a forward pass reaches: about 40 % of an A100's, and two CPU cores'
 GPU_16BIT, GPU_FLOAT32, CPU = 125e12, 8e12, 0.1e12
@@ -101,8 +102,10 @@ class Costs:
 
 def _seconds(cell: PlannedCell, spending: Spending, known: Rates) -> float:
     """What a cell takes at the rates of runs like it: its steps, its evaluations, and the start."""
-    splits = cell.get(f"task.splits.{cell.get('data.splits') or cell.choice('protocol')}") or {}
-    sizes = [splits.get(name, size) for name, size in zip(("dev", "test"), known.sizes, strict=True)]
+    named, name = cell.get("task.splits") or {}, cell.get("data.splits") or cell.choice("protocol")
+    splits = named if one_set(named) else named.get(name) or {}
+    asked = [splits.get(name) for name in ("dev", "test")]  # a share is of a file that is not read here
+    sizes = [size if is_int(size) else then for size, then in zip(asked, known.sizes, strict=True)]
     often = evaluations(spending.steps, cell.get("eval_every"))
     examples = sum(size * times for size, times in zip(sizes, often, strict=True))
     return known.before + (known.forward or 0.0) * spending.forwards + (known.example or 0.0) * examples

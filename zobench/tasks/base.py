@@ -11,8 +11,10 @@ from zobench.errors import shown
 
 #: one row of a data set, by column
 Row = Mapping[str, Any]
-#: number of rows of train, dev and test
-Sizes = Mapping[str, int]
+#: rows of train, dev and test: how many, or as a float which share of the file that they are drawn from
+Sizes = Mapping[str, int | float]
+#: what a data set is divided into
+PARTS = ("train", "dev", "test")
 #: length of an example, in tokens, of a task that does not say
 TYPICAL_TOKENS = 150
 
@@ -43,7 +45,11 @@ class Task:
     A classification task sets ``columns`` and ``verbaliser`` and defines ``prompt``; others override ``example``.
 
     Args:
-        splits: named split sizes, each with train, dev and test.
+        splits: sizes of train, dev and test: one set for every protocol, or named sets. None: train is what the others
+            leave; dev is a tenth of the train file, at most 500 rows; test is the test file, at most 1,000 rows of it,
+            or a tenth of the train file.
+        files: local files that hold the rows: the path of one, or paths by ``train``, ``dev`` and ``test``, of which
+            those that are left out are drawn from the train file.
         hub, subset, revision: the hub's dataset id, configuration and pinned commit, of a task that the hub has.
         rows: number of rows of the hub's train and validation files, asserted on loading.
         tokens: typical length of a training example, prompt and answer, in tokens. For plans of sweeps, which estimate
@@ -51,9 +57,11 @@ class Task:
 
     Attributes:
         columns: the columns that a row must have; they hold text, but for those of ``not_text``, which ``problem``
-        checks. verbaliser: the text of each label, appended to the prompt. metric:
-        how answers are scored, ``accuracy`` of the chosen option or ``f1`` of a generated text; both from 0 to 1. loss:
-        ``classification``, cross-entropy over the options, or ``lm``, cross-entropy on the answer's tokens.
+            checks.
+        verbaliser: the text of each label, appended to the prompt.
+        metric: how answers are scored: ``accuracy``, ``macro_f1`` or ``mcc`` of the chosen options, ``f1`` or
+            ``exact_match`` of generated texts.
+        loss: ``classification``, cross-entropy over the options, or ``lm``, cross-entropy on the answer's tokens.
 
     Raises:
         ValueError: for a length that cannot be one.
@@ -76,13 +84,14 @@ class Task:
     columns: tuple[str, ...]
     not_text: tuple[str, ...] = ("label",)
     verbaliser: tuple[str, ...] = ()
-    metric: Literal["accuracy", "f1"] = "accuracy"
+    metric: str = "accuracy"
     loss: Literal["classification", "lm"] = "classification"
 
     def __init__(
         self,
         *,
-        splits: Mapping[str, Sizes],
+        splits: Sizes | Mapping[str, Sizes] | None = None,
+        files: str | Mapping[str, str] | None = None,
         hub: str | None = None,
         subset: str | None = None,
         revision: str | None = None,
@@ -93,13 +102,25 @@ class Task:
             raise ValueError(f"tokens={tokens}: must be at least 1")
         self.hub, self.subset, self.revision = hub, subset, revision
         self.rows = rows or {}
-        self.splits = splits
+        self.splits = splits or {}
+        self.files = files_of(files)
+        _check_sizes(self.splits)
         self.tokens = tokens
 
     @property
     def generates(self) -> bool:
         """Whether the model answers in free text and does not choose among options."""
-        return self.metric == "f1"
+        return self.metric in ("f1", "exact_match")
+
+    def sizes(self, name: str) -> Sizes | None:
+        """The sizes of a name; the one set that there is, whatever the name; None where sizes are not given.
+
+        Raises:
+            KeyError: if there are named sets, and none of that name.
+        """
+        if not self.splits:
+            return None
+        return self.splits if one_set(self.splits) else self.splits[name]  # type: ignore[return-value]
 
     def prompt(self, row: Row) -> str:
         """The text that a row's options are appended to."""
@@ -120,6 +141,52 @@ class Task:
         if self.verbaliser and not (type(label) is int and 0 <= label < len(self.verbaliser)):
             return f"label is {shown(repr(label))}, expected an integer from 0 to {len(self.verbaliser) - 1}"
         return None
+
+
+def one_set(splits: Mapping[str, Any]) -> bool:
+    """Whether sizes are given once for all protocols and not by name.
+
+    >>> one_set({"train": 0.8, "dev": 0.1, "test": 0.1}), one_set({"clean": {"train": 16, "dev": 8, "test": 8}})
+    (True, False)
+    """
+    return not any(isinstance(value, Mapping) for value in splits.values())
+
+
+def files_of(files: str | Mapping[str, str] | None) -> dict[str, str]:
+    """Paths by ``train``, ``dev`` and ``test``, from a task's ``files``; empty where there are none.
+
+    >>> files_of("tickets.csv"), files_of({"train": "a.csv", "test": None})
+    ({'train': 'tickets.csv'}, {'train': 'a.csv'})
+
+    Raises:
+        ValueError: for other names, no train file, or a path that is no text.
+    """
+    if not isinstance(files, Mapping):
+        files = {} if files is None else {"train": files}
+    elif unknown := [name for name in files if name not in PARTS]:
+        raise ValueError(f"files.{unknown[0]}={shown(files[unknown[0]])}: expected train, dev or test")
+    found = {name: path for name, path in files.items() if path is not None}
+    for name, path in found.items():
+        if not isinstance(path, str) or not path.strip():
+            raise ValueError(f"files.{name}={shown(repr(path))}: expected the path of a file")
+    if found and "train" not in found:
+        raise ValueError(f"files={shown(found)}: expected a train file among them")
+    return found
+
+
+def _check_sizes(splits: Mapping[str, Any]) -> None:
+    for name, sizes in {"": splits}.items() if one_set(splits) else splits.items():
+        where = f"splits.{name}" if name else "splits"
+        if not isinstance(sizes, Mapping):
+            raise ValueError(f"{where}={sizes}: expected its sizes of train, dev and test")
+        if sizes and set(sizes) != set(PARTS):
+            raise ValueError(f"{where}={dict(sizes)}: expected sizes of train, dev and test")
+        for part, size in sizes.items():
+            share = isinstance(size, float) and 0 < size <= 1
+            if not share and not (type(size) is int and size >= 1):
+                raise ValueError(
+                    f"{where}.{part}={size}: expected a number of rows, at least 1, or a share of them such as 0.8"
+                )
 
 
 def incomplete(task: object) -> str | None:

@@ -1,6 +1,6 @@
 """Tasks in YAML alone: a prompt with column names in braces, and options or a column of answers."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from string import Formatter
 from typing import Any
 
@@ -9,16 +9,20 @@ from zobench.tasks.base import Example, Row, Task
 
 #: what may follow a column's name, as in ``{sentence:strip}``
 FILTERS: dict[str, Callable[[str], str]] = {"": str, "strip": str.strip, "lower": str.lower}
+#: what YAML 1.1 reads as true and as false, so that a mapping from ``yes`` has the key true
+_TRUE, _FALSE = ("true", "yes", "on"), ("false", "no", "off")
+_CHOICES, _ANSWERS = ("accuracy", "macro_f1", "mcc"), ("f1", "exact_match")
 
 
 class Template:
     """A text with column names in braces, such as ``{premise}``.
 
     ``{name:strip}`` and ``{name:lower}`` change the value. A dot leads into a column that holds others, as in
-    ``{answers.text}``. ``{{`` and ``}}`` stand for braces.
+    ``{answers.text}``. ``{{`` and ``}}`` stand for braces. A template is data: it reaches columns and nothing else.
 
     Attributes:
-        columns: the names of the columns, in their order.
+        names: the columns, and the places within them, that are filled in, each once.
+        columns: the columns alone.
 
     Raises:
         ValueError: for braces that do not match, an empty name or another filter.
@@ -30,14 +34,18 @@ class Template:
 
     def __init__(self, text: str):
         self.text = text
-        self._parts = [(literal, name, kind or "") for literal, name, kind, _ in Formatter().parse(text)]
-        for _, name, kind in self._parts:
-            if name is not None and (not name.strip() or kind not in FILTERS):
-                known = ", ".join(filter(None, FILTERS))
-                raise ValueError(
-                    f"{{{name}{':' * bool(kind)}{kind}}}: expected {{column}} or {{column:filter}}, one of {known}"
-                )
-        self.columns = tuple(dict.fromkeys(name.partition(".")[0] for _, name, _ in self._parts if name is not None))
+        try:
+            parts = list(Formatter().parse(text))
+        except ValueError as error:
+            raise ValueError(f"{error}; write {{{{ and }}}} for braces that are no column") from error
+        for _, name, kind, conversion in parts:
+            if name is not None and (not name.strip() or conversion or (kind or "") not in FILTERS):
+                known = " or ".join(f"{{column:{each}}}" for each in FILTERS if each)
+                written = f"{{{name}{f'!{conversion}' if conversion else ''}{f':{kind}' if kind else ''}}}"
+                raise ValueError(f"{written} names no column; expected {{column}}, {known}")
+        self._parts = [(literal, name, kind or "") for literal, name, kind, _ in parts]
+        self.names = tuple(dict.fromkeys(name for _, name, _ in self._parts if name is not None))
+        self.columns = tuple(dict.fromkeys(name.partition(".")[0] for name in self.names))
 
     def fill(self, row: Row) -> str:
         """The text for a row."""
@@ -48,9 +56,13 @@ class Template:
 
 
 def value(row: Row, path: str) -> Any:
-    """The value of a column, or of one within it that a dotted path leads to; None where there is none."""
+    """The value of a column, or of one within it that a dotted path leads to; None where there is none.
+
+    >>> value({"answers": {"text": ["Lyon"]}}, "answers.text")
+    ['Lyon']
+    """
     found: Any = row
-    for name in path.split("."):
+    for name in [path] if path in row else path.split("."):
         found = found.get(name) if isinstance(found, Mapping) else None
     return found
 
@@ -65,10 +77,18 @@ class TemplateTask(Task):
         label: the column of labels.
         answer: the column of a generated answer, one text or a list of texts that all count as right. The first is
             learned, after a space and with a newline at its end.
+        metric: ``accuracy`` (None), ``macro_f1`` or ``mcc`` for options; ``f1`` (None) or ``exact_match`` for answers.
         facts: the arguments of ``Task``.
 
     Raises:
-        ValueError: for a template that names no column, or options and answers that cannot be.
+        ValueError: for a prompt that names no column, and for options, answers and metrics that do not go together.
+
+    Example:
+        >>> task = TemplateTask(prompt="{text} It was", options={"neg": " bad", "pos": " good"}, label="mood")
+        >>> task.example(0, {"text": "Fine.", "mood": "pos"})
+        Example(index=0, prompt='Fine. It was', options=(' bad', ' good'), gold=1, answers=())
+        >>> task.problem({"text": "Fine.", "mood": "great"})
+        "mood is 'great', expected one of neg, pos (task.options)"
     """
 
     def __init__(
@@ -78,19 +98,38 @@ class TemplateTask(Task):
         options: Mapping[Any, str] | Sequence[str] | None = None,
         label: str = "label",
         answer: str | None = None,
+        metric: str | None = None,
         **facts: Any,
     ):
         super().__init__(**facts)
-        self._prompt = Template(prompt)
         self._label, self._answer = label, answer
-        named = options if isinstance(options, Mapping) else dict(enumerate(options or ()))
-        self._gold = {str(name): place for place, name in enumerate(named)}
-        self._options = [Template(text) for text in named.values()]
-        read = [*self._prompt.columns, *(name for option in self._options for name in option.columns)]
-        target = answer.partition(".")[0] if answer else label
-        self.columns = tuple(dict.fromkeys([*read, target]))
-        self.not_text = (target,)
+        self._prompt = _template("prompt", prompt)
+        if not self._prompt.columns:
+            raise ValueError(f"prompt={shown(repr(prompt))}: names no column; expected one in braces, such as {{text}}")
+        if bool(options) == bool(answer):
+            raise ValueError(f"options={shown(options)}, answer={shown(answer)}: expected options or an answer column")
+        metrics = _ANSWERS if answer else _CHOICES
+        if metric is not None and metric not in metrics:
+            kind = "an answer column" if answer else "options"
+            raise ValueError(f"metric={shown(metric)}: expected {', '.join(metrics)} for a task with {kind}")
+        self.metric = metric or metrics[0]
         self.loss = "lm" if answer else "classification"
+        named = dict(_named(options or {}))
+        self._words = [_word(name) for name in named]
+        by_number = not isinstance(options, Mapping)
+        self._expected = (
+            f"an integer from 0 to {len(named) - 1}"
+            if by_number
+            else f"one of {shown(', '.join(self._words), 200)} (task.options)"
+        )
+        self._gold = {word: place for place, name in enumerate(named) for word in _words_of(name)}
+        self._options = [_template(f"options.{_word(name)}", text) for name, text in named.items()]
+        _check_options(dict(zip(self._words, self._options, strict=True)))
+        self._fixed = not any(option.columns for option in self._options)
+        target = answer if answer else label
+        read = [column for template in (self._prompt, *self._options) for column in template.columns]
+        self.columns = tuple(dict.fromkeys([*read, target.partition(".")[0]]))
+        self.not_text = self.columns  # ``problem`` tells what is no text
 
     def prompt(self, row: Row) -> str:
         return self._prompt.fill(row)
@@ -100,20 +139,80 @@ class TemplateTask(Task):
             answers = tuple(_listed(value(row, self._answer)))
             return Example(index, self.prompt(row), (f" {answers[0]}\n",), 0, answers)
         options = tuple(option.fill(row) for option in self._options)
-        return Example(index, self.prompt(row), options, self._gold[str(row[self._label])])
+        return Example(index, self.prompt(row), options, self._gold[_word(row[self._label])])
 
     def problem(self, row: Row) -> str | None:
+        for template in (self._prompt, *self._options):
+            if problem := _not_text(template, row):
+                return problem
         if self._answer:
             answers = value(row, self._answer)
             texts = _listed(answers)
             if texts and all(isinstance(text, str) and text.strip() for text in texts):
                 return None
-            return f"{self._answer} is {shown(repr(answers))}, expected a text that is not empty, or a list of them"
+            return (
+                f"{self._answer} is {shown(repr(answers))}, expected a list of texts that are not empty, at least one"
+            )
         label = row.get(self._label)
-        if str(label) not in self._gold:
-            return f"{self._label} is {shown(repr(label))}, expected one of {shown(', '.join(self._gold))}"
+        if _word(label) not in self._gold:
+            return f"{self._label} is {shown(repr(label))}, expected {self._expected}"
+        filled = [option.fill(row) for option in self._options]
+        if not self._fixed and (not all(map(str.strip, filled)) or len(set(filled)) < len(filled)):
+            return f"its options are {shown(filled, 200)}, expected texts that are not empty, all different"
         return None
+
+
+def _template(key: str, text: Any) -> Template:
+    if not isinstance(text, str):
+        raise ValueError(f"{key}={shown(repr(text))}: expected a text; put it in quotes")
+    try:
+        return Template(text)
+    except ValueError as error:
+        raise ValueError(f"{key}={shown(repr(text))}: {error}") from error
+
+
+def _named(options: Mapping[Any, str] | Sequence[str]) -> Iterator[tuple[Any, str]]:
+    if isinstance(options, str) or not isinstance(options, Mapping | Sequence):
+        raise ValueError(f"options={shown(repr(options))}: expected a list of texts, or a mapping from labels to texts")
+    yield from options.items() if isinstance(options, Mapping) else enumerate(options)
+
+
+def _check_options(options: Mapping[str, Template]) -> None:
+    """Raises ValueError for options among which no model could choose."""
+    if len(options) == 1:
+        raise ValueError(f"options={next(iter(options))}: there is one alone; expected two or more")
+    seen: dict[str, str] = {}
+    for label, option in options.items():
+        if not option.text.strip():
+            raise ValueError(f"options.{label}={option.text!r}: is empty; expected the text that follows the prompt")
+        same = seen.setdefault(option.text.strip(" "), label)
+        if same != label:
+            raise ValueError(f"options.{label}={option.text!r}: is that of {same} too; expected texts that differ")
 
 
 def _listed(answers: Any) -> list[Any]:
     return answers if isinstance(answers, list) else [answers]
+
+
+def _not_text(template: Template, row: Row) -> str | None:
+    """What of a row cannot be put into a template; None if all can."""
+    for name in template.names:
+        found = value(row, name)
+        if not isinstance(found, str) and (isinstance(found, bool) or not isinstance(found, int | float)):
+            return f"{name} is {shown(repr(found))}, expected text"
+    return None
+
+
+def _word(label: Any) -> str:
+    """A label as text, by which rows and options are compared: a whole float as an integer."""
+    if isinstance(label, bool):
+        return str(label).lower()
+    return str(int(label)) if isinstance(label, float) and label.is_integer() else str(label)
+
+
+def _words_of(name: Any) -> tuple[str, ...]:
+    """The labels that a key of the options stands for."""
+    words = (_TRUE if name else _FALSE) if isinstance(name, bool) else (_word(name),)
+    return tuple(
+        {form for word in words for form in ((word, word.title(), word.upper()) if len(words) > 1 else (word,))}
+    )
