@@ -58,13 +58,14 @@ def checked() -> dict[str, dict[str, Any]]:
         for path in sorted((conf_dir() / group).glob("*.yaml")):
             node = {key: value for key, value in load_yaml(path).items() if key != "defaults"}
             node = {key: None if value == "???" else value for key, value in node.items()}
+            target = node.get("_target_", instantiate.CLASSES.get(group))
             stand_in = [[("weight", torch.zeros(8, 8))]] if group == "method" else []
             with noting() as made:
                 instantiate.build(node, group, *stand_in)
-            settings = instantiate.keyword_arguments(instantiate.locate(node["_target_"], group))
+            settings = instantiate.keyword_arguments(instantiate.locate(target, group))
             words = {name: _words(setting.annotation) for name, setting in settings.items()}
             named = {name: _of_words(choices) for name, choices in words.items() if choices}
-            classes[node["_target_"]] = named | {name: check for name, check in made.items() if name in settings}
+            classes[target] = named | {name: check for name, check in made.items() if name in settings}
     return classes
 
 

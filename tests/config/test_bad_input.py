@@ -11,6 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from helpers.tasks import shipped
 
 import zobench
 from zobench.config.settings import check_settings
@@ -20,7 +21,6 @@ from zobench.models.tiny import tiny_tokenizer
 from zobench.objective import Encoder
 from zobench.run.runner import run
 from zobench.tasks.base import Example
-from zobench.tasks.sst2 import SST2
 
 ROOT = Path(zobench.__file__).resolve().parent.parent
 SIZES = tuple(f"task.splits.clean.{split}=4" for split in ("train", "dev", "test"))
@@ -116,7 +116,7 @@ def test_labels_out_of_range(tmp_path, label):
     assert "0 to 1" in said or label is None
 
 
-@pytest.mark.parametrize("text", [None, 7])
+@pytest.mark.parametrize("text", [None, True])
 def test_text_that_is_none(tmp_path, text):
     said = refused(tmp_path, folder(tmp_path, validation=[{"sentence": text, "label": 1}] * 8))
     assert "validation" in said
@@ -187,7 +187,7 @@ def test_long_prompts_lose_their_left_end_and_are_counted(tmp_path, capsys):
 
     encoder = Encoder(tiny_tokenizer(), start=2, max_length=32)
     whole = Encoder(tiny_tokenizer(), start=2, max_length=2048)
-    task = SST2(hub="", subset="", revision="", rows={}, splits={})
+    task = shipped("sst2")
     example = task.example(0, long[0])
     (cut,), (full,) = encoder.encode(task, [example]), whole.encode(task, [example])
     assert (cut.truncated, full.truncated) == (True, False)

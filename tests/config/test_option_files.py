@@ -31,7 +31,7 @@ FILES = {
 }
 TARGETS = (
     "os.path", "math.pi", "builtins.eval", "os.path.join", "..", "5", "null", "[a]", "{a: 1}", "''", "nosuch.Class",
-    "a b.C", "zobench.tasks.sst2.SST2", "zobench.zo.Method.step", "builtins.dict", "zobench.zo.rules.SGD",
+    "a b.C", "zobench.tasks.template.TemplateTask", "zobench.zo.Method.step", "builtins.dict", "zobench.zo.rules.SGD",
 )  # fmt: skip
 
 

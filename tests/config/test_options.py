@@ -7,6 +7,7 @@ import pytest
 
 from zobench.config import instantiate
 from zobench.config.folders import conf_dir
+from zobench.config.former import TEMPLATE
 from zobench.config.options import describe, load_yaml
 from zobench.config.overrides import FrontDoor
 from zobench.config.signature import compose
@@ -20,7 +21,7 @@ FILES = [path for group in GROUPS for path in sorted((conf_dir() / group).glob("
 def test_an_option_can_be_made_of_its_file_and_says_what_it_is(path):
     node = {key: value for key, value in load_yaml(path).items() if value != "???"}
     made = instantiate.build(node, path.parent.name)
-    assert type(made).__name__ == node["_target_"].rpartition(".")[2]
+    assert type(made).__name__ == node.get("_target_", TEMPLATE).rpartition(".")[2]
     assert describe(path)
 
 

@@ -1,6 +1,7 @@
 """Files of a data set: whatever they hold, the rows are those that were written, or one line says what is wrong."""
 
 import gzip
+import copy
 import json
 import os
 import time
@@ -34,7 +35,8 @@ def write(folder, content, task="sst2", kind="jsonl", splits=FILES):
 
 
 def loaded(task, folder, name="sst2"):
-    task = type(task)(hub="", subset="", revision="", rows={}, splits={"all": {"train": 4, "dev": 4, "test": 8}})
+    task = copy.copy(task)
+    task.splits = {"all": {"train": 4, "dev": 4, "test": 8}}
     return rows.load(task, name, directory=folder, splits="all", data_seed=0, test_seed=0, strict=True)
 
 
@@ -125,14 +127,14 @@ def test_files_that_are_no_json_lines(refused, content, words):
 
 
 @pytest.mark.parametrize(
-    "label", [2, -1, 10**30, None, True, False, "1", "positive", 1.0, 1e400, [1], {"a": 1}, "\x1b[2J" * 10**6]
+    "label", [2, -1, 10**30, None, True, False, "01", "positive", 1.5, 1e400, [1], {"a": 1}, "\x1b[2J" * 10**6]
 )
 def test_labels_that_are_no_class(refused, label):
     said = refused([*ROWS[:7], {"sentence": "good", "label": label}])
     assert "label is" in said
 
 
-@pytest.mark.parametrize("text", [None, 7, 1.5, True, ["a"], {"text": "a"}, "\ud800", ["x" * 10**6]])
+@pytest.mark.parametrize("text", [None, float("nan"), True, ["a"], {"text": "a"}, "\ud800", ["x" * 10**6]])
 def test_texts_that_are_none(refused, text):
     assert "sentence" in refused([*ROWS[:7], {"sentence": text, "label": 1}])
 
@@ -140,9 +142,9 @@ def test_texts_that_are_none(refused, text):
 @pytest.mark.parametrize(
     "answers",
     [
-        *(None, 5, "Paris", [], ["Paris"], {}, {"text": "Paris"}, {"text": []}, {"text": None}, {"text": 5}),
+        *(None, 5, "Paris", [], ["Paris"], {}, {"text": []}, {"text": None}, {"text": 5}),
         *({"text": [None]}, {"text": [5]}, {"text": [""]}, {"text": [" "]}, {"text": ["a", 5]}, {"text": {"a": "b"}}),
-        *({"text": [["Paris"]]}, {"text": "x" * 10**6}, {"text": ["\ud800"]}, {"text": ["ok", "\x1b[2J", None]}),
+        *({"text": [["Paris"]]}, {"text": " "}, {"text": ["\ud800"]}, {"text": ["ok", "\x1b[2J", None]}),
     ],
 )  # fmt: skip
 def test_answers_that_are_no_list_of_texts(refused, answers):
@@ -180,7 +182,7 @@ def invalid_utf8(values):
         (of_column("label", [float("nan")] * 8), ["label is nan"]),
         (of_column("label", [2**63] * 8, pa.uint64()), ["label is 9223372036854775808"]),
         (of_column("label", [None] * 8, pa.int64()), ["label is missing"]),
-        (of_column("label", ["1"] * 8), ["label is '1'"]),
+        (of_column("label", ["good"] * 8), ["label is 'good'"]),
         (pa.table([pa.array(["a"] * 8)] * 2 + [pa.array([0] * 8)], ["sentence", "sentence", "label"]), ["twice"]),
         (pa.table({"text": ["a"] * 8, "label": [0] * 8}), ["no column sentence", "found text, label"]),
         (pa.table({"sentence": pa.array([], pa.string()), "label": pa.array([], pa.int64())}), ["no rows"]),
@@ -282,7 +284,8 @@ def test_any_value_is_taken_as_it_is_or_refused_in_one_line(tmp_path, compose_ta
             said = str(error)
             assert "\n" not in said, said
         else:
-            text = value if isinstance(value, str) else str(row[column]["text"][0]) if column == "answers" else None
+            held = row[column]["text"] if column == "answers" else value
+            text = str(held[0] if isinstance(held, list) else held)
             assert (
                 column == "label"
                 or text.strip() in "".join((splits.test[0].prompt, *splits.test[0].options))

@@ -205,7 +205,7 @@ def test_templates_are_exact(name, compose_task):
 
 
 @pytest.mark.parametrize("name", [n for n in TEMPLATES if n != "squad"])
-@pytest.mark.parametrize("label", [-1, 3, None, "1", 1.0])
+@pytest.mark.parametrize("label", [-1, 3, None, "01", 1.5, True])
 def test_a_bad_label_is_a_problem(name, label, compose_task):
     assert "label" in compose_task(name).problem({**TEMPLATES[name][0], "label": label})
 

@@ -2,13 +2,10 @@
 
 from dataclasses import replace
 
-from zobench.tasks.sst2 import SST2
+from helpers.tasks import shipped
 
-
-class Worded(SST2):
-    """SST-2 with options of several and unequal numbers of tokens."""
-
-    verbaliser = (" not worth it at all", " great")
+#: options of several and unequal numbers of tokens
+WORDED = (" not worth it at all", " great")
 
 
 def flat(scores):
@@ -20,6 +17,4 @@ def rows_of(mini, name):
     task, splits = mini("sst2" if name == "worded" else name)
     if name != "worded":
         return task, splits.train
-    settings = ("hub", "subset", "revision", "rows", "splits")
-    task = Worded(**{key: getattr(task, key) for key in settings})
-    return task, [replace(e, options=task.verbaliser) for e in splits.train]
+    return shipped("sst2", options=list(WORDED)), [replace(e, options=WORDED) for e in splits.train]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from zobench.errors import ConfigError
-from zobench.tasks.sst2 import SST2
+from zobench.tasks.template import TemplateTask
 from zobench.testing.__main__ import main
 from zobench.testing.cases import cases
 from zobench.testing.contracts import CONTRACTS, LONG
@@ -70,7 +70,10 @@ def test_a_name_that_is_no_method_is_said_at_once(capsys, monkeypatch):
     assert "pip install 'zobench[testing]'" in capsys.readouterr().err
     for target, said in (
         ("zobench.methods.mezo.MeZo", "cannot be imported"),
-        (f"{SST2.__module__}.SST2", "SST2 is no method: a method is a class derived from zobench.zo.Method"),
+        (
+            f"{TemplateTask.__module__}.TemplateTask",
+            "TemplateTask is no method: a method is a class derived from zobench.zo.Method",
+        ),
     ):
         with pytest.raises(ConfigError, match=said):
             list(cases("it", {"_target_": target}))

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.tasks import shipped
 from transformers import OPTConfig, OPTForCausalLM, PreTrainedTokenizerFast
 
 from zobench.data import files, rows
@@ -17,20 +18,11 @@ from zobench.protocols import MezoExact
 from zobench.protocols.mezo_exact.objective import OfficialObjective
 from zobench.run import metrics
 from zobench.tasks.base import Example
-from zobench.tasks.multirc import MultiRC
-from zobench.tasks.rte import RTE
-from zobench.tasks.squad import SQuAD
-from zobench.tasks.sst2 import SST2
-from zobench.tasks.wsc import WSC
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 OFFICIAL = json.loads((GOLDEN / "mezo_official.json").read_text())
 TOKENS = json.loads((GOLDEN / "mezo_tokens.json").read_text())
-TASKS = {"sst2": SST2, "rte": RTE, "wsc": WSC, "multirc": MultiRC, "squad": SQuAD}
-
-
-def make_task(name):
-    return TASKS[name](hub="", subset="", revision="", rows={}, splits={})
+TASKS = ("sst2", "rte", "wsc", "multirc", "squad")
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +55,7 @@ def sha256(model):
 
 def examples(name, split):
     table = files.read(GOLDEN / "data" / name / f"{split}.jsonl")
-    task = make_task(name)
+    task = shipped(name)
     return [task.example(i, row) for i, row in enumerate(table.take(table.names))]
 
 
@@ -77,7 +69,7 @@ def test_the_golden_model_is_the_recorded_one():
 def test_steps_follow_the_official_code(name, tokenizer):
     run = OFFICIAL["runs"][name]
     settings = run["settings"]
-    task = make_task(name.split("_")[0])
+    task = shipped(name.split("_")[0])
     model = make_model()
     encoder = Encoder(tokenizer, start=0, max_length=settings["max_length"])
     pool = examples(name.split("_")[0], "train")
@@ -119,7 +111,7 @@ def test_steps_follow_the_official_code(name, tokenizer):
 
 @pytest.mark.parametrize("name", list(TASKS))
 def test_prompts_are_tokenised_as_officially(name, tokenizer):
-    task, checked = make_task(name), 0
+    task, checked = shipped(name), 0
     for golden in TOKENS["tasks"][name]["examples"]:
         example = examples(name, golden["split"])[golden["row"]]
         for encoded in golden["encoded"]:
@@ -149,11 +141,11 @@ def _fits(encoded):
 def test_an_option_longer_than_the_context_is_refused(tokenizer):
     example = Example(7, "a prompt", (" and an answer that is far too long for it\n",), 0, ("x",))
     with pytest.raises(DataError, match="row 7"):
-        Encoder(tokenizer, start=0, max_length=60).encode(make_task("squad"), [example])
+        Encoder(tokenizer, start=0, max_length=60).encode(shipped("squad"), [example])
 
 
 def test_scores_are_the_official_ones(tokenizer):
-    model, task = make_model(), make_task("sst2")
+    model, task = make_model(), shipped("sst2")
     objective = OfficialObjective(model, tokenizer, task)
     validation = examples("sst2", "validation")
     encoder = Encoder(tokenizer, start=0, max_length=2048)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -25,13 +26,14 @@ from zobench.sweep.plan import Planner
 MINI = Path(rows.__file__).parent / "mini" / "sst2"
 WORDS = [word for word in TINY if not word.startswith(("model=", "data="))]
 TASK = '''
-from zobench.tasks.sst2 import SST2
+from zobench.tasks.base import Task
 from words_of_{name} import WORDS
 
 
-class Own(SST2):
+class Own(Task):
     """SST-2 in words of one's own."""
 
+    columns = ("sentence", "label")
     verbaliser = WORDS
 
     def prompt(self, row):
@@ -66,7 +68,7 @@ def made(model, tmp_path, monkeypatch, request):
     words += ["data=local", f"data.dir={tmp_path}/data", "data.splits=mini", "task=sst2"]
     (tmp_path / "conf/task").mkdir(parents=True)
     text = (folders.conf_dir() / "task/sst2.yaml").read_text()
-    (tmp_path / "conf/task/sst2.yaml").write_text(text.replace("zobench.tasks.sst2.SST2", f"{name}.Own"))
+    (tmp_path / "conf/task/sst2.yaml").write_text(re.sub("prompt: .*\noptions: .*", f"_target_: {name}.Own", text))
     run(composed(words, tmp_path))
     return words, tmp_path, name
 

@@ -10,8 +10,13 @@ from importlib import import_module
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
+from zobench.config.former import TEMPLATE
 from zobench.config.schema import as_yaml, is_int
 from zobench.errors import ConfigError, did_you_mean
+
+
+#: the class of an option whose file names none, by group
+CLASSES = {"task": TEMPLATE}
 
 
 def locate(target: str, where: str) -> Any:
@@ -54,12 +59,13 @@ def build(node: Mapping[str, Any], where: str, *positional: Any, kind: type = ob
         Traceback (most recent call last):
         zobench.errors.ConfigError: method.rule.bta: Momentum has no bta; did you mean method.rule.beta?
     """
-    if "_target_" not in node:
+    if "_target_" not in node and where not in CLASSES:
         raise ConfigError(f"{where}: its YAML file needs a _target_, the dotted path of a class")
-    cls = locate(node["_target_"], where)
+    target = node.get("_target_", CLASSES.get(where))
+    cls = locate(target, where)
     if not (isinstance(cls, type) and issubclass(cls, kind)) or cls is kind:
         a = "a class" if kind is object else f"a class that derives from {kind.__module__}.{kind.__qualname__}"
-        raise ConfigError(f"{where}._target_={node['_target_']}: expected {a}")
+        raise ConfigError(f"{where}._target_={target}: expected {a}")
     known = keyword_arguments(cls)
     given = {k: v for k, v in node.items() if k != "_target_"}
     for key, value in given.items():

@@ -239,7 +239,7 @@ def _content(path: Path) -> bytes:
 
 #: suffix → how such a file is read
 _KINDS: dict[str, type[Any]] = {
-    ".csv": _Separated, ".tsv": _TabSeparated, ".jsonl": _JsonLines, ".json": _JsonLines, ".parquet": _Parquet,
+    ".parquet": _Parquet, ".jsonl": _JsonLines, ".json": _JsonLines, ".csv": _Separated, ".tsv": _TabSeparated,
 }  # fmt: skip
 SUFFIXES = tuple(_KINDS)
 

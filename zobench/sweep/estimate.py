@@ -6,7 +6,6 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-from zobench.config.schema import is_int
 from zobench.errors import ConfigError
 from zobench.record import summaries
 from zobench.record.reading import Unreadable
@@ -105,7 +104,7 @@ def _seconds(cell: PlannedCell, spending: Spending, known: Rates) -> float:
     named, name = cell.get("task.splits") or {}, cell.get("data.splits") or cell.choice("protocol")
     splits = named if one_set(named) else named.get(name) or {}
     asked = [splits.get(name) for name in ("dev", "test")]  # a share is of a file that is not read here
-    sizes = [size if is_int(size) else then for size, then in zip(asked, known.sizes, strict=True)]
+    sizes = [size if isinstance(size, int) else then for size, then in zip(asked, known.sizes, strict=True)]
     often = evaluations(spending.steps, cell.get("eval_every"))
     examples = sum(size * times for size, times in zip(sizes, often, strict=True))
     return known.before + (known.forward or 0.0) * spending.forwards + (known.example or 0.0) * examples

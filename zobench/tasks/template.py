@@ -1,5 +1,6 @@
 """Tasks in YAML alone: a prompt with column names in braces, and options or a column of answers."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from string import Formatter
 from typing import Any
@@ -198,7 +199,8 @@ def _not_text(template: Template, row: Row) -> str | None:
     """What of a row cannot be put into a template; None if all can."""
     for name in template.names:
         found = value(row, name)
-        if not isinstance(found, str) and (isinstance(found, bool) or not isinstance(found, int | float)):
+        number = isinstance(found, int | float) and not isinstance(found, bool) and math.isfinite(found)
+        if not (isinstance(found, str) or number):
             return f"{name} is {shown(repr(found))}, expected text"
     return None
 

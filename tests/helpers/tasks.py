@@ -1,0 +1,11 @@
+"""Tasks that ship, made from their files alone."""
+
+from zobench.config.folders import conf_dir
+from zobench.config.former import TEMPLATE
+from zobench.config.options import load_yaml
+from zobench.run.build import build_task
+
+
+def shipped(name, **settings):
+    """A task of conf/task/, with some settings changed."""
+    return build_task({"_target_": TEMPLATE, **load_yaml(conf_dir() / "task" / f"{name}.yaml"), **settings})
