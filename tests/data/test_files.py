@@ -1,7 +1,7 @@
 """Files of a data set: whatever they hold, the rows are those that were written, or one line says what is wrong."""
 
-import gzip
 import copy
+import gzip
 import json
 import os
 import time

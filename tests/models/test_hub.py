@@ -1,20 +1,15 @@
 """Models from a hub, served on this machine: whole, gated, pickled, without a network, and after a broken download."""
 
 import json
-import os
 import pickle
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
-from helpers.hub import COMMIT, serving
+from helpers.hub import COMMIT, environment, serving
 
-import zobench
 from zobench.models.tiny import tiny_tokenizer
-
-ROOT = Path(zobench.__file__).resolve().parent.parent
 
 # A process of its own: the hub's libraries read their environment when imported.
 LOADS = """
@@ -34,14 +29,11 @@ for arguments in json.loads(sys.argv[1]):
 """
 
 
-def loads(home, url, *models):
+def loads(home, url, *models, **more):
     """What comes of loading each model in turn: [sum of weights, name, tokens], or the error's text."""
     ended = subprocess.run(
         [sys.executable, "-c", LOADS, json.dumps(models)],
-        env={
-            **{k: v for k, v in os.environ.items() if "proxy" not in k.lower()},
-            "PYTHONPATH": str(ROOT), "HF_ENDPOINT": url, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1",
-        },
+        env=environment(url, home, **more),
         capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
@@ -82,7 +74,7 @@ def test_models_are_downloaded_once_and_refused_in_one_line(repositories, tmp_pa
             {"id": "you/pickled", **pinned, "allow_pickle": True}, {"id": "you/trap", **pinned, "allow_pickle": True},
             {"id": "you/bare"}, {"id": "you/gated"}, {"id": "you/nothing"}, {"id": "no such name"}, {"id": "you/torn"},
         )  # fmt: skip
-        asked = hub.asked
+        asked = hub.paths
     assert local[:2] == [pytest.approx(total, abs=1e-9), str(root / "whole")]
     for found, name in ((whole, "whole"), (again, "whole"), (shards, "shards"), (read, "pickled")):
         assert found[:2] == [pytest.approx(total, abs=1e-9), f"you/{name}"]
@@ -95,12 +87,12 @@ def test_models_are_downloaded_once_and_refused_in_one_line(repositories, tmp_pa
         assert "model.dir=DIR" in text
         assert "\n" not in text
     assert "no config.json" in bare
-    assert "accept its licence at https://huggingface.co/you/gated" in gated
+    assert "/you/gated, then log in once" in gated
     assert "check model.id" in nothing
 
     cached, unknown, torn_still = loads(
         tmp_path / "hf", "http://127.0.0.1:9", {"id": "you/whole", **pinned}, {"id": "you/other"}, {"id": "you/torn"}
     )
     assert cached == whole
-    assert "is not in the cache and the hub cannot be reached" in unknown
-    assert "is not whole in the cache and the hub cannot be reached" in torn_still
+    assert "is not in the cache, and http://127.0.0.1:9 cannot be reached" in unknown
+    assert "is not whole in the cache, and http://127.0.0.1:9 cannot be reached" in torn_still

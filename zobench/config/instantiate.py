@@ -14,7 +14,6 @@ from zobench.config.former import TEMPLATE
 from zobench.config.schema import as_yaml, is_int
 from zobench.errors import ConfigError, did_you_mean
 
-
 #: the class of an option whose file names none, by group
 CLASSES = {"task": TEMPLATE}
 

@@ -65,21 +65,6 @@ def read(path: Path) -> Rows:
         raise DataError(f"{path} cannot be read as {path.suffix[1:]} (truncated?): {first_line(error)}") from error
 
 
-class Table(Rows):
-    """The rows of an Arrow table, such as those of the hub's library."""
-
-    def __init__(self, path: str, table: pa.Table):
-        self.path, self.table, self.names = path, table, table.column_names
-
-    def __len__(self) -> int:
-        return len(self.table)
-
-    def take(self, columns: Sequence[str], index: Sequence[int] | None = None) -> list[Row]:
-        index = range(len(self)) if index is None else index
-        taken = self.table.select(list(columns)).take(pa.array(index, pa.int64()))
-        return list(_texts(self.path, taken, index))
-
-
 class _Parquet(Rows):
     """A parquet file, read in parts of which the drawn rows are kept."""
 

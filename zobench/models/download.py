@@ -1,26 +1,23 @@
 """A model of the Hugging Face hub as a folder of the hub's cache, which is then read as any other folder."""
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from zobench.errors import first_line
 from zobench.models.folder import INDEX, WEIGHTS, shards
+from zobench.system.hub import Missing, Repository
 
 #: settings and tokenizers; a repository may hold much else
 _SMALL = ("*.json", "*.model", "*.txt", "*.tiktoken", "*.jinja")
+#: what is in folders is of other formats
+_BELOW = ("*/*",)
 _PICKLES = ("pytorch_model.bin", "pytorch_model-*.bin")
 
 
-class Missing(Exception):
-    """The hub does not give a model, or not all of it; the message says why and goes on after the model's id."""
-
-
-def snapshot(id: str, revision: str | None, *, online: bool, allow_pickle: bool) -> tuple[Path, bool]:
+def snapshot(id: str, revision: str | None, *, allow_pickle: bool) -> tuple[Path, bool]:
     """Download a model, or find it in the cache.
 
     Args:
         id, revision: the hub's repository and commit.
-        online: whether the hub can be reached.
         allow_pickle: whether to take pickled weights where there are no others.
 
     Returns:
@@ -30,16 +27,18 @@ def snapshot(id: str, revision: str | None, *, online: bool, allow_pickle: bool)
         Missing: if it cannot be had whole.
         Unusable: if its index names files that it must not.
     """
-    folder = _fetch(id, revision, _SMALL, online)
+    repository = Repository("model", id, revision)
+    folder = repository.fetch(_SMALL, _BELOW)
+    repository = replace(repository, revision=folder.name)  # the commit, which need not be asked for again
     wanted = shards(folder)
-    _fetch(id, revision, wanted, online)
+    repository.fetch(wanted, _BELOW)
     if (folder / INDEX).exists() or (folder / WEIGHTS).exists():
         absent = [name for name in wanted if not (folder / name).exists()]
         if absent:
             raise Missing(f"is not whole: {absent[0]} is missing; the same command goes on with the download")
         return folder, False
     if allow_pickle:
-        _fetch(id, revision, _PICKLES, online)
+        repository.fetch(_PICKLES, _BELOW)
         if any(folder.glob("pytorch_model*.bin")):
             return folder, True
     if not (folder / "config.json").exists():
@@ -48,35 +47,3 @@ def snapshot(id: str, revision: str | None, *, online: bool, allow_pickle: bool)
         f"has no {WEIGHTS} at this revision; pickled weights are not read, as a pickle can run code. Choose a "
         "model.revision with safetensors, or convert it once with transformers"
     )
-
-
-def _fetch(id: str, revision: str | None, patterns: Any, online: bool) -> Path:
-    """The folder of a revision, with all files of the patterns that it has."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        IncompleteSnapshotError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-    )
-
-    try:
-        return Path(
-            snapshot_download(
-                id,
-                revision=revision,
-                allow_patterns=list(patterns),
-                ignore_patterns=["*/*"],
-                local_files_only=not online,
-            )
-        )
-    except (GatedRepoError, RepositoryNotFoundError) as error:
-        raise Missing(
-            f"is gated or private, or does not exist: accept its licence at https://huggingface.co/{id}, then log in "
-            "once with `hf auth login` (the token stays outside zobench), and check model.id"
-        ) from error
-    except LocalEntryNotFoundError as error:
-        whole = " whole" if isinstance(error, IncompleteSnapshotError) else ""
-        raise Missing(f"is not{whole} in the cache and the hub cannot be reached") from error
-    except Exception as error:  # of the network, the disk, the id; the library has no common base for them
-        raise Missing(f"cannot be downloaded: {type(error).__name__}: {first_line(error)}") from error

@@ -14,7 +14,6 @@ from zobench.models.download import Missing, snapshot
 from zobench.models.folder import Unusable, read_settings, read_weights
 from zobench.models.tokenizer import check_vocabulary, load_tokenizer
 from zobench.models.weights import Unmerged, check_complete, check_finite, check_types
-from zobench.system import network
 
 #: transformers' ``device_map``
 DeviceMap = str | dict[str, Any] | None
@@ -60,11 +59,10 @@ class HubModel(ModelSpec):
         if self.dir is not None:
             folder = Path(self.dir).expanduser()
             return load_folder(folder, dtype=dtype, device=device, attention=attention, device_map=self.device_map)
-        online = network.prepare()
         silence_libraries()
         local = "a local copy in Hugging Face format is read with model.dir=DIR"
         try:
-            folder, pickled = snapshot(self.id, self.revision, online=online, allow_pickle=self.allow_pickle)
+            folder, pickled = snapshot(self.id, self.revision, allow_pickle=self.allow_pickle)
             loaded = _load(folder, dtype, device, attention, self.device_map, pickled=pickled)
         except Missing as error:
             raise ModelError(f"model {self.id} {error}; {local}") from error

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 
 _PACKAGES = (
-    "torch", "transformers", "tokenizers", "safetensors", "accelerate", "datasets", "hydra-core", "omegaconf", "numpy",
-    "pyarrow", "wandb",
+    "torch", "transformers", "tokenizers", "safetensors", "accelerate", "huggingface_hub", "hydra-core", "omegaconf",
+    "numpy", "pyarrow", "wandb",
 )  # fmt: skip
 
 

@@ -2,38 +2,44 @@
 
 import os
 import socket
-from urllib.parse import urlparse
+from threading import Thread
+from urllib.parse import ParseResult, urlparse
 
 _TIMEOUT_S = 3.0
 
 
+def endpoint() -> str:
+    """The address of the hub, or of its mirror that ``HF_ENDPOINT`` names."""
+    return os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
+
+
+def forced_offline() -> bool:
+    """Whether ``HF_HUB_OFFLINE`` forbids to ask the hub."""
+    return os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on")
+
+
 def reachable() -> bool:
-    """Whether the hub's host answers; a proxy is trusted to reach it."""
-    if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
+    """Whether the hub's host answers within seconds; a proxy is trusted to reach it."""
+    if forced_offline():
         return False
     if any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")):
         return True
-    url = urlparse(os.environ.get("HF_ENDPOINT", "https://huggingface.co"))
+    url = urlparse(endpoint())
+    answered: list[bool] = []
+    # In a thread of its own: looking up a name has no limit of time.
+    asking = Thread(target=lambda: answered.append(_connects(url)), daemon=True)
+    asking.start()
+    asking.join(_TIMEOUT_S)
+    return bool(answered) and answered[0]
+
+
+def _connects(url: ParseResult) -> bool:
     try:
         port = url.port or (80 if url.scheme == "http" else 443)
         with socket.create_connection((url.hostname or "", port), timeout=_TIMEOUT_S):
             return True
-    except OSError:
+    except (OSError, ValueError):  # no such host, no such port
         return False
-
-
-def prepare() -> bool:
-    """Set offline mode where the hub cannot be reached, so that its libraries use their cache or fail at once.
-
-    Call it before ``datasets`` or ``transformers`` is imported, which read the setting once.
-
-    Returns:
-        Whether the hub can be reached.
-    """
-    if reachable():
-        return True
-    os.environ["HF_HUB_OFFLINE"] = os.environ["HF_DATASETS_OFFLINE"] = "1"
-    return False
 
 
 def why_offline() -> str | None:
@@ -42,7 +48,6 @@ def why_offline() -> str | None:
     wandb itself would end the run, without a network after half a minute.
     """
     import netrc
-    from urllib.parse import urlparse
 
     url = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai"))
     host, port = url.hostname or "api.wandb.ai", url.port or (80 if url.scheme == "http" else 443)

@@ -51,7 +51,7 @@ class Task:
         files: local files that hold the rows: the path of one, or paths by ``train``, ``dev`` and ``test``, of which
             those that are left out are drawn from the train file.
         hub, subset, revision: the hub's dataset id, configuration and pinned commit, of a task that the hub has.
-        rows: number of rows of the hub's train and validation files, asserted on loading.
+        rows: names of the hub's splits, with their numbers of rows, asserted on loading unless they are None.
         tokens: typical length of a training example, prompt and answer, in tokens. For plans of sweeps, which estimate
             hours before anything is loaded; it changes no run.
 
@@ -95,7 +95,7 @@ class Task:
         hub: str | None = None,
         subset: str | None = None,
         revision: str | None = None,
-        rows: Mapping[str, int] | None = None,
+        rows: Mapping[str, int | None] | None = None,
         tokens: int = TYPICAL_TOKENS,
     ):
         if tokens < 1:
