@@ -108,7 +108,7 @@ def test_what_cannot_be_read_is_said_in_one_line(folders, tmp_path):
             "has other columns than": {**GLUE, "hub": "you/uneven"},
             "of a split validation; it has data/test-00000-of-00001": {"hub": "you/plain", "revision": COMMIT},
             "is no id of the hub": {**GLUE, "hub": "x y"},
-            "names no data set of the hub": {},
+            "names no data": {},
             f"does not exist at {hub.url}; check task.hub": {**GLUE, "hub": "no/no"},
             f"is gated: accept its licence at {hub.url}/datasets/you/gated": {**GLUE, "hub": "you/gated"},
         }
