@@ -31,11 +31,8 @@ def from_hub(task: Task, name: str) -> dict[str, files.Rows]:
     if len(splits) > len(_ROLES):
         raise ConfigError(f"task.rows names {', '.join(splits)}; expected at most three splits: train, dev and test")
     if not task.hub:
-        raise ConfigError(
-        raise ConfigError(
-            f"task={name}: its file names no data; give task.files=FILE, task.hub=ORG/NAME, or {layout(task, name)}"
-        )
-        )
+        given = f"task.files=FILE, task.hub=ORG/NAME, or {layout(task, name)}"
+        raise ConfigError(f"task={name}: its file names no data; give {given}")
     repository = Repository("dataset", task.hub, task.revision)
     what = f"task={name}: {task.hub}" + (f" ({task.subset})" if task.subset else "")
     try:
