@@ -86,8 +86,10 @@ def _problem(table: "pa.Table") -> str | None:
             if not pa.types.is_floating(kind) and not pa.types.is_integer(kind):
                 return f"{name}: {kind}; expected numbers"
             low, high = pc.min(column).as_py(), pc.max(column).as_py()
-            if len(table) and not (low >= 0 and high <= 1 and pc.all(pc.is_finite(column)).as_py()):
-                return f"{name}: from {shown(low)} to {shown(high)}; expected 0 to 1"
+            most = len(table) if name == "score" else 1  # of a metric that is no mean, an example may add much
+            least = -most if name == "score" else 0
+            if len(table) and not (low >= least and high <= most and pc.all(pc.is_finite(column)).as_py()):
+                return f"{name}: from {shown(low)} to {shown(high)}; expected {least} to {most}"
         elif name == "scores":
             if not pa.types.is_list(kind) or not pa.types.is_floating(kind.value_type):
                 return f"scores: {kind}; expected lists of numbers"

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -62,11 +62,12 @@ def evaluate(
     batches = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
     run = _generation if task.generates else _classification
     with torch.inference_mode():
-        return run(objective, examples, batches, threshold, team or Team())
+        return run(objective, task.metric, examples, batches, threshold, team or Team())
 
 
 def _classification(
     objective: Objective,
+    metric: str,
     examples: Sequence[Encoded],
     batches: list[list[int]],
     threshold: float | None,
@@ -80,10 +81,12 @@ def _classification(
     _check_finite(scores)
     gold = [e.gold for e in examples]
     chosen = [s.index(max(s)) for s in scores]
-    right = [float(c == g) for c, g in zip(chosen, gold, strict=True)]
-    values = {
-        "accuracy": sum(right) / len(right),
-        "accuracy_stderr": metrics.stderr(right),
+    added = {
+        "accuracy": [float(c == g) for c, g in zip(chosen, gold, strict=True)],
+        "macro_f1": metrics.shares(metrics.macro_f1, gold, chosen),
+        "mcc": metrics.shares(metrics.mcc, gold, chosen),
+    }
+    values = _means(added) | {
         "loss": sum(_cross_entropy(s, g) for s, g in zip(scores, gold, strict=True)) / len(gold),
         "majority": max(Counter(gold).values()) / len(gold),
         "n": len(gold),
@@ -99,9 +102,15 @@ def _classification(
         values["accuracy_calibrated"] = sum(moved) / len(moved)
     rows = [
         {"index": e.example.index, "gold": str(g), "prediction": str(c), "scores": s, "score": r}
-        for e, g, c, s, r in zip(examples, gold, chosen, scores, right, strict=True)
+        for e, g, c, s, r in zip(examples, gold, chosen, scores, added[metric], strict=True)
     ]
     return Evaluation(values, threshold, rows)
+
+
+def _means(added: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    """Metrics with their standard errors, from what each example adds to them."""
+    means = {name: sum(values) / len(values) for name, values in added.items()}
+    return means | {f"{name}_stderr": metrics.stderr(values) for name, values in added.items()}
 
 
 def _check_finite(scores: Sequence[Sequence[float]]) -> None:
@@ -119,6 +128,7 @@ def _cross_entropy(scores: list[float], gold: int) -> float:
 
 def _generation(
     objective: Objective,
+    metric: str,
     examples: Sequence[Encoded],
     batches: list[list[int]],
     threshold: float | None,
@@ -129,6 +139,7 @@ def _generation(
         return objective.answer_losses(chosen), objective.generate(chosen)
 
     rows: list[dict[str, Any]] = [{} for _ in examples]
+    f1 = [0.0 for _ in examples]
     total, tokens = 0.0, 0
     for batch, (losses, texts) in zip(batches, team.results(answer, batches), strict=True):
         for i, text, (loss, n) in zip(batch, texts, losses, strict=True):
@@ -138,17 +149,13 @@ def _generation(
                 "gold": answers[0],
                 "prediction": text,
                 "scores": [math.nan if text is None else -loss / n],
-                "score": metrics.answer_f1(text or "", answers),
                 "exact_match": metrics.exact_match(text or "", answers),
             }
+            f1[i] = metrics.answer_f1(text or "", answers)
             total, tokens = total + loss, tokens + n
     _check_finite([row["scores"] for row in rows])
-    f1 = [row["score"] for row in rows]
-    values = {
-        "f1": sum(f1) / len(f1),
-        "f1_stderr": metrics.stderr(f1),
-        "exact_match": sum(row["exact_match"] for row in rows) / len(rows),
-        "loss": total / tokens,
-        "n": len(rows),
-    }
+    added = {"f1": f1, "exact_match": [row["exact_match"] for row in rows]}
+    for row, score in zip(rows, added[metric], strict=True):
+        row["score"] = score
+    values = _means(added) | {"loss": total / tokens, "n": len(rows)}
     return Evaluation(values, None, rows)

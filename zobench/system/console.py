@@ -128,13 +128,15 @@ def _results(row: Mapping[str, Any]) -> Table:
     names = [
         ("accuracy", "accuracy", True),
         ("accuracy, threshold from dev", "accuracy_calibrated", False),
+        ("macro-F1", "macro_f1", True),
+        ("MCC", "mcc", True),
         ("AUC", "auc", True),
         ("F1", "f1", True),
-        ("exact match", "exact_match", False),
+        ("exact match", "exact_match", row.get("metric") == "exact_match"),
         ("loss", "loss", False),
     ]
     for label, key, with_error in names:
-        if f"zero_shot/test/{key}" in row:
+        if f"zero_shot/test/{key}" in row and (key not in ("macro_f1", "mcc") or row.get("metric") == key):
             cells = [_cell(row, f"{prefix}{key}", with_error) for _, prefix in shown]
             table.add_row(label, *cells)
     return table
@@ -152,7 +154,7 @@ def _number(value: float | None, form: str) -> str:
 
 def _facts(row: Mapping[str, Any]) -> list[str]:
     lines = [f"{row['state']}" + (f": {row['reason']}" if row.get("reason") else "")]
-    if row.get("zero_shot/test/majority"):
+    if row.get("zero_shot/test/majority") and row.get("metric") == "accuracy":
         lines[0] += f"; always the majority class: {row['zero_shot/test/majority']:.3f}"
     if row.get("best_step") is not None:
         lines.append(

@@ -265,6 +265,8 @@ def _level(slice_: Slice) -> Row:
     """Collect what is reached without learning: zero-shot with and without a threshold from dev, majority, chance."""
     names = {title: name.format(metric=slice_.metric) for title, name in _UNTRAINED.items()}
     level: Row = {title: slice_.runs[name].mean() if name in slice_.runs else None for title, name in names.items()}
+    if slice_.metric != "accuracy":  # the share of the majority class is an accuracy
+        level["majority"] = None
     return level | {"chance": _chance(slice_)}
 
 

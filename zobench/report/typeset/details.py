@@ -196,7 +196,7 @@ def _facts(slice_: Slice) -> list[str]:
         for title, name in (
             ("zero-shot", f"zero_shot/test/{slice_.metric}"),
             (CALIBRATED, f"zero_shot/test/{slice_.metric}_calibrated"),
-            ("majority class", "zero_shot/test/majority"),
+            *([("majority class", "zero_shot/test/majority")] if slice_.metric == "accuracy" else []),
         )
         if name in runs and runs[name].notna().any()
     ]
