@@ -166,7 +166,9 @@ def _hash(examples: Mapping[str, Sequence[Example]]) -> str:
     digest = hashlib.sha256()
     for key in sorted(examples):
         for e in examples[key]:
-            digest.update(json.dumps([key, e.prompt, e.options, e.gold, e.answers], ensure_ascii=False).encode())
+            several = [e.right] if e.right else []
+            content = [key, e.prompt, e.options, e.gold, e.answers, *several]
+            digest.update(json.dumps(content, ensure_ascii=False).encode())
     return digest.hexdigest()[:16]
 
 

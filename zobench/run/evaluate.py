@@ -82,12 +82,12 @@ def _classification(
     gold = [e.gold for e in examples]
     chosen = [s.index(max(s)) for s in scores]
     added = {
-        "accuracy": [float(c == g) for c, g in zip(chosen, gold, strict=True)],
+        "accuracy": [float(c in (e.example.right or (e.gold,))) for c, e in zip(chosen, examples, strict=True)],
         "macro_f1": metrics.shares(metrics.macro_f1, gold, chosen),
         "mcc": metrics.shares(metrics.mcc, gold, chosen),
     }
     values = _means(added) | {
-        "loss": sum(_cross_entropy(s, g) for s, g in zip(scores, gold, strict=True)) / len(gold),
+        "loss": _loss(objective.task, examples, scores),
         "majority": max(Counter(gold).values()) / len(gold),
         "n": len(gold),
     }
@@ -119,6 +119,14 @@ def _check_finite(scores: Sequence[Sequence[float]]) -> None:
     if bad:
         first = next(value for value in bad[0] if not math.isfinite(value))
         raise NotFinite(f"the scores of {len(bad)} of {len(scores)} examples are not finite ({first})")
+
+
+def _loss(task: Task, examples: Sequence[Encoded], scores: Sequence[list[float]]) -> float:
+    """The loss that is trained, from mean log-probabilities: over the options, or of the right option's tokens."""
+    if task.loss == "lm":
+        lengths = [e.rows[e.gold].option_len for e in examples]
+        return -sum(s[e.gold] * n for s, e, n in zip(scores, examples, lengths, strict=True)) / sum(lengths)
+    return sum(_cross_entropy(s, e.gold) for s, e in zip(scores, examples, strict=True)) / len(examples)
 
 
 def _cross_entropy(scores: list[float], gold: int) -> float:

@@ -25,6 +25,7 @@ _KINDS: dict[str, type] = {
 }  # fmt: skip
 _PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
 _HUB = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
+_REVISION = re.compile(r"(refs/)?[\w-][\w.-]*(/[\w-][\w.-]*)*")
 #: settings that older records lack, and that no replay reads
 _LATER = ("tensorboard",)
 
@@ -83,7 +84,11 @@ def _check_places(settings: Mapping[str, Any]) -> None:
         value = settings[group].get(name)
         if value is not None and not (isinstance(value, str) and _HUB.fullmatch(value) and ".." not in value):
             raise ValueError(f"{group}.{name}={shown(value)}; expected the name of a repository, OWNER/NAME")
-    for group, name in (("model", "revision"), ("task", "subset"), ("task", "revision"), ("data", "splits")):
+    for group in ("model", "task"):
+        value = settings[group].get("revision")
+        if value is not None and not (isinstance(value, str) and _REVISION.fullmatch(value) and ".." not in value):
+            raise ValueError(f"{group}.revision={shown(value)}; expected a commit, a branch or refs/...")
+    for group, name in (("task", "subset"), ("data", "splits")):
         value = settings[group].get(name)
         if value is not None and not configs.is_name(value):
             raise ValueError(f"{group}.{name}={shown(value)}; expected a name")

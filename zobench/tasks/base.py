@@ -30,6 +30,7 @@ class Example:
             learn.
         gold: index of the right option.
         answers: the texts that count as right, for a generation task; else empty.
+        right: the options that count as right where there may be several, ``gold`` among them; else empty.
     """
 
     index: int
@@ -37,6 +38,7 @@ class Example:
     options: tuple[str, ...]
     gold: int
     answers: tuple[str, ...] = ()
+    right: tuple[int, ...] = ()
 
 
 class Task:

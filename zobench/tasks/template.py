@@ -9,7 +9,10 @@ from zobench.errors import shown
 from zobench.tasks.base import Example, Row, Task
 
 #: what may follow a column's name, as in ``{sentence:strip}``
-FILTERS: dict[str, Callable[[str], str]] = {"": str, "strip": str.strip, "lower": str.lower}
+FILTERS: dict[str, Callable[[str], str]] = {
+    "": str, "strip": str.strip, "lower": str.lower,
+    "question": lambda text: (text[:1].upper() + text[1:]).removesuffix("?") + "?",
+}  # fmt: skip
 #: what YAML 1.1 reads as true and as false, so that a mapping from ``yes`` has the key true
 _TRUE, _FALSE = ("true", "yes", "on"), ("false", "no", "off")
 _CHOICES, _ANSWERS = ("accuracy", "macro_f1", "mcc"), ("f1", "exact_match")
@@ -18,8 +21,9 @@ _CHOICES, _ANSWERS = ("accuracy", "macro_f1", "mcc"), ("f1", "exact_match")
 class Template:
     """A text with column names in braces, such as ``{premise}``.
 
-    ``{name:strip}`` and ``{name:lower}`` change the value. A dot leads into a column that holds others, as in
-    ``{answers.text}``. ``{{`` and ``}}`` stand for braces. A template is data: it reaches columns and nothing else.
+    ``{name:strip}`` and ``{name:lower}`` change the value; ``{name:question}`` gives it a capital and a question mark. A
+    dot leads into a column that holds others, as in ``{answers.text}``. ``{{`` and ``}}`` stand for braces. A template is
+    data: it reaches columns and nothing else.
 
     Attributes:
         names: the columns, and the places within them, that are filled in, each once.
