@@ -78,7 +78,7 @@ class Task:
         >>> task = Parity(hub="", subset="", revision="", rows={}, splits={})
         >>> row = {"number": "seven", "label": 1}
         >>> task.example(0, row)
-        Example(index=0, prompt='seven is', options=(' even', ' odd'), gold=1, answers=())
+        Example(index=0, prompt='seven is', options=(' even', ' odd'), gold=1, answers=(), right=())
         >>> task.problem({"number": "seven", "label": 2})
         'label is 2, expected an integer from 0 to 1'
     """

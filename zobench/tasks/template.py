@@ -21,9 +21,9 @@ _CHOICES, _ANSWERS = ("accuracy", "macro_f1", "mcc"), ("f1", "exact_match")
 class Template:
     """A text with column names in braces, such as ``{premise}``.
 
-    ``{name:strip}`` and ``{name:lower}`` change the value; ``{name:question}`` gives it a capital and a question mark. A
-    dot leads into a column that holds others, as in ``{answers.text}``. ``{{`` and ``}}`` stand for braces. A template is
-    data: it reaches columns and nothing else.
+    ``{name:strip}`` and ``{name:lower}`` change the value; ``{name:question}`` gives it a capital and a question mark.
+    A dot leads into a column that holds others, as in ``{answers.text}``. ``{{`` and ``}}`` stand for braces. A
+    template is data: it reaches columns and nothing else.
 
     Attributes:
         names: the columns, and the places within them, that are filled in, each once.
@@ -91,7 +91,7 @@ class TemplateTask(Task):
     Example:
         >>> task = TemplateTask(prompt="{text} It was", options={"neg": " bad", "pos": " good"}, label="mood")
         >>> task.example(0, {"text": "Fine.", "mood": "pos"})
-        Example(index=0, prompt='Fine. It was', options=(' bad', ' good'), gold=1, answers=())
+        Example(index=0, prompt='Fine. It was', options=(' bad', ' good'), gold=1, answers=(), right=())
         >>> task.problem({"text": "Fine.", "mood": "great"})
         "mood is 'great', expected one of neg, pos (task.options)"
     """
