@@ -1,4 +1,4 @@
-"""The suite's tasks without files that ship: prompts of rows as the hub gives them, and whole runs on files like them."""
+"""The suite's tasks without files that ship: prompts of rows as the hub gives them, whole runs on files like them."""
 
 import json
 
@@ -20,7 +20,7 @@ TEMPLATES = {
         "The ferry is red. Is the ferry red?\n", ("Yes", "No"), 0,
     ),
     "wic": (
-        {"word": "bank", "sentence1": "By the bank.", "sentence2": "A bank of fog.", "start1": 7, "end1": 11, "label": 0},
+        {"word": "bank", "sentence1": "By the bank.", "sentence2": "A bank of fog.", "start1": 7, "label": 0},
         'Does the word "bank" have the same meaning in these two sentences? Yes, No?\nBy the bank.\nA bank of fog.\n',
         ("No", "Yes"), 0,
     ),
@@ -45,7 +45,7 @@ TEMPLATES = {
         (" terrible", " bad", " okay", " good", " great"), 3,
     ),
     "mr": ({"text": "dull . ", "label": 0}, "dull . It was", (" terrible", " great"), 0),
-    "cr": ({"text": "it lasts .", "label": 1, "label_text": "positive"}, "it lasts . It was", (" terrible", " great"), 1),
+    "cr": ({"text": "it lasts .", "label": 1}, "it lasts . It was", (" terrible", " great"), 1),
     "subj": (
         {"text": "oda flees .", "label": 0, "label_text": "objective"}, "oda flees . This is",
         (" objective", " subjective"), 0,
