@@ -87,7 +87,9 @@ def check_causal(model: Any, reference: Reference) -> None:
 
 
 def plain_logits(model: Any, ids: tuple[int, ...], last: int) -> Tensor:
-    """The model's logits (positions × vocabulary), fp32, for a sequence that is run alone, its virtual tokens as a past.
+    """The model's logits (positions × vocabulary), fp32, for a sequence that is run alone.
+
+    Virtual tokens are given to it as a past, which is another way than ``virtual_tokens.attend``.
 
     Args:
         ids: its tokens.

@@ -27,7 +27,7 @@ _NAMES = {"sdpa": "zobench_prefix_sdpa", "eager": "zobench_prefix_eager"}
 _WINDOWS = {"sliding_window": "sliding_attention", "attention_chunk_size": "chunked_attention"}
 
 #: an attention module, and the keys and values that it was given: rows × heads × length × features
-Seen = tuple[nn.Module, Tensor, Tensor]
+Seen = tuple[Any, Tensor, Tensor]
 _seen: ContextVar[list[Seen] | None] = ContextVar("_seen", default=None)
 
 
@@ -37,7 +37,7 @@ def attention_configs(model: nn.Module) -> list[Any]:
     return list({id(config): config for config in found if hasattr(config, "_attn_implementation")}.values())
 
 
-def prefixed(model: nn.Module) -> list[nn.Module]:
+def prefixed(model: nn.Module) -> list[Any]:
     """The attention modules that have virtual tokens, the lowest layer first."""
     return [module for module in model.modules() if hasattr(module, KEYS)]
 
@@ -57,8 +57,8 @@ def add(model: Any, ids: Tensor) -> None:
     seen = _activations(model, ids, base) if base in _NAMES else []
     if len(seen) != layers or len({module for module, _, _ in seen}) != layers:
         raise ConfigError(
-            f"tuning=prefix: {type(model).__name__} has {layers} layers, and {len(seen)} of them an attention that takes "
-            "other keys and values in front; use tuning=lora, last_layers or full"
+            f"tuning=prefix: {type(model).__name__} has {layers} layers, and {len(seen)} of them an attention to which "
+            "keys and values can be given; use tuning=lora, last_layers or full"
         )
     for module, keys, values in seen:
         for name, given in ((KEYS, keys), (VALUES, values)):
@@ -124,7 +124,7 @@ def _attend_eager(module: nn.Module, *args: Any, **options: Any) -> Any:
 
 def _attend(
     function: Callable[..., Any],
-    module: nn.Module,
+    module: Any,
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -171,7 +171,7 @@ def as_past(model: Any, length: int) -> Iterator[dict[str, Any]]:
 
     cache = DynamicCache()
     for layer, module in enumerate(modules):
-        cache.update(*(_alone(module, name) for name in (KEYS, VALUES)), layer)
+        cache.update(_alone(module, KEYS), _alone(module, VALUES), layer)
     device = modules[0].prefix_keys.device
     arguments = {"past_key_values": cache, "position_ids": torch.arange(length, device=device)[None]}
     masks = _masks(model, length, len(modules[0].prefix_keys), device)
@@ -181,9 +181,8 @@ def as_past(model: Any, length: int) -> Iterator[dict[str, Any]]:
 
 def _alone(module: Any, name: str) -> Tensor:
     """A layer's virtual keys or values as a cache has them: 1 × heads × tokens × features."""
-    prefix = getattr(module, name)
-    heads = module.prefix_heads
-    return prefix.reshape(len(prefix), heads, -1).transpose(0, 1)[None]
+    prefix: Tensor = getattr(module, name)
+    return prefix.unflatten(1, (module.prefix_heads, -1)).transpose(0, 1)[None]
 
 
 def _masks(model: Any, length: int, count: int, device: torch.device) -> Any:
