@@ -30,10 +30,11 @@ def searched(text):
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_every_method_that_trains_has_a_search_space_and_defaults_with_lora(name):
+def test_every_method_that_trains_has_a_search_space_and_defaults_with_each_tuning_that_adds(name):
     trains = instantiate.locate(METHODS[name]["_target_"], "method").trains
     assert (name in SPACES) == trains
-    assert (conf_dir() / "defaults" / "lora" / f"{name}.yaml").is_file() == trains
+    for tuning in ("lora", "prefix"):
+        assert (conf_dir() / "defaults" / tuning / f"{name}.yaml").is_file() == trains
 
 
 @pytest.mark.parametrize("name", SPACES)

@@ -70,14 +70,19 @@ def add(model: Any, ids: Tensor) -> None:
 
 
 def _activations(model: Any, ids: Tensor, base: str) -> list[Seen]:
-    """What each attention is given for a sequence, in the order of the layers."""
+    """What each attention is given for a sequence, in the order of the layers.
+
+    On one thread of a CPU, since the bits of products hang on their number, and a replay begins with these.
+    """
     _register()
     found: list[Seen] = []
-    token = _seen.set(found)
+    token, threads = _seen.set(found), torch.get_num_threads()
+    torch.set_num_threads(1)
     try:
         with _attention(attention_configs(model), _NAMES[base]), torch.no_grad():
             model(input_ids=ids[None], use_cache=False)
     finally:
+        torch.set_num_threads(threads)
         _seen.reset(token)
     return found
 
