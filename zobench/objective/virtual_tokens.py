@@ -150,9 +150,13 @@ def _attend(
 
 
 def _in_front(prefix: Tensor, own: Tensor) -> Tensor:
-    """Keys or values (rows × heads × length × features) with a layer's virtual tokens before the first, in each row."""
-    heads = prefix.reshape(len(prefix), own.shape[1], own.shape[3]).transpose(0, 1)
-    return torch.cat((heads.expand(len(own), *heads.shape), own), dim=2)
+    """Keys or values (rows × heads × length × features) with a layer's virtual tokens before the first, in each row.
+
+    They are looked up, as embeddings are, so that an oracle can show other ones to some of the rows.
+    """
+    ids = torch.arange(len(prefix), device=own.device).expand(len(own), -1)
+    tokens = F.embedding(ids, prefix).unflatten(2, (own.shape[1], own.shape[3]))
+    return torch.cat((tokens.transpose(1, 2), own), dim=2)
 
 
 @contextmanager
