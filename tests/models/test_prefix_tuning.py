@@ -35,7 +35,7 @@ def test_each_layer_has_keys_and_values_of_its_key_value_heads_and_nothing_else_
 @torch.no_grad()
 @pytest.mark.parametrize("name", ["opt", "qwen2", "gemma2"])
 def test_the_first_prefix_is_what_the_layers_make_of_random_tokens(name):
-    model, named = tuned(name, seed=7)
+    model, _ = tuned(name, seed=7)
     ids = torch.randint(0, 256, (1, 5), generator=torch.Generator().manual_seed(7))
     cache = build(name)(input_ids=ids, use_cache=True).past_key_values
     for layer, module in zip(cache.layers, prefixed(model), strict=True):
@@ -110,7 +110,7 @@ def test_generation_continues_as_whole_forward_passes_would(name):
 @pytest.mark.parametrize("name", ["bloom", "mamba", "jamba"])
 def test_a_model_whose_layers_take_no_keys_and_values_is_refused_in_one_line(name):
     with pytest.raises(
-        ConfigError, match="tuning=prefix: .* has 4 layers, and [02] of them .*; use tuning=lora"
+        ConfigError, match=r"tuning=prefix: .* has 4 layers, and [02] of them .*; use tuning=lora"
     ) as told:
         tuned(name)
     assert "\n" not in str(told.value)
@@ -118,6 +118,6 @@ def test_a_model_whose_layers_take_no_keys_and_values_is_refused_in_one_line(nam
 
 def test_latent_attention_is_refused_in_one_line():
     model, _ = tuned("deepseek_v3")
-    with pytest.raises(ModelError, match="tuning=prefix: .* no keys and values as a past.*use tuning=lora") as told:
+    with pytest.raises(ModelError, match=r"tuning=prefix: .* no keys and values as a past.*use tuning=lora") as told:
         check.settle(Objective(model, None, matrix.CLASSIFICATION), matrix.BATCHES[0])
     assert "\n" not in str(told.value)

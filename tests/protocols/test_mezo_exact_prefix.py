@@ -2,19 +2,19 @@
 
 import hashlib
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.official import examples, make_model, make_task, make_tokenizer
+from helpers.official import GOLDEN, OFFICIAL, examples, make_model, make_tokenizer
+from helpers.tasks import shipped
 
 from zobench.methods.mezo import MeZO
 from zobench.models.prefix_tuning import PrefixTuning
 from zobench.objective import Encoder
 from zobench.protocols import MezoExact
 
-GOLDEN = Path(__file__).parents[1] / "golden"
 RUNS = json.loads((GOLDEN / "mezo_prefix.json").read_text(encoding="utf-8"))["runs"]
+#: the runs of full tuning that had the same training rows
 FULL = {"sst2": "sst2_weight_decay_0.1", "squad": "squad_lm_weight_decay_0.1"}
 ROWS = {
     name: run["train_rows"] for name, run in json.loads((GOLDEN / "mezo_official.json").read_text())["runs"].items()
@@ -27,14 +27,16 @@ def values(golden):
 
 @pytest.mark.parametrize("name", list(RUNS))
 def test_twelve_steps_and_the_answers_after_them_are_the_official_ones(name):
-    golden, task, model, tokenizer = RUNS[name], make_task(name), make_model(), make_tokenizer()
+    golden, task, model, tokenizer = RUNS[name], shipped(name), make_model(), make_tokenizer()
     settings = golden["settings"]
     named = PrefixTuning(tokens=settings["num_prefix"]).apply(model, None, settings["seed"])
     assert [n for n, _ in named] == list(golden["first"])
     for n, param in named:
         np.testing.assert_allclose(param.detach().numpy(), values(golden["first"][n]), atol=1e-6, rtol=0)
     pool = examples(name, "train")
-    train = Encoder(tokenizer, start=0, max_length=2048).encode(task, [pool[i] for i in ROWS[FULL[name]]])
+    train = Encoder(tokenizer, start=0, max_length=2048).encode(
+        task, [pool[i] for i in OFFICIAL["runs"][FULL[name]]["train_rows"]]
+    )
     protocol = MezoExact()
     rates = {"lr": settings["learning_rate"], "eps": settings["zo_eps"], "weight_decay": settings["weight_decay"]}
     method = MeZO(model.named_parameters(), **rates)

@@ -6,7 +6,7 @@ transformers' registry for their attention; the function registered here runs it
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Any
 
@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from zobench.errors import is_out_of_memory
 from zobench.objective.layers import Backbone
 from zobench.objective.rows import PART, Ids, TokenRows, filled, plan
-from zobench.objective.virtual_tokens import attend
+from zobench.objective.virtual_tokens import KEYS, attend
+from zobench.zo import owners
 
 #: on a CPU: longest row of packed sequences, in tokens; a longer one leaves the caches, and takes longer in one piece
 ROW = 2048
@@ -123,7 +124,10 @@ def _attend(
     now = _now.get()
     if query.device.type == "cpu":
         parts = zip(*(x.split(now.lengths, dim=2) for x in (query, key, value)), strict=True)
-        found = [attend(module, q, k, v, None, **options)[0] for q, k, v in parts]
+        found = []
+        for number, (q, k, v) in enumerate(parts):
+            with owners.some([number]) if hasattr(module, KEYS) else nullcontext():  # whose virtual tokens are read
+                found.append(attend(module, q, k, v, None, **options)[0])
         return torch.cat(found, dim=1), None
     # Elsewhere one call for all: starting many small kernels takes longer than the padding.
     spread, back = now.places(query.device)
