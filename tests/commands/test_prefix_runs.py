@@ -39,7 +39,7 @@ def test_the_trajectory_gives_the_prefix_bit_for_bit(tmp_path, capsys, overrides
 def test_a_method_that_looks_at_linear_layers_is_refused(tmp_path):
     from zobench.errors import ConfigError
 
-    with pytest.raises(ConfigError, match="method=agzo.*no trainable matrix was seen in a linear layer"):
+    with pytest.raises(ConfigError, match=r"method=agzo.*no trainable matrix was seen in a linear layer"):
         finished(tmp_path, "model=tiny-opt", "method=agzo")
 
 

@@ -7,9 +7,11 @@ from helpers.families import build
 
 from zobench.errors import ConfigError, ModelError
 from zobench.models.prefix_tuning import PrefixTuning
-from zobench.objective import Objective, check
+from zobench.objective import MeanLoss, Objective, check
 from zobench.objective.reference import plain_logits
 from zobench.objective.virtual_tokens import as_past, prefixed
+from zobench.zo import Direction, Oracle, make_slots
+from zobench.zo.perturbations.sign_products import SignProducts
 
 IDS = tuple(matrix.sequence(12, 3))
 
@@ -89,6 +91,25 @@ def test_gradients_are_those_through_a_past(name):
     total.backward()
     for name_, param in named.items():
         torch.testing.assert_close(found[name_], param.grad, atol=1e-5, rtol=1e-3)
+
+
+@pytest.mark.parametrize("buckets", ["auto", 1])
+def test_each_example_can_see_a_prefix_of_its_own_in_one_pass(buckets):
+    """Of five sequences, as many as there are virtual tokens, packed into one row or padded."""
+    model, named = tuned("opt")
+    batch = [matrix.shared(i, n) for i, n in enumerate((6, 31, 17, 12, 9))]
+    objective = Objective(model, None, matrix.CLASSIFICATION, length_buckets=buckets)
+    check.settle(objective, batch)
+    oracle = Oracle(make_slots(named.items()), perturbation := SignProducts(), "exact")
+    oracle.begin(MeanLoss(objective, batch, rows=100))
+    (found,) = oracle.own_losses([lambda j: 0.3 * Direction.ray(100 + j)])
+    assert oracle.evaluation == "exact, by row"
+    before = [slot.param.detach().clone() for slot in oracle.slots]
+    with torch.no_grad():
+        for place, loss in enumerate(found):
+            for slot, own in zip(oracle.slots, before, strict=True):
+                slot.param.copy_(own + perturbation.estimate(slot, 0.3 * Direction.ray(100 + place)))
+            assert float(objective.loss_sum([batch[place]])[0]) == pytest.approx(loss, rel=1e-4)
 
 
 @torch.no_grad()
