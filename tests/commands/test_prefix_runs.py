@@ -1,4 +1,4 @@
-"""Whole runs with ``tuning=prefix``: replayed, resumed, and exported for peft."""
+"""Whole runs with ``tuning=prefix``: replayed, and exported for peft."""
 
 import json
 from pathlib import Path
