@@ -1,16 +1,17 @@
-"""``python -m zobench.export RUN DIR``: a run's model in Hugging Face format, or its LoRA adapter in peft's."""
+"""``python -m zobench.export RUN DIR``: a run's model in Hugging Face format, or its adapter in peft's."""
 
 import argparse
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from zobench.errors import ConfigError, DataError, UserError, complain, tolerant_streams
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from zobench.models.tuning import LoRA
     from zobench.run.rebuild import Rebuilt
 
 
@@ -69,7 +70,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("run", metavar="RUN", help="a run's directory, or FILE.zip/ and its path in a zip of records")
     parser.add_argument("folder", type=Path, metavar="DIR", help="a new or empty folder")
     parser.add_argument("--step", default="best", metavar="STEP", help="best (the default), last or a number")
-    parser.add_argument("--adapter", action="store_true", help="of tuning=lora: the adapter alone, in peft's format")
+    parser.add_argument(
+        "--adapter", action="store_true", help="of tuning=lora and prefix: what was tuned alone, in peft's format"
+    )
     parser.add_argument("--unverified", action="store_true", help="write weights that are not those of the record, too")
     parser.add_argument("--device", help="auto, cpu, cuda or cuda:N; the run's, unless given")
     parser.add_argument("--allow", action="append", default=[], metavar="PACKAGE",
@@ -90,9 +93,15 @@ def write_model(rebuilt: "Rebuilt", folder: Path) -> None:
     Args:
         rebuilt: the run's model; LoRA's modules are taken out of it.
         folder: made if it does not exist.
+
+    Raises:
+        ConfigError: for a run with tuning=prefix, whose keys and values are no weights of the model.
     """
     from zobench.models.tuning import merge_lora
+    from zobench.objective.virtual_tokens import prefixed
 
+    if prefixed(rebuilt.model):
+        raise ConfigError("tuning=prefix: the model's format has no place for a prefix; give --adapter")
     merge_lora(rebuilt.model)
     rebuilt.loaded.model.save_pretrained(folder)
     rebuilt.loaded.tokenizer.save_pretrained(folder)
@@ -100,21 +109,38 @@ def write_model(rebuilt: "Rebuilt", folder: Path) -> None:
 
 
 def write_adapter(rebuilt: "Rebuilt", folder: Path) -> None:
-    """Write a LoRA adapter as ``peft.PeftModel.from_pretrained`` reads it.
+    """Write what was tuned as ``peft.PeftModel.from_pretrained`` reads it: LoRA's matrices, or a prefix.
 
     The files are ``adapter_config.json`` and ``adapter_model.safetensors``.
 
     Raises:
-        ConfigError: if the run did not tune by LoRA.
+        ConfigError: if the run tuned weights of the model, or a prefix that peft would run otherwise.
     """
     from safetensors.torch import save_file
 
-    from zobench.models.tuning import LoRA, LoRALinear
+    from zobench.models.prefix_adapter import peft_prefix
+    from zobench.models.prefix_tuning import PrefixTuning
+    from zobench.models.tuning import LoRA
 
-    if not isinstance(rebuilt.tuning, LoRA):
+    if isinstance(rebuilt.tuning, LoRA):
+        settings, tensors = _lora(rebuilt, rebuilt.tuning)
+    elif isinstance(rebuilt.tuning, PrefixTuning):
+        settings, prompt = peft_prefix(rebuilt.loaded.model)
+        tensors = {"prompt_embeddings": prompt}
+    else:
         raise ConfigError(
-            f"--adapter: the run has tuning={rebuilt.summary.get('tuning')}, not lora; leave --adapter out"
+            f"--adapter: the run has tuning={rebuilt.summary.get('tuning')}, not lora or prefix; leave --adapter out"
         )
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "adapter_config.json").write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
+    save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    _write_origin(rebuilt, folder)
+
+
+def _lora(rebuilt: "Rebuilt", tuning: "LoRA") -> tuple[dict[str, Any], dict[str, "Tensor"]]:
+    """A LoRA adapter's settings and tensors, as peft names them."""
+    from zobench.models.tuning import LoRALinear
+
     adapted = {name: m for name, m in rebuilt.model.named_modules() if isinstance(m, LoRALinear)}
     tensors: dict[str, Tensor] = {}
     for name, module in adapted.items():
@@ -124,17 +150,14 @@ def write_adapter(rebuilt: "Rebuilt", folder: Path) -> None:
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
         "base_model_name_or_path": rebuilt.loaded.model.name_or_path,
-        "r": rebuilt.tuning.r,
-        "lora_alpha": rebuilt.tuning.alpha,
+        "r": tuning.r,
+        "lora_alpha": tuning.alpha,
         "lora_dropout": 0.0,
         "bias": "none",
         "target_modules": sorted(adapted),
         "inference_mode": True,
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "adapter_config.json").write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
-    save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
-    _write_origin(rebuilt, folder)
+    return settings, tensors
 
 
 def _write_origin(rebuilt: "Rebuilt", folder: Path) -> None:

@@ -329,7 +329,7 @@ def test_lora_is_merged_or_written_for_peft(lora, tmp_path):
 
 def test_an_adapter_of_a_run_without_one(mezo, tmp_path, capsys):
     assert export.main([str(mezo), str(tmp_path / "x"), "--adapter"]) == 2
-    assert "tuning=full, not lora" in capsys.readouterr().err
+    assert "tuning=full, not lora or prefix" in capsys.readouterr().err
 
 
 def flip(path, where, bit=1):

@@ -28,16 +28,16 @@ def test_an_option_can_be_made_of_its_file_and_says_what_it_is(path):
 ROW_OF_DOCS = re.compile(r"^\| ((?:`\w+`(?:, )?)+) \| ([\d.e-]+) \| ([\d.e-]*) *\|", re.M)
 
 
-def test_a_tunings_defaults_are_those_that_help_and_docs_tell_and_what_is_typed_wins():
-    rows = ROW_OF_DOCS.findall(
-        (ROOT / "docs" / "settings.md").read_text(encoding="utf-8").partition("## Settings of")[0]
-    )
+@pytest.mark.parametrize("tuning", ["lora", "prefix"])
+def test_a_tunings_defaults_are_those_that_help_and_docs_tell_and_what_is_typed_wins(tuning):
+    text = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8").partition(f"| `tuning={tuning}` |")[2]
+    rows = ROW_OF_DOCS.findall(text.partition("\n\n")[0])
     told = {name: (float(lr), eps) for names, lr, eps in rows for name in re.findall(r"\w+", names)}
-    assert set(told) == {path.stem for path in (conf_dir() / "defaults" / "lora").glob("*.yaml")}
+    assert set(told) == {path.stem for path in (conf_dir() / "defaults" / tuning).glob("*.yaml")}
     shown = FrontDoor([conf_dir()]).help()
     for method, (lr, eps) in told.items():
-        used = compose("tuning=lora", f"method={method}").method
+        used = compose(f"tuning={tuning}", f"method={method}").method
         assert (used.lr, used.get("eps")) == (lr, float(eps) if eps else used.get("eps"))
         assert re.search(rf"^ +{method} +method\.lr={used.lr}( |$)", shown, re.M)
-        assert compose("tuning=lora", f"method={method}", "method.lr=3").method.lr == 3
+        assert compose(f"tuning={tuning}", f"method={method}", "method.lr=3").method.lr == 3
         assert compose("tuning=full", f"method={method}").method.lr != lr

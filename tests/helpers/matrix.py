@@ -9,15 +9,22 @@ import torch.nn.functional as F
 
 from helpers.families import LISTED, OTHERS, TARGETS, VOCABULARY, build
 from zobench.errors import UserError
+from zobench.models.prefix_tuning import PrefixTuning
 from zobench.models.tuning import Full, LastLayers, LoRA
 from zobench.objective import Encoded, Objective, check
 from zobench.objective.encode import Row
+from zobench.objective.reference import plain_logits
 from zobench.tasks.base import Example
 
-TUNINGS = {"full": Full, "lora": lambda: LoRA(layers=2, r=2), "last_layers": lambda: LastLayers(layers=2)}
+TUNINGS = {
+    "full": Full,
+    "lora": lambda: LoRA(layers=2, r=2),
+    "last_layers": lambda: LastLayers(layers=2),
+    "prefix": PrefixTuning,
+}
 #: (tuning, memory for the cache of frozen layers in GiB)
-CASES = [("full", 0.0), ("lora", 0.0), ("lora", 1.0), ("last_layers", 0.0), ("last_layers", 1.0)]
-COLUMNS = ["`full`", "`lora`", "`lora`, cached", "`last_layers`", "`last_layers`, cached"]
+CASES = [("full", 0.0), ("lora", 0.0), ("lora", 1.0), ("last_layers", 0.0), ("last_layers", 1.0), ("prefix", 0.0)]
+COLUMNS = ["`full`", "`lora`", "`lora`, cached", "`last_layers`", "`last_layers`, cached", "`prefix`"]
 CLASSIFICATION = SimpleNamespace(loss="classification")
 _NEGLIGIBLE = 1e-5
 
@@ -63,7 +70,7 @@ def plain_scores(model, batch):
     found = []
     for row in (row for e in batch for row in e.rows):
         ids = torch.tensor([row.ids])
-        log_probs = torch.log_softmax(model(input_ids=ids).logits[0].float(), dim=-1)
+        log_probs = torch.log_softmax(plain_logits(model, row.ids, 0), dim=-1)
         found.append(float(log_probs[:-1].gather(-1, ids[0, 1:, None])[-row.option_len :].mean()))
     return found
 

@@ -9,9 +9,10 @@ from helpers.families import build
 
 from zobench.models.tuning import LastLayers
 from zobench.objective import Objective, check, packing
-from zobench.objective.packing import Packing, _Lengths, _now, attention_configs
+from zobench.objective.packing import Packing, _Lengths, _now
 from zobench.objective.paths import _hidden_states
 from zobench.objective.rows import Tail, TokenRows, equal_parts, in_parts, plan
+from zobench.objective.virtual_tokens import attention_configs
 
 #: families in each state: packed, packed within a window, padded by length; with experts; with learned positions
 FAMILIES = ["llama", "opt", "gpt2", "mixtral", "mistral, windows", "gemma2", "falcon", "bamba"]

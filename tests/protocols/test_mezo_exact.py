@@ -2,15 +2,14 @@
 
 import hashlib
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from helpers.official import GOLDEN, OFFICIAL, examples, make_model, make_tokenizer
 from helpers.tasks import shipped
-from transformers import OPTConfig, OPTForCausalLM, PreTrainedTokenizerFast
 
-from zobench.data import files, rows
+from zobench.data import rows
 from zobench.errors import DataError
 from zobench.methods.mezo import MeZO
 from zobench.objective import Encoder
@@ -19,31 +18,13 @@ from zobench.protocols.mezo_exact.objective import OfficialObjective
 from zobench.run import metrics
 from zobench.tasks.base import Example
 
-GOLDEN = Path(__file__).parents[1] / "golden"
-OFFICIAL = json.loads((GOLDEN / "mezo_official.json").read_text())
 TOKENS = json.loads((GOLDEN / "mezo_tokens.json").read_text())
 TASKS = ("sst2", "rte", "wsc", "multirc", "squad")
 
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    path = str(GOLDEN / "tokenizer" / "tokenizer.json")
-    return PreTrainedTokenizerFast(
-        tokenizer_file=path, bos_token="<s>", pad_token="<pad>", eos_token="</s>", unk_token="<unk>"
-    )
-
-
-def make_model():
-    """The tiny OPT of the golden runs: weights from numpy, so that no library version can change them."""
-    config = OFFICIAL["model"]["config"]
-    model = OPTForCausalLM(OPTConfig(**config, attn_implementation="eager")).eval()
-    for i, (name, param) in enumerate(model.named_parameters()):
-        values = np.random.RandomState(1000 + i).standard_normal(tuple(param.shape)).astype(np.float32) * np.float32(
-            0.05
-        )
-        norm = "layer_norm" in name and name.endswith("weight")
-        param.data.copy_(torch.from_numpy(values + np.float32(1.0) if norm else values))
-    return model
+    return make_tokenizer()
 
 
 def sha256(model):
@@ -51,12 +32,6 @@ def sha256(model):
     for _, param in model.named_parameters():
         digest.update(param.detach().numpy().tobytes())
     return digest.hexdigest()
-
-
-def examples(name, split):
-    table = files.read(GOLDEN / "data" / name / f"{split}.jsonl")
-    task = shipped(name)
-    return [task.example(i, row) for i, row in enumerate(table.take(table.names))]
 
 
 def test_the_golden_model_is_the_recorded_one():

@@ -30,10 +30,12 @@ def searched(text):
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_every_method_that_trains_has_a_search_space_and_defaults_with_lora(name):
-    trains = instantiate.locate(METHODS[name]["_target_"], "method").trains
-    assert (name in SPACES) == trains
-    assert (conf_dir() / "defaults" / "lora" / f"{name}.yaml").is_file() == trains
+def test_every_method_that_trains_has_a_search_space_and_defaults_with_each_tuning_that_adds(name):
+    method = instantiate.locate(METHODS[name]["_target_"], "method")
+    assert (name in SPACES) == method.trains
+    assert (conf_dir() / "defaults" / "lora" / f"{name}.yaml").is_file() == method.trains
+    beyond_linear = method.trains and not method.taps  # whose directions come from the inputs of linear layers
+    assert (conf_dir() / "defaults" / "prefix" / f"{name}.yaml").is_file() == beyond_linear
 
 
 @pytest.mark.parametrize("name", SPACES)

@@ -244,7 +244,7 @@ def test_losses_of_a_family_are_those_of_moved_weights(number, name):
             for way, cell in offsets.measure(name, case, dtype, ways, turn).items():
                 assert not cell.refusal
                 assert cell.ways[0].startswith("side"), (case, way)
-                assert cell.stacked is (name not in ALONE or case[0] == "lora"), (case, way)
+                assert cell.stacked is (name not in ALONE or case[0] in ("lora", "prefix")), (case, way)
                 assert max(cell.alone, cell.together) < offsets.ALLOWED[dtype], (case, way, cell)
                 assert cell.shift > 1e-4
 

@@ -6,7 +6,7 @@ transformers' registry for their attention; the function registered here runs it
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Any
 
@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from zobench.errors import is_out_of_memory
 from zobench.objective.layers import Backbone
 from zobench.objective.rows import PART, Ids, TokenRows, filled, plan
+from zobench.objective.virtual_tokens import KEYS, attend
+from zobench.zo import owners
 
 #: on a CPU: longest row of packed sequences, in tokens; a longer one leaves the caches, and takes longer in one piece
 ROW = 2048
@@ -87,12 +89,6 @@ class Packing:
         return [*([short[i] for i in part] for part in in_rows if part), *([long[i] for i in part] for part in padded)]
 
 
-def attention_configs(model: nn.Module) -> list[Any]:
-    """The configurations from which a model's modules read what their attention is called."""
-    found = [getattr(module, "config", None) for module in model.modules()]
-    return list({id(config): config for config in found if hasattr(config, "_attn_implementation")}.values())
-
-
 @contextmanager
 def packed_attention(configs: Sequence[Any], rows: TokenRows) -> Iterator[None]:
     """A context in which a model's attention keeps the sequences of packed rows apart.
@@ -123,14 +119,15 @@ def _attend(
     Raises:
         ValueError: if the model brings a mask or a bias, which are for one sequence in a row.
     """
-    from transformers.integrations.sdpa_attention import sdpa_attention_forward
-
     if attention_mask is not None or options.get("position_bias") is not None:
         raise ValueError("a mask or a bias of the model's own cannot be packed")
     now = _now.get()
     if query.device.type == "cpu":
         parts = zip(*(x.split(now.lengths, dim=2) for x in (query, key, value)), strict=True)
-        found = [sdpa_attention_forward(module, q, k, v, None, **options)[0] for q, k, v in parts]
+        found = []
+        for number, (q, k, v) in enumerate(parts):
+            with owners.some([number]) if hasattr(module, KEYS) else nullcontext():  # whose virtual tokens are read
+                found.append(attend(module, q, k, v, None, **options)[0])
         return torch.cat(found, dim=1), None
     # Elsewhere one call for all: starting many small kernels takes longer than the padding.
     spread, back = now.places(query.device)
@@ -139,7 +136,7 @@ def _attend(
     def pad(x: Tensor) -> Tensor:
         return x.transpose(1, 2)[:, spread].reshape(-1, width, x.shape[1], x.shape[3]).transpose(1, 2)
 
-    attended = sdpa_attention_forward(module, pad(query), pad(key), pad(value), None, **options)[0]
+    attended = attend(module, pad(query), pad(key), pad(value), None, **options)[0]
     return attended.reshape(rows, -1, *attended.shape[2:])[:, back], None
 
 

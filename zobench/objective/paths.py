@@ -14,10 +14,11 @@ from torch import Tensor
 from zobench.objective.cuts import AttentionCut, LastAttention
 from zobench.objective.heads import Head, NoHead, OwnHead, WeightHead
 from zobench.objective.layers import Backbone, Layers, device_of
-from zobench.objective.packing import Packing, attention_configs, packed_attention
+from zobench.objective.packing import Packing, packed_attention
 from zobench.objective.prefix import Prefix
 from zobench.objective.rows import Layout, Run, Tail, TokenRows, in_parts
 from zobench.objective.shelf import Shelf
+from zobench.objective.virtual_tokens import attention_configs
 
 
 @dataclass(frozen=True)

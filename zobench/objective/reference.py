@@ -13,6 +13,7 @@ from torch import Tensor
 from zobench.errors import ModelError, first_line, is_out_of_memory
 from zobench.objective.cuts import Tail
 from zobench.objective.encode import Encoded
+from zobench.objective.virtual_tokens import as_past, prefixed
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,8 @@ def check_causal(model: Any, reference: Reference) -> None:
 def plain_logits(model: Any, ids: tuple[int, ...], last: int) -> Tensor:
     """The model's logits (positions × vocabulary), fp32, for a sequence that is run alone.
 
+    Virtual tokens are given to it as a past, which is another way than ``virtual_tokens.attend``.
+
     Args:
         ids: its tokens.
         last: how many positions at its end; 0 for all.
@@ -99,10 +102,16 @@ def plain_logits(model: Any, ids: tuple[int, ...], last: int) -> Tensor:
     few = {"logits_to_keep": last} if last and "logits_to_keep" in inspect.signature(model.forward).parameters else {}
     inputs = torch.tensor([ids], device=next(model.parameters()).device)
     try:
-        out = model(input_ids=inputs, use_cache=False, **few)
+        with as_past(model, len(ids)) as past:
+            out = model(input_ids=inputs, use_cache=bool(past), **few, **past)
     except Exception as error:  # each family fails in its own way
         if is_out_of_memory(error):
             raise
+        if prefixed(model):
+            raise ModelError(
+                f"tuning=prefix: {type(model).__name__} takes no keys and values as a past: {type(error).__name__}: "
+                f"{first_line(error)}; use tuning=lora, last_layers or full"
+            ) from error
         raise ModelError(
             f"{type(model).__name__} cannot run a sequence of {len(ids)} tokens: {type(error).__name__}: "
             f"{first_line(error)}; if that is too long for it, set model.max_length"

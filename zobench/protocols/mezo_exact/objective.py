@@ -17,6 +17,7 @@ from zobench.objective.encode import Encoded, Row
 from zobench.objective.generation import Greedy
 from zobench.objective.heads import NoHead
 from zobench.objective.paths import Path
+from zobench.objective.virtual_tokens import prefixed
 from zobench.tasks.base import Task
 
 #: the target of a position that no loss is taken at; torch's convention
@@ -36,9 +37,28 @@ def pad_left(rows: Sequence[Row], pad: int, device: torch.device) -> tuple[Tenso
 
 
 class SeveralLines(Greedy):
-    """Answers as they come: a newline within another token neither ends them nor is cut."""
+    """Answers as they come: a newline within another token neither ends them nor is cut.
+
+    Of a model with virtual tokens, all tokens after the first that is generated stand as many places further on as
+    there are virtual ones; in training and scoring none does.
+    """
 
     one_line = False
+
+    def _run(self, *args: Any, **options: Any) -> Any:
+        modules = prefixed(self.model)
+        count = len(modules[0].prefix_keys) if modules else 0
+
+        def move(model: Any, args: Any, kwargs: Any) -> Any:
+            places = kwargs.get("position_ids")
+            return (
+                (args, kwargs | {"position_ids": places + count})
+                if places is not None and places.shape[1] == 1
+                else None
+            )
+
+        with self.model.register_forward_pre_hook(move, with_kwargs=True):
+            return super()._run(*args, **options)
 
 
 class OfficialObjective(Objective):

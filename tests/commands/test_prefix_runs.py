@@ -1,0 +1,84 @@
+"""Whole runs with ``tuning=prefix``: replayed, and exported for peft."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from zobench import export, replay
+from zobench.config.signature import compose
+from zobench.run.runner import run
+
+SMALL = [f"task.splits.mini.{part}=6" for part in ("train", "dev", "test")]
+SHORT = ["task=sst2", "data=mini", *SMALL, "tuning=prefix", "steps=3", "batch_size=4", "eval_every=3", "wandb=disabled"]
+
+
+def finished(folder, *overrides):
+    row = run(compose(*SHORT, *overrides, f"runs_dir={folder}"))
+    assert row["state"] == "finished"
+    return row, Path(row["directory"])
+
+
+RUNS = [
+    ("model=tiny-opt", "method=mezo", "dtype=bfloat16"),
+    ("model=tiny-llama", "method=lozo", "method.mode=exact"),
+    ("model=tiny-llama", "method=grzo"),
+    ("model=tiny-opt", "method=mezo", "protocol=mezo_exact"),
+]
+
+
+@pytest.mark.parametrize("overrides", RUNS, ids=lambda overrides: "-".join(o.split("=")[1] for o in overrides))
+def test_the_trajectory_gives_the_prefix_bit_for_bit(tmp_path, capsys, overrides):
+    row, directory = finished(tmp_path, *overrides)
+    assert row["trainable_parameters"] == (1280 if "model=tiny-opt" in overrides else 640)
+    assert replay.main([str(directory), "--step", "last"]) == 0
+    assert row["weights_checksum"] in capsys.readouterr().out
+
+
+def test_a_method_that_looks_at_linear_layers_is_refused(tmp_path):
+    from zobench.errors import ConfigError
+
+    with pytest.raises(ConfigError, match=r"method=agzo.*no trainable matrix was seen in a linear layer"):
+        finished(tmp_path, "model=tiny-opt", "method=agzo")
+
+
+def logits(model, ids):
+    with torch.inference_mode():
+        return model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
+
+
+def test_peft_reads_a_prefix_of_a_rotary_model_and_gives_the_same_logits(tmp_path):
+    peft = pytest.importorskip("peft", reason="pip install peft")
+    from transformers import AutoModelForCausalLM
+
+    from zobench.run.rebuild import rebuild
+    from zobench.system.console import Console
+
+    base, adapter = tmp_path / "base", tmp_path / "adapter"
+    _, directory = finished(tmp_path / "runs", "model=tiny-llama", "method=adamw", "method.lr=0.1", "keep_weights=true")
+    assert export.main([str(directory), str(adapter), "--adapter"]) == 0
+    assert {p.name for p in adapter.iterdir()} == {"adapter_config.json", "adapter_model.safetensors", "zobench.json"}
+    assert json.loads((adapter / "adapter_config.json").read_text())["num_virtual_tokens"] == 5
+    rebuilt = rebuild(directory, "best", Console())
+    ids = torch.arange(2, 20)[None]
+    own = logits(rebuilt.loaded.model, ids)
+    _, plain = finished(
+        tmp_path / "runs", "model=tiny-llama", "method=adamw", "method.lr=0", "tuning=full", "keep_weights=true"
+    )
+    assert export.main([str(plain), str(base)]) == 0
+    bare = AutoModelForCausalLM.from_pretrained(base)
+    without = logits(bare, ids)
+    read = logits(peft.PeftModel.from_pretrained(bare, adapter).eval(), ids)
+    torch.testing.assert_close(read, own, rtol=1e-4, atol=1e-5)
+    assert float((own - without).abs().max()) > 1e-3
+
+
+def test_a_prefix_that_no_other_format_holds_is_refused_and_nothing_is_left(tmp_path, capsys):
+    _, directory = finished(tmp_path / "runs", "model=tiny-opt", "method=mezo")
+    for options, said in (([], "give --adapter"), (["--adapter"], "its positions would shift")):
+        assert export.main([str(directory), str(tmp_path / "out"), *options]) == 2
+        told = capsys.readouterr().err
+        assert said in told
+        assert "Traceback" not in told
+        assert not (tmp_path / "out").exists()
