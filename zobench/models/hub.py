@@ -10,7 +10,7 @@ from zobench.errors import ModelError, first_line, is_out_of_memory
 from zobench.models.architecture import causal_config, outline
 from zobench.models.attention import supported
 from zobench.models.base import Loaded, ModelSpec, silence_libraries
-from zobench.models.download import Missing, snapshot
+from zobench.models.download import Missing, settings, snapshot
 from zobench.models.folder import Unusable, read_settings, read_weights
 from zobench.models.tokenizer import check_vocabulary, load_tokenizer
 from zobench.models.weights import Unmerged, check_complete, check_finite, check_types
@@ -71,6 +71,32 @@ class HubModel(ModelSpec):
         loaded.model.name_or_path = loaded.model.config.name_or_path = self.id
         return loaded
 
+    def tokenizer(self) -> Any:
+        if self.dir is not None:
+            return folder_tokenizer(Path(self.dir).expanduser())
+        silence_libraries()
+        try:
+            return load_tokenizer(settings(self.id, self.revision))
+        except (Missing, Unusable) as error:
+            raise ModelError(
+                f"the tokenizer of model {self.id} cannot be had: {error}; a local copy in Hugging Face format is read "
+                "with model.dir=DIR"
+            ) from error
+
+
+def folder_tokenizer(folder: Path) -> Any:
+    """The tokenizer of a model's folder; the weights are not looked at.
+
+    Raises:
+        ModelError: if the folder holds no model's settings or no tokenizer.
+    """
+    silence_libraries()
+    try:
+        read_settings(folder)
+        return load_tokenizer(folder)
+    except (Unusable, OSError) as error:
+        raise ModelError(f"model.dir={folder} cannot be loaded: {first_line(error, limit=600)}") from error
+
 
 def load_folder(
     folder: Path, *, dtype: torch.dtype, device: torch.device, attention: str, device_map: DeviceMap = None
@@ -104,8 +130,7 @@ def _load(
     """Load what a folder holds, after a look at its files; what is cheap and can fail comes first."""
     from transformers import AutoModelForCausalLM
 
-    settings = read_settings(folder)
-    config = causal_config(folder, settings)
+    config = causal_config(folder, read_settings(folder))
     attention = supported(config, attention)
     if not pickled:
         stored = read_weights(folder)
