@@ -12,7 +12,7 @@ _BELOW = ("*/*",)
 _PICKLES = ("pytorch_model.bin", "pytorch_model-*.bin")
 
 
-def settings(id: str, revision: str | None) -> Path:
+def small_files(id: str, revision: str | None) -> Path:
     """The folder of a model in the hub's cache, of which settings and tokenizer are there.
 
     Raises:
@@ -35,7 +35,7 @@ def snapshot(id: str, revision: str | None, *, allow_pickle: bool) -> tuple[Path
         Missing: if it cannot be had whole.
         Unusable: if its index names files that it must not.
     """
-    folder = settings(id, revision)
+    folder = small_files(id, revision)
     repository = Repository("model", id, folder.name)  # by the commit, which need not be asked for again
     wanted = shards(folder)
     repository.fetch(wanted, _BELOW)

@@ -10,7 +10,7 @@ from zobench.errors import ModelError, first_line, is_out_of_memory
 from zobench.models.architecture import causal_config, outline
 from zobench.models.attention import supported
 from zobench.models.base import Loaded, ModelSpec, silence_libraries
-from zobench.models.download import Missing, settings, snapshot
+from zobench.models.download import Missing, small_files, snapshot
 from zobench.models.folder import Unusable, read_settings, read_weights
 from zobench.models.tokenizer import check_vocabulary, load_tokenizer
 from zobench.models.weights import Unmerged, check_complete, check_finite, check_types
@@ -76,7 +76,7 @@ class HubModel(ModelSpec):
             return folder_tokenizer(Path(self.dir).expanduser())
         silence_libraries()
         try:
-            return load_tokenizer(settings(self.id, self.revision))
+            return load_tokenizer(small_files(self.id, self.revision))
         except (Missing, Unusable) as error:
             raise ModelError(
                 f"the tokenizer of model {self.id} cannot be had: {error}; a local copy in Hugging Face format is read "
@@ -130,7 +130,8 @@ def _load(
     """Load what a folder holds, after a look at its files; what is cheap and can fail comes first."""
     from transformers import AutoModelForCausalLM
 
-    config = causal_config(folder, read_settings(folder))
+    settings = read_settings(folder)
+    config = causal_config(folder, settings)
     attention = supported(config, attention)
     if not pickled:
         stored = read_weights(folder)
