@@ -72,30 +72,26 @@ class HubModel(ModelSpec):
         return loaded
 
     def tokenizer(self) -> Any:
-        if self.dir is not None:
-            return folder_tokenizer(Path(self.dir).expanduser())
         silence_libraries()
+        if self.dir is not None:
+            folder = Path(self.dir).expanduser()
+            try:
+                return _tokenizer(folder)
+            except (Unusable, OSError) as error:
+                raise ModelError(f"model.dir={folder} cannot be loaded: {first_line(error, limit=600)}") from error
+        local = "a local copy in Hugging Face format is read with model.dir=DIR"
         try:
-            return load_tokenizer(small_files(self.id, self.revision))
-        except (Missing, Unusable) as error:
-            raise ModelError(
-                f"the tokenizer of model {self.id} cannot be had: {error}; a local copy in Hugging Face format is read "
-                "with model.dir=DIR"
-            ) from error
+            return _tokenizer(small_files(self.id, self.revision))
+        except Missing as error:
+            raise ModelError(f"model {self.id} {error}; {local}") from error
+        except Unusable as error:
+            raise ModelError(f"model {self.id} cannot be loaded: {error}; or {local}") from error
 
 
-def folder_tokenizer(folder: Path) -> Any:
-    """The tokenizer of a model's folder; the weights are not looked at.
-
-    Raises:
-        ModelError: if the folder holds no model's settings or no tokenizer.
-    """
-    silence_libraries()
-    try:
-        read_settings(folder)
-        return load_tokenizer(folder)
-    except (Unusable, OSError) as error:
-        raise ModelError(f"model.dir={folder} cannot be loaded: {first_line(error, limit=600)}") from error
+def _tokenizer(folder: Path) -> Any:
+    """The tokenizer of a folder with a causal language model, whose weights are not looked at."""
+    causal_config(folder, read_settings(folder))
+    return load_tokenizer(folder)
 
 
 def load_folder(

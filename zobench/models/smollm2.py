@@ -20,7 +20,8 @@ from zobench.atomic import remove, replacing, write_atomically
 from zobench.config.folders import cache_dir
 from zobench.errors import ModelError
 from zobench.models.base import Loaded, ModelSpec, silence_libraries
-from zobench.models.hub import folder_tokenizer, load_folder
+from zobench.models.hub import load_folder
+from zobench.models.tokenizer import load_tokenizer
 
 _GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 _SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
@@ -35,7 +36,8 @@ class SmolLM2(ModelSpec):
         return load_folder(converted_folder(), dtype=dtype, device=device, attention=attention)
 
     def tokenizer(self) -> Any:
-        return folder_tokenizer(converted_folder())
+        silence_libraries()
+        return load_tokenizer(converted_folder())
 
 
 def is_converted() -> bool:
