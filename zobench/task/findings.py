@@ -75,7 +75,7 @@ def _options(look: Look) -> Iterator[Finding]:
         elif common:
             yield Finding(
                 "shared_tokens",
-                f"{one!r} and {other!r} begin with the same {_count(common, 'token')}, which {_say(common)} nothing",
+                f"{one!r} and {other!r} begin with the same {_count(common, 'token')}, which do not tell them apart",
                 "take label words that differ from their first token on",
             )
     counts = {len(tokens) for tokens in pieces.values()}
@@ -97,22 +97,23 @@ def _common(one: Sequence[str], other: Sequence[str]) -> int:
 def _classes(look: Look) -> Iterator[Finding]:
     if look.task.generates:
         return
-    for part in PARTS:
-        counts = look.classes(part)
-        absent = [text for text, count in counts.items() if not count] if look.options else []
+    counts = {part: look.classes(part) for part in PARTS}
+    for text in look.options:
+        absent = [part for part in PARTS if not counts[part][text]]
         if absent:
             yield Finding(
-                f"no_{part}_rows",
-                f"no {part} row has the label of {', '.join(map(repr, absent))}",
+                "absent_class",
+                f"no row of {', '.join(absent)} has the label of {text!r}",
                 "check the label column, take the option away, or set larger task.splits",
             )
-        share = max(counts.values()) / len(look.examples[part])
-        if part == "test" and share >= _LARGE_MAJORITY and look.task.metric == "accuracy":
-            yield Finding(
-                "majority",
-                f"always {max(counts, key=counts.__getitem__)!r} has a test accuracy of {share:.3f}",
-                "set metric: macro_f1 or mcc in the task's file",
-            )
+    largest, count = max(counts["test"].items(), key=lambda pair: pair[1])
+    share = count / len(look.examples["test"])
+    if share >= _LARGE_MAJORITY and look.task.metric == "accuracy":
+        yield Finding(
+            "majority",
+            f"always {largest!r} has a test accuracy of {share:.3f}",
+            "set metric: macro_f1 or mcc in the task's file",
+        )
 
 
 def _copies(look: Look) -> Iterator[Finding]:
@@ -121,7 +122,7 @@ def _copies(look: Look) -> Iterator[Finding]:
         if alike:
             yield Finding(
                 f"{one}_in_{other}",
-                f"{alike} of {len(look.examples[one])} {one} prompts are in {other} too, {exact} of them to the letter",
+                f"{alike} of {len(look.examples[one])} {one} prompts stand in {other}, {exact} of them to the letter",
                 "remove copies from the file, or give files of your own split: files: {train: ..., test: ...}",
             )
     pairs = conflicts(look)
@@ -141,7 +142,7 @@ def _lengths(look: Look) -> Iterator[Finding]:
         yield Finding(
             "truncated",
             f"{cut} of {sum(map(len, look.lengths.values()))} prompts lose tokens at their beginning: the longest has "
-            f"{longest:,}, model.max_length={look.max_length}",
+            f"{longest:,}, model.max_length is {look.max_length}",
             "raise model.max_length if the model has the positions, or shorten the prompt",
         )
 
@@ -168,7 +169,3 @@ def _sizes(look: Look) -> Iterator[Finding]:
 
 def _count(n: int, word: str) -> str:
     return f"{n} {word}" if n == 1 else f"{n} {word}s"
-
-
-def _say(n: int) -> str:
-    return "says" if n == 1 else "say"

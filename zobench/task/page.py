@@ -38,8 +38,10 @@ def show(look: Look, *, without_model: bool = False) -> None:
     console.print(_splits(look))
     found = findings(look)
     console.print(_text(f"{len(found) or 'no'} warning{'s' * (len(found) != 1)}{':' * bool(found)}"))
+    grid = Table.grid(padding=(0, 1))
     for finding in found:
-        console.print(_text(f"- {finding.what}.\n  {finding.do[:1].upper()}{finding.do[1:]}."))
+        grid.add_row("-", _text(f"{finding.what}.\n{finding.do[:1].upper()}{finding.do[1:]}."))
+    console.print(grid)
 
 
 def _text(text: str) -> Text:
@@ -74,10 +76,9 @@ def _splits(look: Look) -> Table:
     table.add_row(f"longer than {look.max_length}", *(str(known[part]["truncated"]) for part in PARTS))
     table.add_row("repeated prompts", *(str(known[part]["repeated"]) for part in PARTS))
     for other in ("train", "dev"):
-        cells = [
-            "{} ({})".format(*reversed(copies(look, part, other))) if (part, other) in PAIRS else "" for part in PARTS
-        ]
-        table.add_row(f"prompts in {other} (exact)", *cells)
+        pairs = ((part, other) for part in PARTS)
+        found = [copies(look, *pair) if pair in PAIRS else None for pair in pairs]
+        table.add_row(f"prompts in {other} (exact)", *(f"{both[1]} ({both[0]})" if both else "" for both in found))
     return table
 
 
