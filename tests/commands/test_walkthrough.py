@@ -12,11 +12,11 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 _FILE = re.compile(r"^`(?P<path>[\w/.]+)`:\n\n```\w+\n(?P<text>.*?)^```$", re.S | re.M)
 _COMMANDS = re.compile(r"^```bash\n(?P<text>.*?)^```$", re.S | re.M)
-#: what each section's commands end with
+#: what each section's commands end with, and the files that it has one write
 PROOF = {
-    "Add a method": "python -m zobench.testing",
-    "Add a method with state": "python -m zobench.testing",
-    "Add a task": "python -m pytest",
+    "Add a method": ("python -m zobench.testing", [".py", ".yaml"]),
+    "Add a method with state": ("python -m zobench.testing", [".py", ".yaml"]),
+    "Add a task": ("python -m pytest", [".yaml"]),
 }
 
 
@@ -33,12 +33,13 @@ def test_walkthrough(title, tmp_path):
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     section = sections()[title]
     files = {m["path"]: m["text"] for m in _FILE.finditer(section)}
-    assert sorted(Path(path).suffix for path in files) == [".py", ".yaml"]
+    proof, kinds = PROOF[title]
+    assert sorted(Path(path).suffix for path in files) == kinds
     for path, text in files.items():
         assert not (tmp_path / path).exists()
         (tmp_path / path).write_text(text, encoding="utf-8")
     commands = "\n".join(m["text"] for m in _COMMANDS.finditer(section))
-    assert PROOF[title] in commands
+    assert proof in commands
     binaries = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     env = {**os.environ, "PATH": binaries, "PYTHONPATH": str(tmp_path)}
     found = subprocess.run(
@@ -46,10 +47,11 @@ def test_walkthrough(title, tmp_path):
     )
     assert found.returncode == 0, found.stdout + found.stderr
     assert re.search(r"\d passed", found.stdout)
-    new = next(path for path in files if path.endswith(".py"))
-    linted = [sys.executable, "-m", "ruff", "check", "--isolated", "--line-length=120", new]
-    checked = subprocess.run(linted, cwd=tmp_path, capture_output=True, text=True)
-    assert checked.returncode == 0, checked.stdout
+    linted = [sys.executable, "-m", "ruff", "check", "--isolated", "--line-length=120"]
+    for path in files:
+        if path.endswith(".py"):
+            checked = subprocess.run([*linted, path], cwd=tmp_path, capture_output=True, text=True)
+            assert checked.returncode == 0, checked.stdout
     if "python -m zobench " in commands:
         assert "finished" in found.stdout
-        assert any((tmp_path / "runs").rglob(f"*{Path(new).stem}*/**/summary.json"))
+        assert any((tmp_path / "runs").rglob(f"*{Path(next(iter(files))).stem}*/**/summary.json"))

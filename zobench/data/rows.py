@@ -74,17 +74,11 @@ def load(
             rows have one label.
     """
     sizes_of(task, splits)
-    tables = _tables(task, name, directory)
-    for split, table in tables.items():
-        _check_columns(task, name, split, table)
+    tables = read(task, name, directory)
     chosen = _drawn(
         task, name, splits, {split: len(table) for split, table in tables.items()}, data_seed, test_seed, strict
     )
-    files_of = {"train": "train", "dev": "dev", "test": "validation"}
-    examples = {
-        part: _examples(task, name, file if (file := files_of[part]) in tables else "train", tables, index)
-        for part, index in chosen.items()
-    }
+    examples = {part: _examples(task, name, file_of(part, tables), tables, index) for part, index in chosen.items()}
     _check_classes(name, examples["train"])
     return Splits(**examples, rows_hash=_hash(examples), prompt_hash=_hash_of_texts(examples))
 
@@ -102,10 +96,29 @@ def sizes_of(task: Task, splits: str) -> Sizes | None:
     return sizes
 
 
-def _tables(task: Task, name: str, directory: str | None) -> dict[str, files.Rows]:
+def read(task: Task, name: str, directory: str | None) -> dict[str, files.Rows]:
+    """The files of a task, checked for its columns: ``train``, and ``dev`` and ``validation`` where they are there.
+
+    Raises:
+        ConfigError, DataError: as ``load`` raises them.
+    """
     if directory is not None:
-        return from_folder(task, name, directory)
-    return from_files(task, name) if task.files else from_hub(task, name)
+        tables = from_folder(task, name, directory)
+    else:
+        tables = from_files(task, name) if task.files else from_hub(task, name)
+    for split, table in tables.items():
+        _check_columns(task, name, split, table)
+    return tables
+
+
+def file_of(part: str, tables: Mapping[str, files.Rows]) -> str:
+    """The file among some that a part of the splits is drawn from.
+
+    >>> file_of("test", {"train": files.Rows(), "validation": files.Rows()}), file_of("dev", {"train": files.Rows()})
+    ('validation', 'train')
+    """
+    file = "validation" if part == "test" else part
+    return file if file in tables else "train"
 
 
 def _drawn(

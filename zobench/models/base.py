@@ -77,6 +77,14 @@ class ModelSpec:
         """
         raise NotImplementedError
 
+    def tokenizer(self) -> "PreTrainedTokenizerBase":
+        """Load the tokenizer alone.
+
+        Raises:
+            ModelError: if it cannot be had.
+        """
+        raise NotImplementedError
+
     def start_id(self, tokenizer: Any, flavour: str) -> int | None:
         """The id of the start token of a flavour, ``native`` or ``mezo``; None for no token.
 

@@ -1,6 +1,5 @@
 """A model of the Hugging Face hub as a folder of the hub's cache, which is then read as any other folder."""
 
-from dataclasses import replace
 from pathlib import Path
 
 from zobench.models.folder import INDEX, WEIGHTS, shards
@@ -11,6 +10,15 @@ _SMALL = ("*.json", "*.model", "*.txt", "*.tiktoken", "*.jinja")
 #: what is in folders is of other formats
 _BELOW = ("*/*",)
 _PICKLES = ("pytorch_model.bin", "pytorch_model-*.bin")
+
+
+def small_files(id: str, revision: str | None) -> Path:
+    """The folder of a model in the hub's cache, of which settings and tokenizer are there.
+
+    Raises:
+        Missing: if they cannot be had.
+    """
+    return Repository("model", id, revision).fetch(_SMALL, _BELOW)
 
 
 def snapshot(id: str, revision: str | None, *, allow_pickle: bool) -> tuple[Path, bool]:
@@ -27,9 +35,8 @@ def snapshot(id: str, revision: str | None, *, allow_pickle: bool) -> tuple[Path
         Missing: if it cannot be had whole.
         Unusable: if its index names files that it must not.
     """
-    repository = Repository("model", id, revision)
-    folder = repository.fetch(_SMALL, _BELOW)
-    repository = replace(repository, revision=folder.name)  # the commit, which need not be asked for again
+    folder = small_files(id, revision)
+    repository = Repository("model", id, folder.name)  # by the commit, which need not be asked for again
     wanted = shards(folder)
     repository.fetch(wanted, _BELOW)
     if (folder / INDEX).exists() or (folder / WEIGHTS).exists():

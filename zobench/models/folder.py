@@ -18,6 +18,7 @@ WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 #: files of settings that are read beside ``config.json``, where they are there
 _SETTINGS = ("generation_config.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
+_MERGE = "merge it into its model and save that, as zobench.export does without --adapter"
 _LARGEST_JSON = 64 * 2**20
 #: what ``config.json`` may ask of transformers that would make other weights, or other code, of the files
 _FOREIGN = ("quantization_config", "compression_config", "fusion_config", "distributed_config", "transformers_weights")
@@ -51,14 +52,14 @@ def read_settings(folder: Path) -> dict[str, Any]:
     """
     if not (folder / "config.json").is_file():
         if (folder / "adapter_config.json").is_file():
-            raise Unusable("it holds an adapter, not a model; merge the adapter into its model and save that")
+            raise Unusable(f"it holds an adapter, not a model; {_MERGE}")
         raise Unusable("no config.json there; expected a folder in Hugging Face format")
     config = _json_object(folder / "config.json")
     for name in _SETTINGS:
         if (folder / name).exists():
             _json_object(folder / name)
     if (folder / "adapter_config.json").exists():
-        raise Unusable("adapter_config.json makes it an adapter; merge the adapter into its model and save that")
+        raise Unusable(f"adapter_config.json makes it an adapter; {_MERGE}")
     foreign = [key for key in _FOREIGN if config.get(key) is not None]
     if foreign:
         raise Unusable(

@@ -10,7 +10,7 @@ from zobench.errors import ModelError, first_line, is_out_of_memory
 from zobench.models.architecture import causal_config, outline
 from zobench.models.attention import supported
 from zobench.models.base import Loaded, ModelSpec, silence_libraries
-from zobench.models.download import Missing, snapshot
+from zobench.models.download import Missing, small_files, snapshot
 from zobench.models.folder import Unusable, read_settings, read_weights
 from zobench.models.tokenizer import check_vocabulary, load_tokenizer
 from zobench.models.weights import Unmerged, check_complete, check_finite, check_types
@@ -70,6 +70,28 @@ class HubModel(ModelSpec):
             raise ModelError(f"model {self.id} cannot be loaded: {error}; or {local}") from error
         loaded.model.name_or_path = loaded.model.config.name_or_path = self.id
         return loaded
+
+    def tokenizer(self) -> Any:
+        silence_libraries()
+        if self.dir is not None:
+            folder = Path(self.dir).expanduser()
+            try:
+                return _tokenizer(folder)
+            except (Unusable, OSError) as error:
+                raise ModelError(f"model.dir={folder} cannot be loaded: {first_line(error, limit=600)}") from error
+        local = "a local copy in Hugging Face format is read with model.dir=DIR"
+        try:
+            return _tokenizer(small_files(self.id, self.revision))
+        except Missing as error:
+            raise ModelError(f"model {self.id} {error}; {local}") from error
+        except Unusable as error:
+            raise ModelError(f"model {self.id} cannot be loaded: {error}; or {local}") from error
+
+
+def _tokenizer(folder: Path) -> Any:
+    """The tokenizer of a folder with a causal language model, whose weights are not looked at."""
+    causal_config(folder, read_settings(folder))
+    return load_tokenizer(folder)
 
 
 def load_folder(

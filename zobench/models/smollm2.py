@@ -12,6 +12,7 @@ import io
 import json
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -20,6 +21,7 @@ from zobench.config.folders import cache_dir
 from zobench.errors import ModelError
 from zobench.models.base import Loaded, ModelSpec, silence_libraries
 from zobench.models.hub import load_folder
+from zobench.models.tokenizer import load_tokenizer
 
 _GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 _SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
@@ -33,6 +35,15 @@ class SmolLM2(ModelSpec):
     def load(self, *, dtype: torch.dtype, device: torch.device, attention: str) -> Loaded:
         return load_folder(converted_folder(), dtype=dtype, device=device, attention=attention)
 
+    def tokenizer(self) -> Any:
+        silence_libraries()
+        return load_tokenizer(converted_folder())
+
+
+def is_converted() -> bool:
+    """Whether the converted model is there, whole or damaged, so that nothing takes half a minute."""
+    return _folder().is_dir()
+
 
 @cache
 def converted_folder() -> Path:
@@ -43,7 +54,7 @@ def converted_folder() -> Path:
     Raises:
         ModelError: if the package is not installed or its file is not the expected one.
     """
-    folder = cache_dir() / f"smollm2-135m-instruct-{_SHA256[:12]}"
+    folder = _folder()
     damaged = _damage(folder)
     if damaged:
         print(f"{folder}: {damaged}; it is converted anew", flush=True)
@@ -58,6 +69,10 @@ def converted_folder() -> Path:
             digests = {path.name: _sha256(path) for path in sorted(scratch.iterdir())}
             write_atomically(scratch / _DIGESTS, json.dumps(digests, indent=1) + "\n")
     return folder
+
+
+def _folder() -> Path:
+    return cache_dir() / f"smollm2-135m-instruct-{_SHA256[:12]}"
 
 
 def _damage(folder: Path) -> str | None:

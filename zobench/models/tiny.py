@@ -44,6 +44,10 @@ class _Tiny(ModelSpec):
             model = AutoModelForCausalLM.from_config(self.config(len(tokenizer)), attn_implementation=attention)
         return Loaded(model.to(device=device, dtype=dtype).eval(), tokenizer)
 
+    def tokenizer(self) -> Any:
+        silence_libraries()
+        return tiny_tokenizer()
+
     def config(self, vocabulary: int) -> Any:
         """The configuration of transformers for so many tokens."""
         raise NotImplementedError
