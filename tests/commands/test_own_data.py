@@ -1,4 +1,4 @@
-"""From a table and a model folder to a tuned model and an adapter that give the run's numbers again; the guide to that."""
+"""From a table and a model folder to a tuned model and an adapter that give its numbers again; the guide to that."""
 
 import os
 import re

@@ -117,7 +117,7 @@ def test_a_task_says_what_it_is(task_name, compose_task):
     task = compose_task(task_name)
     assert type(task).__doc__
     assert task.columns
-    assert task.metric in ("accuracy", "f1")
+    assert task.metric in ("accuracy", "macro_f1", "mcc", "f1", "exact_match")
     assert task.loss in ("classification", "lm")
     assert set(task.rows) in ({"train", "validation"}, {"train", "test"})
     assert {"clean", "mezo_exact"} <= set(task.splits)
