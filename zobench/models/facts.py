@@ -20,7 +20,7 @@ _FUSED = ("query_key_value", "qkv_proj", "c_attn", "Wqkv", "W_pack", "qkv")
 def positions(config: Any) -> int | None:
     """How many positions a model has; None where there is no such limit."""
     for each in (config, config.get_text_config()):
-        for name in ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "context_length"):
+        for name in ("max_position_embeddings", "n_positions", "max_seq_len", "context_length"):
             if isinstance(found := getattr(each, name, None), int):
                 return found
     return None

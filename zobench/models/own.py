@@ -1,6 +1,7 @@
 """A model of the user's own, looked at before a library is imported: whether its folder or id can be one."""
 
 import json
+import re
 import struct
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,9 +9,10 @@ from typing import Any
 
 from zobench.config.labels import HUB, LOCAL, option_of
 from zobench.errors import ConfigError, ModelError, did_you_mean, first_line, shown
-from zobench.models.folder import Unusable, read_settings, shards
+from zobench.models.folder import INDEX, WEIGHTS, Unusable, no_weights, read_settings, shards
 
 _TOKENIZERS = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "vocab.txt", "*.model", "*.tiktoken")
+_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 _HEAD = "lm_head.weight"
 _LARGEST_HEADER = 2**27
 
@@ -49,7 +51,7 @@ def look_at(folder: Path) -> None:
         Unusable: saying what it is instead.
     """
     if not folder.exists():
-        raise Unusable(f"no such folder{_meant(folder)}; expected one in Hugging Face format")
+        raise Unusable(f"no such folder{_meant(folder) or '; expected one in Hugging Face format'}")
     if not folder.is_dir():
         raise Unusable(_of_file(folder))
     names = {path.name for path in folder.iterdir()}
@@ -64,6 +66,8 @@ def look_at(folder: Path) -> None:
         if inside:
             raise Unusable(f"no config.json there; did you mean model.dir={folder / inside[-1]}?")
     read_settings(folder)
+    if not any((folder / name).exists() for name in (WEIGHTS, INDEX)):
+        raise Unusable(no_weights(folder))
     if not any(any(folder.glob(pattern)) for pattern in _TOKENIZERS):
         raise Unusable(
             "there is no tokenizer (tokenizer.json, tokenizer.model or the like); save the model's own beside it, "
@@ -99,10 +103,11 @@ def _of_file(path: Path) -> str:
 
 def _check_id(given: Any) -> None:
     """Raises ConfigError for what cannot be the name of a repository."""
-    if not isinstance(given, str) or not given.strip():
-        raise ConfigError(f"model.id={shown(given)}: expected a repository of the hub, model.id=ORG/NAME")
-    if given.startswith((".", "/", "~")) or Path(given).is_dir():
+    if isinstance(given, str) and (given.startswith((".", "/", "~")) or Path(given).is_dir()):
         raise ConfigError(f"model.id={shown(given)}: a folder is read with model=local model.dir={shown(given)}")
+    if not isinstance(given, str) or not _ID.fullmatch(given):
+        said = "null" if given is None else shown(given)
+        raise ConfigError(f"model.id={said}: expected a repository of the hub, model.id=ORG/NAME")
 
 
 def stored_parameters(folder: Path) -> int | None:
