@@ -93,7 +93,13 @@ class ModelSpec:
 
     def complete(self, loaded: Loaded) -> None:
         """Take from a loaded model what its settings leave open; what they say stays."""
-        config, tokenizer = loaded.model.config, loaded.tokenizer
+        self.complete_texts(loaded.model.config, loaded.tokenizer)
+        if self.targets is None:
+            self._linears = facts.linear_names(loaded.model)
+            self.targets = facts.query_and_value(self._linears)
+
+    def complete_texts(self, config: Any, tokenizer: Any) -> None:
+        """The part of ``complete`` that texts need: the longest sequence and the start tokens."""
         if self._max_length is None:
             self._max_length = facts.longest(config, tokenizer)
         if "auto" in self.start_token.values():
@@ -101,9 +107,6 @@ class ModelSpec:
             of_2023 = "<s>" if config.model_type == "opt" and "<s>" in tokenizer.get_vocab() else native
             own = {"native": native, "mezo": of_2023}
             self.start_token = {k: own.get(k, native) if v == "auto" else v for k, v in self.start_token.items()}
-        if self.targets is None:
-            self._linears = facts.linear_names(loaded.model)
-            self.targets = facts.query_and_value(self._linears)
 
     def load(self, *, dtype: torch.dtype, device: torch.device, attention: str) -> Loaded:
         """Load model and tokenizer.

@@ -60,58 +60,39 @@ class HubModel(ModelSpec):
 
     def check(self) -> None:
         if self.dir is not None and self.id is None:
-            folder = Path(self.dir).expanduser()
-            silence_libraries()
-            with _as_given(folder):
-                look_at(folder)
+            self.tokenizer()
+            with _as_given(self.dir) as folder:
                 _described(folder, self.attention or "sdpa")
-                load_tokenizer(folder)
 
     def load(self, *, dtype: torch.dtype, device: torch.device, attention: str) -> Loaded:
         if self.dir is not None:
-            folder = Path(self.dir).expanduser()
+            folder = Path(self.dir)
             loaded = load_folder(folder, dtype=dtype, device=device, attention=attention, device_map=self.device_map)
         else:
-            loaded = self._from_hub(dtype, device, attention)
+            silence_libraries()
+            with _from_hub(self.id):
+                folder, pickled = snapshot(str(self.id), self.revision, allow_pickle=self.allow_pickle)
+                loaded = _load(folder, dtype, device, attention, self.device_map, pickled=pickled)
+            self.commit = folder.name
+            loaded.model.name_or_path = loaded.model.config.name_or_path = str(self.id)
         self.complete(loaded)
-        return loaded
-
-    def _from_hub(self, dtype: torch.dtype, device: torch.device, attention: str) -> Loaded:
-        assert self.id is not None
-        silence_libraries()
-        local = "a local copy in Hugging Face format is read with model.dir=DIR"
-        try:
-            folder, pickled = snapshot(self.id, self.revision, allow_pickle=self.allow_pickle)
-            loaded = _load(folder, dtype, device, attention, self.device_map, pickled=pickled)
-        except Missing as error:
-            raise ModelError(f"model {self.id} {error}; {local}") from error
-        except Unusable as error:
-            raise ModelError(f"model {self.id} cannot be loaded: {error}; or {local}") from error
-        self.commit = folder.name
-        loaded.model.name_or_path = loaded.model.config.name_or_path = self.id
         return loaded
 
     def tokenizer(self) -> Any:
         silence_libraries()
         if self.dir is not None:
-            folder = Path(self.dir).expanduser()
-            try:
-                return _tokenizer(folder)
-            except (Unusable, OSError) as error:
-                raise ModelError(f"model.dir={folder} cannot be loaded: {first_line(error, limit=600)}") from error
-        local = "a local copy in Hugging Face format is read with model.dir=DIR"
-        try:
-            return _tokenizer(small_files(self.id, self.revision))
-        except Missing as error:
-            raise ModelError(f"model {self.id} {error}; {local}") from error
-        except Unusable as error:
-            raise ModelError(f"model {self.id} cannot be loaded: {error}; or {local}") from error
+            with _as_given(self.dir) as folder:
+                look_at(folder)
+                return self._tokenizer(folder)
+        with _from_hub(self.id):
+            return self._tokenizer(small_files(str(self.id), self.revision))
 
-
-def _tokenizer(folder: Path) -> Any:
-    """The tokenizer of a folder with a causal language model, whose weights are not looked at."""
-    causal_config(folder, read_settings(folder))
-    return load_tokenizer(folder)
+    def _tokenizer(self, folder: Path) -> Any:
+        """The tokenizer of a folder with a causal language model, whose weights are not looked at."""
+        config = causal_config(folder, read_settings(folder))
+        tokenizer = load_tokenizer(folder)
+        self.complete_texts(config, tokenizer)
+        return tokenizer
 
 
 def load_folder(
@@ -127,17 +108,31 @@ def load_folder(
         ModelError: if the folder is missing, incomplete or damaged, or holds no causal language model.
     """
     silence_libraries()
-    with _as_given(folder):
-        return _load(folder, dtype, device, attention, device_map)
+    with _as_given(folder) as there:
+        look_at(there)
+        return _load(there, dtype, device, attention, device_map)
 
 
 @contextmanager
-def _as_given(folder: Path) -> Iterator[None]:
-    """Say of what is wrong in it that it is the folder of ``model.dir``."""
+def _as_given(folder: Path | str) -> Iterator[Path]:
+    """The folder of ``model.dir``; what is wrong with it is said under that name."""
+    there = Path(folder).expanduser()
+    try:
+        yield there
+    except (Unusable, OSError) as error:
+        raise ModelError(cannot_load(there, error)) from error
+
+
+@contextmanager
+def _from_hub(id: str | None) -> Iterator[None]:
+    """Say of what cannot be had, or used, which model of the hub it is."""
+    local = "a local copy in Hugging Face format is read with model.dir=DIR"
     try:
         yield
-    except (Unusable, OSError) as error:
-        raise ModelError(cannot_load(folder, error)) from error
+    except Missing as error:
+        raise ModelError(f"model {id} {error}; {local}") from error
+    except Unusable as error:
+        raise ModelError(f"model {id} cannot be loaded: {error}; or {local}") from error
 
 
 def _described(folder: Path, attention: str, *, pickled: bool = False) -> tuple[Any, str]:

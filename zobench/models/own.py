@@ -32,6 +32,8 @@ def check_chosen(settings: Mapping[str, Any]) -> None:
         folder = Path(node["dir"]).expanduser()
         try:
             look_at(folder)
+            read_settings(folder)
+            _whole(folder)
         except (Unusable, OSError) as error:
             raise ModelError(cannot_load(folder, error)) from None
     if option == HUB:
@@ -45,7 +47,7 @@ def cannot_load(folder: Path, error: Exception) -> str:
 
 
 def look_at(folder: Path) -> None:
-    """Refuse what is not a folder with settings, weights and a tokenizer.
+    """Refuse what is no folder of a model, by the names in it.
 
     Raises:
         Unusable: saying what it is instead.
@@ -56,7 +58,7 @@ def look_at(folder: Path) -> None:
         raise Unusable(_of_file(folder))
     names = {path.name for path in folder.iterdir()}
     if not names:
-        raise Unusable("the folder is empty; expected config.json, weights and a tokenizer")
+        raise Unusable("no config.json there, the folder is empty; expected a folder in Hugging Face format")
     if "model_index.json" in names:
         raise Unusable("it is a pipeline of diffusers (model_index.json); expected a causal language model")
     if not names & {"config.json", "adapter_config.json"}:
@@ -65,7 +67,10 @@ def look_at(folder: Path) -> None:
         inside = sorted(path.parent.name for path in folder.glob("*/config.json"))
         if inside:
             raise Unusable(f"no config.json there; did you mean model.dir={folder / inside[-1]}?")
-    read_settings(folder)
+
+
+def _whole(folder: Path) -> None:
+    """Raises Unusable for a folder without weights or tokenizer."""
     if not any((folder / name).exists() for name in (WEIGHTS, INDEX)):
         raise Unusable(no_weights(folder))
     if not any(any(folder.glob(pattern)) for pattern in _TOKENIZERS):
@@ -87,7 +92,7 @@ def _meant(folder: Path) -> str:
         return f"; a repository of the hub is model=hub model.id={folder}"
     above = parent.parent
     near = did_you_mean(parent.name, [path.name for path in above.iterdir() if path.is_dir()]) if above.is_dir() else ""
-    return f"; there is no {parent}{near}"
+    return f", there is no {parent}{near}" if near else ""
 
 
 def _before(parent: Path) -> str:
