@@ -35,7 +35,7 @@ def check_settings(cfg: DictConfig, folders: Sequence[Path] | None = None) -> No
     """
     problems = _missing(cfg) or _unresolved(cfg)
     problems = problems or [*_run_settings(cfg), *_options(cfg, folders or [conf_dir()])]
-    problems = problems or _unresolved(cfg, "out") or [*_folders(cfg), *_layers(cfg)]
+    problems = problems or _layers(cfg) or _unresolved(cfg, "out") or _folders(cfg)
     if problems:
         raise ConfigError("\n".join(map(printable, problems)))
 

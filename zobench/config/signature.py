@@ -18,6 +18,7 @@ or version of zobench asks for it. Out of the name are therefore:
 Numbers count by value: 1 and 1.0 are one.
 """
 
+import contextlib
 import hashlib
 import json
 import warnings
@@ -30,6 +31,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from zobench.config.folders import conf_dir
 from zobench.config.former import TEMPLATE
+from zobench.config.layers import places
 from zobench.config.options import leaves, load_yaml
 from zobench.config.schema import DEFAULT_FORWARDS, SETTINGS, defaults_of_run
 from zobench.tasks.base import one_set
@@ -65,6 +67,9 @@ def identity(settings: Mapping[str, Any]) -> dict[str, Any]:
     for group in GROUPS:
         kept |= dict(_of_option(group, choices[group], settings[group]))
     kept |= _of_splits(settings)
+    if isinstance(layers := kept.get("tuning.layers"), str | list):
+        with contextlib.suppress(ValueError):  # what names no layers is refused elsewhere
+            kept["tuning.layers"] = places(layers)  # 4-5 and [4, 5] are one
     return {key: _by_value(value) for key, value in kept.items() if value is not None}
 
 

@@ -58,7 +58,7 @@ def inject(model: Any, seeds: Mapping[str, int], *, r: int, alpha: float) -> Non
         task_type="CAUSAL_LM",
         base_model_name_or_path=model.name_or_path,
         r=r,
-        lora_alpha=alpha,
+        lora_alpha=alpha,  # type: ignore[arg-type]  # peft divides it by r, whatever it is
         target_modules=list(seeds),
         fan_in_fan_out=transposed,
     )
