@@ -4,14 +4,11 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from zobench.errors import ConfigError, DataError, UserError, complain, tolerant_streams
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from zobench.models.tuning import LoRA
     from zobench.run.rebuild import Rebuilt
 
 
@@ -97,12 +94,12 @@ def write_model(rebuilt: "Rebuilt", folder: Path) -> None:
     Raises:
         ConfigError: for a run with tuning=prefix, whose keys and values are no weights of the model.
     """
-    from zobench.models.tuning import merge_lora
+    from zobench.models import adapters
     from zobench.objective.virtual_tokens import prefixed
 
     if prefixed(rebuilt.model):
         raise ConfigError("tuning=prefix: the model's format has no place for a prefix; give --adapter")
-    merge_lora(rebuilt.model)
+    adapters.merge(rebuilt.model)
     rebuilt.loaded.model.save_pretrained(folder)
     rebuilt.loaded.tokenizer.save_pretrained(folder)
     _write_origin(rebuilt, folder)
@@ -118,46 +115,23 @@ def write_adapter(rebuilt: "Rebuilt", folder: Path) -> None:
     """
     from safetensors.torch import save_file
 
+    from zobench.models import adapters
     from zobench.models.prefix_adapter import peft_prefix
     from zobench.models.prefix_tuning import PrefixTuning
     from zobench.models.tuning import LoRA
 
     if isinstance(rebuilt.tuning, LoRA):
-        settings, tensors = _lora(rebuilt, rebuilt.tuning)
+        adapters.save(rebuilt.model, folder)
     elif isinstance(rebuilt.tuning, PrefixTuning):
         settings, prompt = peft_prefix(rebuilt.loaded.model)
-        tensors = {"prompt_embeddings": prompt}
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "adapter_config.json").write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
+        save_file({"prompt_embeddings": prompt}, folder / "adapter_model.safetensors", metadata={"format": "pt"})
     else:
         raise ConfigError(
             f"--adapter: the run has tuning={rebuilt.summary.get('tuning')}, not lora or prefix; leave --adapter out"
         )
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "adapter_config.json").write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
-    save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
     _write_origin(rebuilt, folder)
-
-
-def _lora(rebuilt: "Rebuilt", tuning: "LoRA") -> tuple[dict[str, Any], dict[str, "Tensor"]]:
-    """A LoRA adapter's settings and tensors, as peft names them."""
-    from zobench.models.tuning import LoRALinear
-
-    adapted = {name: m for name, m in rebuilt.model.named_modules() if isinstance(m, LoRALinear)}
-    tensors: dict[str, Tensor] = {}
-    for name, module in adapted.items():
-        for part, tensor in (("lora_A", module.lora_a), ("lora_B", module.lora_b)):
-            tensors[f"base_model.model.{name}.{part}.weight"] = tensor.detach().cpu().contiguous()
-    settings = {
-        "peft_type": "LORA",
-        "task_type": "CAUSAL_LM",
-        "base_model_name_or_path": rebuilt.loaded.model.name_or_path,
-        "r": tuning.r,
-        "lora_alpha": tuning.alpha,
-        "lora_dropout": 0.0,
-        "bias": "none",
-        "target_modules": sorted(adapted),
-        "inference_mode": True,
-    }
-    return settings, tensors
 
 
 def _write_origin(rebuilt: "Rebuilt", folder: Path) -> None:

@@ -17,14 +17,24 @@ class SearchSweeper(Sweeper):
 
     def __init__(self, **settings: Any):
         import optuna
-        from hydra_plugins.hydra_optuna_sweeper.optuna_sweeper import OptunaSweeper
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self._optuna = OptunaSweeper(**settings)
+        self._settings = settings
+        self._optuna: Any = None
         self._results = Path()
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        from hydra_plugins.hydra_optuna_sweeper.optuna_sweeper import OptunaSweeper
+
+        from zobench.config.folders import conf_dir
+        from zobench.sweep.trials import tuned
+
         self._results = Path(config.hydra.sweep.dir) / "optimization_results.yaml"
+        found = [Path(source.path) for source in config.hydra.runtime.config_sources if source.schema == "file"]
+        folders = [conf_dir(), *(folder for folder in found if folder != conf_dir())]
+        choices, space = config.hydra.runtime.choices, self._settings["params"] or {}
+        space = OmegaConf.create(tuned(space, choices["method"], choices["tuning"], folders))
+        self._optuna = OptunaSweeper(**{**self._settings, "params": space})
         self._optuna.setup(hydra_context=hydra_context, task_function=task_function, config=config)
 
     def sweep(self, arguments: list[str]) -> Any:

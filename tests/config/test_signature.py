@@ -104,6 +104,14 @@ def test_numbers_count_by_value():
     assert name_of("method.lr=1") == name_of("method.lr=1.0") == name_of("method.lr=1e0") != name_of("method.lr=2")
 
 
+def test_layers_have_one_name_however_they_are_written():
+    def named(layers):
+        return name_of("tuning=last_layers", f"tuning.layers={layers}")
+
+    assert named("4-6") == named("[4,5,6]") == named("[6,4,5]")
+    assert len({named(layers) for layers in (4, "4-4", "4-5", "4-6")}) == 4
+
+
 def test_the_default_budget_is_the_same_written_out():
     assert name_of() == name_of("forwards=40000") != name_of("forwards=40000", "steps=9")
 

@@ -11,7 +11,8 @@ from omegaconf import OmegaConf
 from zobench.config import instantiate
 from zobench.config.signature import compose
 from zobench.errors import ConfigError
-from zobench.models.tuning import Full, LastLayers, LoRA, merge_lora
+from zobench.models.adapters import merge, named_parameters
+from zobench.models.tuning import Full, LastLayers, LoRA
 from zobench.objective import Encoder
 
 LAST = {  # what "layers.1." begins with, by architecture
@@ -41,8 +42,8 @@ def fresh(arch, load_model):
 def names(tuning, tiny, seed=0):
     """The names that train; the list given to the method and ``requires_grad`` must tell the same."""
     named = tuning.apply(tiny.model, tiny.spec, seed)
-    assert [n for n, _ in named] == [n for n, p in tiny.model.named_parameters() if p.requires_grad]
-    assert all(p is dict(tiny.model.named_parameters())[n] for n, p in named)
+    assert [n for n, _ in named] == [n for n, p in named_parameters(tiny.model) if p.requires_grad]
+    assert all(p is dict(named_parameters(tiny.model))[n] for n, p in named)
     return {n for n, _ in named}
 
 
@@ -90,7 +91,7 @@ def test_lora_adapts_query_and_value_by_default(fresh, arch):
     first = LAST[arch].replace("1", "0")
     expected = {f"{layer}self_attn.{x}_proj.lora_{y}" for layer in (first, LAST[arch]) for x in "qv" for y in "ab"}
     assert names(LoRA(), fresh) == expected
-    shapes = {n: tuple(p.shape) for n, p in fresh.model.named_parameters() if p.requires_grad}
+    shapes = {n: tuple(p.shape) for n, p in named_parameters(fresh.model) if p.requires_grad}
     out = 64 if arch == "tiny-opt" else 32  # grouped key-value heads
     assert shapes[f"{first}self_attn.v_proj.lora_a"] == (8, 64)
     assert shapes[f"{first}self_attn.v_proj.lora_b"] == (out, 8)
@@ -120,8 +121,9 @@ def test_lora_is_scaled_by_alpha_over_r(fresh, arch):
     module = fresh.model.get_submodule(f"{LAST[arch]}self_attn.q_proj")
     named[f"{LAST[arch]}self_attn.q_proj.lora_b"].normal_(generator=torch.Generator().manual_seed(0))
     x = torch.randn(3, 64, generator=torch.Generator().manual_seed(1))
-    merged = module.linear.weight + 2.0 * module.lora_b @ module.lora_a
-    torch.testing.assert_close(module(x), torch.nn.functional.linear(x, merged, module.linear.bias))
+    a, b, linear = module.lora_A["default"].weight, module.lora_B["default"].weight, module.base_layer
+    merged = linear.weight + 2.0 * b @ a
+    torch.testing.assert_close(module(x), torch.nn.functional.linear(x, merged, linear.bias))
 
 
 def test_lora_is_seeded(arch, load_model):
@@ -151,11 +153,43 @@ def test_lora_leaves_torchs_generator_alone(fresh):
     assert torch.equal(torch.rand(1), expected)
 
 
-@pytest.mark.parametrize("layers", [0, -1, 3])
+@pytest.mark.parametrize("layers", [3, "1-2", "2-2", [0, 2]])
 @pytest.mark.parametrize("tuning", [LastLayers, LoRA])
-def test_layers_out_of_range(fresh, tuning, layers):
-    with pytest.raises((ConfigError, ValueError), match=rf"layers={layers}.*(1 to 2|at least 1)"):
+def test_layers_that_the_model_does_not_have(fresh, tuning, layers):
+    with pytest.raises(
+        ConfigError, match=r"tuning\.layers=.*: the model has 2 layers; give 1 to 2 .* places of 0 to 1$"
+    ):
         tuning(layers=layers).apply(fresh.model, fresh.spec, 0)
+
+
+NOT_LAYERS = [0, -1, True, 1.5, "", "3", "-1", "1-", "2-1", "1 - 2", "0-1-2", "0-999999999", [], [-1], ["0"], [True]]
+
+
+@pytest.mark.parametrize("layers", NOT_LAYERS)
+@pytest.mark.parametrize("tuning", [LastLayers, LoRA])
+def test_what_names_no_layers(tuning, layers):
+    with pytest.raises(
+        ValueError, match=r"^layers=.*: expected k for the last k layers, or places from 0: a range 4-7 or"
+    ):
+        tuning(layers=layers)
+
+
+@pytest.mark.parametrize(
+    ("layers", "places"), [("0-0", {0}), ([0], {0}), ("0-1", {0, 1}), ([1, 0, 1], {0, 1}), (1, {1})]
+)
+def test_any_layers_can_be_named_and_only_picks_within_them(fresh, arch, layers, places):
+    every = [n for n, _ in fresh.model.named_parameters()]
+    inside = {n for n in every if any(n.startswith(LAST[arch].replace("1", str(place))) for place in places)}
+    assert names(LastLayers(layers=layers), fresh) == inside
+    assert names(LastLayers(layers=layers, only="norm"), fresh) == {n for n in inside if "norm" in n}
+    adapted = {n.rpartition(".lora_")[0] for n in names(LoRA(layers=layers), fresh)}
+    assert adapted == {f"{LAST[arch].replace('1', str(place))}self_attn.{x}_proj" for place in places for x in "qv"}
+
+
+def test_layers_are_typed_without_quotes():
+    assert compose("tuning=last_layers", "tuning.layers=4-7").tuning.layers == "4-7"
+    assert tuning_of("tuning=last_layers", "tuning.layers=4-7").layers == "4-7"
+    assert tuning_of("tuning=lora", "tuning.layers=[0,1,29]").layers == [0, 1, 29]
 
 
 def test_a_target_that_is_not_there(fresh):
@@ -204,6 +238,6 @@ def test_lora_on_gpt2_merges_into_its_transposed_weights():
         param.add_(0.1 * torch.randn(param.shape, generator=torch.Generator().manual_seed(i)))
     ids = torch.tensor([sequence(12, 0)])
     adapted, before = model(input_ids=ids).logits, build("gpt2")(input_ids=ids).logits
-    merge_lora(model)
+    merge(model)
     assert (adapted - before).abs().max() > 1e-2
     torch.testing.assert_close(model(input_ids=ids).logits, adapted, atol=1e-4, rtol=1e-4)

@@ -17,10 +17,12 @@ from zobench.config.signature import compose
 from zobench.errors import ConfigError
 from zobench.sweep import grids
 from zobench.sweep.trials import LR, RATES, draw, expand, spaces, words_of
+from zobench.sweep.trials import tuned as tuned_space
 from zobench.testing.problem import Problem, StepLoss
 
 SPACES = spaces([conf_dir()])
 METHODS = {path.stem: load_yaml(path) for path in sorted((conf_dir() / "method").glob("*.yaml"))}
+TUNINGS = sorted(path.stem for path in (conf_dir() / "tuning").glob("*.yaml"))
 GRIDS = sorted(path.stem[5:] for path in (conf_dir() / "experiment").glob("grid_*.yaml"))
 parse = OverridesParser.create().parse_override
 
@@ -30,12 +32,54 @@ def searched(text):
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_every_method_that_trains_has_a_search_space_and_defaults_with_each_tuning_that_adds(name):
+def test_every_method_that_trains_has_a_search_space_and_defaults_with_every_tuning_of_a_part(name):
     method = instantiate.locate(METHODS[name]["_target_"], "method")
     assert (name in SPACES) == method.trains
-    assert (conf_dir() / "defaults" / "lora" / f"{name}.yaml").is_file() == method.trains
-    beyond_linear = method.trains and not method.taps  # whose directions come from the inputs of linear layers
-    assert (conf_dir() / "defaults" / "prefix" / f"{name}.yaml").is_file() == beyond_linear
+    for tuning in TUNINGS:
+        fits = tuning != "full" and not (tuning == "prefix" and method.taps)  # taps: directions from linear layers
+        assert (conf_dir() / "defaults" / tuning / f"{name}.yaml").is_file() == (method.trains and fits), tuning
+
+
+#: of these the length of a matrix's step is known, whatever the loss
+BY_LENGTH = ("subzero_plus", "zo_mopi", "zo_muon")
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_some_layers_take_ten_times_the_rate_of_all_weights_and_the_same_scale(name):
+    own, tuned = (compose(f"method={name}", f"tuning={tuning}").method for tuning in ("full", "last_layers"))
+    assert tuned.lr / own.lr == pytest.approx(3 if name in BY_LENGTH else 10)
+    assert tuned.get("eps") == own.get("eps")
+    if "lr_vectors" in own:
+        assert tuned.lr_vectors / own.lr_vectors == pytest.approx(10)
+
+
+@pytest.mark.parametrize("tuning", TUNINGS)
+@pytest.mark.parametrize("name", SPACES)
+def test_a_search_space_lies_around_a_tunings_defaults_as_around_those_of_all_weights(name, tuning):
+    own, changed = (compose(f"method={name}", f"tuning={each}").method for each in ("full", tuning))
+    space = tuned_space(SPACES[name], name, tuning, [conf_dir()])
+    assert list(space) == list(SPACES[name])
+    for key, text in space.items():
+        before, now = searched(SPACES[name][key]).value(), searched(text).value()
+        factor = changed[key[7:]] / own[key[7:]] if key in (LR, "method.eps") else 1
+        if isinstance(now, IntervalSweep):
+            assert (now.start, now.end) == pytest.approx((before.start * factor, before.end * factor), rel=1e-5)
+        elif key == "method.eps":
+            values = [[float(x) for x in searched(each).sweep_iterator()] for each in (SPACES[name][key], text)]
+            assert values[1] == pytest.approx([x * factor for x in values[0]])
+            assert any(math.isclose(changed.eps, value) for value in values[1])
+        else:
+            assert text == SPACES[name][key]
+
+
+def test_a_grids_trials_follow_the_tuning():
+    lines = [f"search=mezo search.trials=1 tuning={tuning}".split() for tuning in ("full", "last_layers", "lora")]
+    drawn = [words_of(line) for line in expand(lines, [conf_dir()])]
+    assert [(each[LR], each["method.eps"]) for each in drawn] == [
+        ("3.16e-07", "0.001"),
+        ("3.16e-06", "0.001"),
+        ("3.16e-05", "0.01"),
+    ]
 
 
 @pytest.mark.parametrize("name", SPACES)

@@ -19,6 +19,7 @@ from zobench.bench.spec import Shape, Spec, overrides, way_of
 from zobench.config import instantiate
 from zobench.config.signature import compose
 from zobench.errors import ConfigError
+from zobench.models.adapters import named_parameters
 from zobench.objective import Encoded, MeanLoss, Objective, check
 from zobench.objective.rows import TokenRows
 from zobench.zo import Method
@@ -93,7 +94,7 @@ def make(spec: Spec, name: str, tuned: Tuned, shape: Shape, both: tuple[Loss, Lo
     if name == PLAIN_STEP:
         plain_step = PlainStep(trained(tuned.model), lr=_LR)
         return Subject(name, plain, plain_step.step, lambda forwards: plain_step.passes, fed=fed)
-    method = build_method(name, tuned.model.named_parameters(), spec.tuning)
+    method = build_method(name, named_parameters(tuned.model), spec.tuning)
     step = _forced(method, name)
     return Subject(
         name,

@@ -243,16 +243,17 @@ class FrontDoor:
         return "\n".join(lines)
 
     def _tuned(self) -> list[str]:
-        """Methods' defaults that a tuning sets, a line for each pair of them."""
-        lines = ["", "A method's defaults where the tuning sets them:"]
-        for tuning in sorted({path for folder in self.folders for path in (folder / TUNED).glob("*") if path.is_dir()}):
-            lines.append(f"\n  {TUNED}/{tuning.name}")
-            paths = sorted(tuning.glob("*.yaml"))
-            width = max((len(path.stem) for path in paths), default=0) + 2
-            for path in paths:
-                values = " ".join(f"method.{key}={as_yaml(value)}" for key, value in leaves(load_yaml(path)))
-                lines.append(f"    {path.stem:<{width}}{values}")
-        return lines
+        """Methods' defaults that a tuning sets: a line for each method, a column for each tuning."""
+        values: dict[tuple[str, str], str] = {}
+        for path in (path for folder in self.folders for path in sorted((folder / TUNED).glob("*/*.yaml"))):
+            told = " ".join(f"{key}={as_yaml(value)}" for key, value in leaves(load_yaml(path)))
+            values.setdefault((path.stem, path.parent.name), told)
+        methods, tunings = (sorted({key[i] for key in values}) for i in (0, 1))
+        rows = [["", *(f"tuning={name}" for name in tunings)]]
+        rows += [[method, *(values.get((method, tuning), "") for tuning in tunings)] for method in methods]
+        widths = [max(map(len, column)) + 2 for column in zip(*rows, strict=True)]
+        lines = ["", "A method's defaults (method.KEY) where the tuning sets them:", ""]
+        return lines + [f"  {''.join(map(str.ljust, row, widths))}".rstrip() for row in rows]
 
     def _described(self, group: str, options: list[str]) -> list[str]:
         """A group's name, and its options with their first comment lines."""

@@ -8,6 +8,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from zobench.config import layers
 from zobench.config.folders import conf_dir
 from zobench.config.labels import option_of
 from zobench.config.options import leaves, load_yaml, texts
@@ -35,7 +36,7 @@ def check_settings(cfg: DictConfig, folders: Sequence[Path] | None = None) -> No
     """
     problems = _missing(cfg) or _unresolved(cfg)
     problems = problems or [*_run_settings(cfg), *_options(cfg, folders or [conf_dir()])]
-    problems = problems or _unresolved(cfg, "out") or [*_folders(cfg), *_layers(cfg)]
+    problems = problems or _layers(cfg) or _unresolved(cfg, "out") or _folders(cfg)
     if problems:
         raise ConfigError("\n".join(map(printable, problems)))
 
@@ -63,10 +64,15 @@ def _folders(cfg: DictConfig) -> list[str]:
 
 
 def _layers(cfg: DictConfig) -> list[str]:
-    """A tuning of more layers than there are, where the model's settings say how many that is."""
-    there, asked = cfg.model.get("layers"), cfg.tuning.get("layers")
-    if is_int(there) and is_int(asked) and asked > there:
-        return [f"tuning.layers={asked}: the model has {there} layers; give 1 to {there}"]
+    """Layers that are none, or that a model whose settings say how many it has does not have."""
+    node: Any = OmegaConf.to_container(cfg.tuning, resolve=True)
+    asked, there = node.get("layers"), cfg.model.get("layers")
+    if asked is None:
+        return []
+    try:
+        layers.check(asked) if not is_int(there) else layers.chosen(asked, there)
+    except ValueError as error:
+        return [f"tuning.{error}"]
     return []
 
 
@@ -141,7 +147,7 @@ def _folder(default: Mapping[str, Any], node: Any, group: str) -> list[str]:
 def _compared(default: Mapping[str, Any], node: Any, where: str) -> list[str]:
     problems = []
     for key, value in default.items():
-        if key in ("defaults", "_target_") or key not in node:
+        if key in ("defaults", "_target_") or key not in node or f"{where}.{key}" == "tuning.layers":
             continue
         given = node[key]
         if isinstance(value, Mapping):

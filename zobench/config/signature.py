@@ -18,6 +18,7 @@ or version of zobench asks for it. Out of the name are therefore:
 Numbers count by value: 1 and 1.0 are one.
 """
 
+import contextlib
 import hashlib
 import json
 import warnings
@@ -31,6 +32,7 @@ from omegaconf import DictConfig, OmegaConf
 from zobench.config.folders import conf_dir
 from zobench.config.former import TEMPLATE
 from zobench.config.labels import model_label, option_of
+from zobench.config.layers import places
 from zobench.config.options import leaves, load_yaml
 from zobench.config.schema import DEFAULT_FORWARDS, SETTINGS, defaults_of_run
 from zobench.tasks.base import one_set
@@ -70,6 +72,9 @@ def identity(settings: Mapping[str, Any]) -> dict[str, Any]:
     kept |= _of_splits(settings)
     if kept.get("model.attention") == _ATTENTION.get(choices["protocol"]):
         kept.pop("model.attention", None)
+    if isinstance(layers := kept.get("tuning.layers"), str | list):
+        with contextlib.suppress(ValueError):  # what names no layers is refused elsewhere
+            kept["tuning.layers"] = places(layers)  # 4-5 and [4, 5] are one
     return {key: _by_value(value) for key, value in kept.items() if value is not None}
 
 

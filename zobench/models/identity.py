@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from zobench.models.tuning import LoRALinear
+from zobench.models.adapters import adapted
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -15,5 +15,5 @@ def model_family(model: "PreTrainedModel") -> str:
 
 def model_parameters(model: "PreTrainedModel") -> int:
     """How many weights a model has: a shared one counted once, the adapters of LoRA left out."""
-    adapters = {id(p) for m in model.modules() if isinstance(m, LoRALinear) for p in (m.lora_a, m.lora_b)}
+    adapters = {id(p) for m in adapted(model).values() for part in (m.lora_A, m.lora_B) for p in part.parameters()}
     return sum(param.numel() for param in model.parameters() if id(param) not in adapters)

@@ -7,15 +7,15 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
+from zobench.config import layers as choices
 from zobench.errors import ConfigError
+from zobench.models.adapters import inject, is_transposed, named_parameters
 from zobench.models.base import ModelSpec
 from zobench.objective.layers import list_name
 from zobench.objective.prefix import FINAL_NORM
-from zobench.zo.checks import at_least, not_negative, positive, within
+from zobench.zo.checks import not_negative, positive, within
 from zobench.zo.keys import mix, tag
 
 
@@ -32,12 +32,13 @@ def decoder_layers(model: Any) -> nn.ModuleList:
     return getattr(decoder, name)
 
 
-def _last_layers(model: Any, count: int) -> list[nn.Module]:
-    """The model's last ``count`` layers; ConfigError if it has fewer."""
-    layers = decoder_layers(model)
-    if not 1 <= count <= len(layers):
-        raise ConfigError(f"tuning.layers={count}: the model has {len(layers)} layers; give 1 to {len(layers)}")
-    return list(layers)[-count:]
+def _chosen(model: Any, layers: choices.LayerChoice) -> dict[int, nn.Module]:
+    """The chosen layers of a model by their places; ConfigError if it has no such layers."""
+    there = decoder_layers(model)
+    try:
+        return {place: there[place] for place in choices.chosen(layers, len(there))}
+    except ValueError as error:
+        raise ConfigError(f"tuning.{error}") from error
 
 
 class Tuning:
@@ -58,14 +59,14 @@ class Tuning:
             init_seed: draws the initial values of modules that are added.
 
         Returns:
-            The trainable (name, parameter) pairs, in the model's order.
+            The trainable (name, parameter) pairs as records name them, in the model's order.
 
         Raises:
             ConfigError: if the choice does not fit the model.
         """
         model.requires_grad_(False)
         self.choose(model, spec, init_seed)
-        named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
+        named = [(n, p) for n, p in named_parameters(model) if p.requires_grad]
         if not named:
             raise ConfigError("tuning: no parameter is left to train; loosen tuning.only or tuning.targets")
         return named
@@ -83,10 +84,12 @@ class Full(Tuning):
 
 
 class LastLayers(Tuning):
-    """The last transformer layers train, or some parameters of them.
+    """Some transformer layers train, or some parameters of them: the last ones, or any that are named.
+
+    What lies below the first of them is computed once per sequence; frozen layers above it run and are not perturbed.
 
     Args:
-        layers: how many.
+        layers: k, the last k; or places from 0: a range such as ``4-7``, both ends included, or a list.
         only: regular expression searched in parameter names within these layers; None for all.
         final_norm: whether the norm before the head trains too.
         cache_gib: memory for the cached activations of the frozen part, in GiB.
@@ -95,8 +98,15 @@ class LastLayers(Tuning):
         ValueError: for a number out of range, or if ``only`` is no regular expression.
     """
 
-    def __init__(self, *, layers: int = 4, only: str | None = None, final_norm: bool = False, cache_gib: float = 4.0):
-        at_least(1, layers=layers)
+    def __init__(
+        self,
+        *,
+        layers: choices.LayerChoice = 4,
+        only: str | None = None,
+        final_norm: bool = False,
+        cache_gib: float = 4.0,
+    ):
+        choices.check(layers)
         not_negative(cache_gib=cache_gib)
         try:
             self.only = re.compile(only or "")
@@ -105,7 +115,7 @@ class LastLayers(Tuning):
         self.layers, self.final_norm, self.cache_gib = layers, final_norm, cache_gib
 
     def choose(self, model: Any, spec: ModelSpec, init_seed: int) -> None:
-        for layer in _last_layers(model, self.layers):
+        for layer in _chosen(model, self.layers).values():
             for name, param in layer.named_parameters():
                 param.requires_grad_(self.only.search(name) is not None)
         if self.final_norm:
@@ -121,7 +131,7 @@ class LoRA(Tuning):
         r: rank.
         alpha: the adapter is scaled by ``alpha / r``.
         targets: last parts of module names; None for the model's query and value projections.
-        layers: adapt the last so many layers; None for all.
+        layers: which are adapted: k, the last k; or places from 0, a range or a list; None for all.
         cache_gib: memory for the cached activations of the frozen part, in GiB.
 
     Raises:
@@ -134,11 +144,12 @@ class LoRA(Tuning):
         r: int = 8,
         alpha: float = 16.0,
         targets: list[str] | None = None,
-        layers: int | None = None,
+        layers: choices.LayerChoice | None = None,
         cache_gib: float = 4.0,
     ):
         within("[1, 65536]", r=r)
-        at_least(1, layers=layers)
+        if layers is not None:
+            choices.check(layers)
         positive(alpha=alpha)
         not_negative(cache_gib=cache_gib)
         if targets is not None and not (isinstance(targets, list) and all(isinstance(name, str) for name in targets)):
@@ -147,81 +158,23 @@ class LoRA(Tuning):
 
     def choose(self, model: Any, spec: ModelSpec, init_seed: int) -> None:
         targets = self.targets or spec.lora_targets
-        layers = decoder_layers(model)
-        first = len(layers) - len(_last_layers(model, self.layers)) if self.layers is not None else 0
-        adapted = 0
-        for index, layer in list(enumerate(layers))[first:]:
-            for parent, name, linear in _linears(layer, targets):
+        layers = dict(enumerate(decoder_layers(model))) if self.layers is None else _chosen(model, self.layers)
+        names = {id(module): name for name, module in model.named_modules()}
+        seeds = {}
+        for index, layer in layers.items():
+            for name, linear in _linears(layer, targets):
                 weight: Any = linear.weight
                 if self.r > (longest := max(weight.shape)):
                     raise ConfigError(f"tuning.r={self.r}: {name} has sides of at most {longest}; give at most that")
-                setattr(parent, name, LoRALinear(linear, self.r, self.alpha, mix(init_seed, index, tag(name))))
-                adapted += 1
-        if not adapted:
+                seeds[names[id(linear)]] = mix(init_seed, index, tag(name))
+        if not seeds:
             raise ConfigError(f"tuning.targets={targets}: no linear module with such a name in the model's layers")
+        inject(model, seeds, r=self.r, alpha=self.alpha)
 
 
-def _linears(layer: nn.Module, targets: list[str]) -> Iterator[tuple[nn.Module, str, nn.Module]]:
-    """The linear modules of a layer with these names: (parent, name, module)."""
-    for parent in list(layer.modules()):
-        for name, child in list(parent.named_children()):
-            if name in targets and (isinstance(child, nn.Linear) or _is_transposed(child)):
-                yield parent, name, child
-
-
-def _is_transposed(module: nn.Module) -> bool:
-    """Whether a module is GPT-2's ``Conv1D``, a linear map that keeps its weight as inputs × outputs."""
-    return type(module).__name__ == "Conv1D"
-
-
-class LoRALinear(nn.Module):
-    """A linear module with its adapter: ``W x + (alpha / r) B A x`` (arXiv:2106.09685, equation 3).
-
-    ``A ~ U(−1/√in, 1/√in)``, the Kaiming initialisation (a = √5) of the paper's code, and ``B = 0``: at first the
-    module computes what ``linear`` does.
-
-    Args:
-        linear: the module that is adapted; its weight W stays.
-        r: rank.
-        alpha: the adapter is scaled by ``alpha / r``.
-        seed: draws A.
-
-    Example:
-        >>> adapted = LoRALinear(nn.Linear(8, 4), r=2, alpha=16.0, seed=0)
-        >>> x = torch.ones(3, 8)
-        >>> adapted(x).equal(adapted.linear(x)), adapted.lora_a.shape, adapted.lora_b.shape
-        (True, torch.Size([2, 8]), torch.Size([4, 2]))
-    """
-
-    def __init__(self, linear: Any, r: int, alpha: float, seed: int):
-        super().__init__()
-        self.linear = linear
-        weight = linear.weight
-        outputs, inputs = reversed(weight.shape) if _is_transposed(linear) else weight.shape
-        bound = (1.0 / inputs) ** 0.5
-        generator = torch.Generator().manual_seed(seed)
-        a = torch.empty(r, inputs).uniform_(-bound, bound, generator=generator)
-        self.lora_a = nn.Parameter(a.to(weight))
-        self.lora_b = nn.Parameter(torch.zeros(outputs, r).to(weight))
-        self.scale = alpha / r
-
-    def forward(self, x: Tensor) -> Tensor:
-        """The adapted map of inputs (… × in) to outputs (… × out)."""
-        return self.linear(x) + F.linear(F.linear(x, self.lora_a), self.lora_b) * self.scale
-
-    def merged(self) -> nn.Module:
-        """The inner linear module, after the adapter was added to its weight in fp64 and rounded once to its dtype."""
-        change = self.lora_b.detach().double() @ self.lora_a.detach().double() * self.scale
-        change = change.T if _is_transposed(self.linear) else change
-        weight = self.linear.weight
-        with torch.no_grad():
-            weight.copy_(weight.double() + change)
-        return self.linear
-
-
-def merge_lora(model: nn.Module) -> None:
-    """Put a plain linear module with the same function in the place of each adapted one."""
-    for parent in list(model.modules()):
-        for name, child in list(parent.named_children()):
-            if isinstance(child, LoRALinear):
-                setattr(parent, name, child.merged())
+def _linears(layer: nn.Module, targets: list[str]) -> Iterator[tuple[str, nn.Module]]:
+    """The linear modules of a layer with these names: (last part of the name, module)."""
+    for path, module in layer.named_modules():
+        name = path.rpartition(".")[2]
+        if name in targets and (isinstance(module, nn.Linear) or is_transposed(module)):
+            yield name, module

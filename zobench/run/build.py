@@ -11,6 +11,7 @@ from zobench.config import instantiate
 from zobench.data import rows
 from zobench.data.rows import Splits
 from zobench.errors import ConfigError, shown
+from zobench.models.adapters import named_parameters
 from zobench.models.base import ModelSpec
 from zobench.models.facts import layers_of, positions
 from zobench.models.identity import model_family, model_parameters
@@ -248,7 +249,7 @@ def build_trained(
         }
     )
     tuning.apply(loaded.model, spec, cfg.init_seed)
-    named = loaded.model.named_parameters()  # frozen ones too: a share of the whole model's memory may hold draws
+    named = named_parameters(loaded.model)  # frozen ones too: a share of the whole model's memory may hold draws
     node = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(node, dict)
     method = instantiate.build(node["method"], "method", named, kind=Method, seed=cfg.noise_seed)

@@ -8,6 +8,7 @@ import torch
 from omegaconf import DictConfig
 
 from zobench.errors import DataError
+from zobench.models.adapters import named_parameters
 from zobench.models.tokenizer import tokenizer_hash
 from zobench.record import checkpoint, inputs, tensors
 from zobench.record.inputs import changed, in_words, known_model, remember_model, remember_same
@@ -80,7 +81,7 @@ def _model_now(cfg: DictConfig, summary: Mapping[str, Any], digest: str | None) 
     base = checkpoint.checksum(trained.method.slots)
     if summary.get("base_checksum") not in (None, base):
         return {"model_checksum": base}
-    return {"model_checksum": tensors.checksum(dict(trained.loaded.model.named_parameters()))}
+    return {"model_checksum": tensors.checksum(dict(named_parameters(trained.loaded.model)))}
 
 
 def _other(directory: Path, asked: str, what: str, then: Any, now: Any) -> DataError:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from zobench.errors import ConfigError, DataError
+from zobench.models.adapters import named_parameters
 from zobench.record import checkpoint, digests, tensors, trajectory
 from zobench.record.recorder import Recorder
 from zobench.run import parallel, recovery
@@ -171,7 +172,7 @@ class Checkpoints:
         model = self.model
         if "signature" not in saved and saved.get("model_checksum") not in (None, model):
             # Versions that wrote no signature hashed adapters with the model.
-            model = tensors.checksum(dict(self.parts.model.named_parameters()))
+            model = tensors.checksum(dict(named_parameters(self.parts.model)))
         for what, then, now in (
             ("data", saved["rows_hash"], self.parts.facts["rows_hash"]),
             ("base model", saved["base_checksum"], self.base),

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from zobench.config.arguments import check_step
 from zobench.config.signature import SCHEMA, digest
 from zobench.errors import ConfigError, DataError, UserError
+from zobench.models.adapters import named_parameters
 from zobench.models.base import Loaded
 from zobench.models.tuning import Tuning
 from zobench.record import archive, checkpoint, configs, environments, summaries, tensors, trajectory
@@ -94,7 +95,7 @@ def rebuild(
         base, model = checkpoint.checksums(trained.as_loaded, slots)
         if "model_family" not in summary and summary.get("model_checksum") not in (None, model):
             # Versions that did not record the family hashed adapters with the model.
-            model = tensors.checksum(dict(trained.loaded.model.named_parameters()))
+            model = tensors.checksum(dict(named_parameters(trained.loaded.model)))
         _check_base(run, "trainable weights", summary.get("base_checksum"), base)
         _check_base(run, "weights", summary.get("model_checksum"), model)
     if isinstance(kept, Path) and kept.is_file() and not replay:

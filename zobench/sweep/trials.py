@@ -4,14 +4,16 @@ A line ``search=mezo,loren`` of a grid, or ``search=*`` for all spaces that no o
 ``search.trials=N``, how many settings are drawn, and ``search.rates=F``, a factor on the learning rates.
 """
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep
 from hydra.errors import HydraException
 
-from zobench.config.options import load_yaml
+from zobench.config.options import TUNED, load_yaml
 from zobench.errors import ConfigError, did_you_mean
 
 SPACES, TRIALS, RATES, LR = "search", "search.trials", "search.rates", "method.lr"
@@ -24,6 +26,33 @@ def spaces(folders: Sequence[Path]) -> dict[str, dict[str, str]]:
     """Method → setting → where it is searched, in Hydra's grammar, of the files in ``search/`` of some folders."""
     files = [path for folder in folders for path in sorted((folder / SPACES).glob("*.yaml"))]
     return {path.stem: load_yaml(path).get("hydra", {}).get("sweeper", {}).get("params", {}) for path in files}
+
+
+def tuned(space: Mapping[str, str], method: str, tuning: str, folders: Sequence[Path]) -> dict[str, str]:
+    """A method's search space for a tuning: it lies around the tuning's defaults as it does around the method's own.
+
+    Learning rates and perturbation scales are as many times as large as ``defaults/<tuning>/<method>.yaml`` has them.
+
+    Args:
+        space: setting → where it is searched, in Hydra's grammar.
+        folders: folders of options, zobench's first.
+    """
+    own, changed = (_first(folders, path) for path in (f"method/{method}", f"{TUNED}/{tuning}/{method}"))
+    found = dict(space)
+    for key in ("lr", "eps"):
+        if key in changed and key in own and (name := f"method.{key}") in space:
+            found[name] = _times(str(space[name]), changed[key] / own[key])
+    return found
+
+
+def _times(text: str, factor: float) -> str:
+    """An interval or a choice with its numbers multiplied."""
+    return re.sub(r"\d[\d.]*(e[+-]?\d+)?", lambda number: f"{float(number[0]) * factor:.6g}", text)
+
+
+def _first(folders: Sequence[Path], option: str) -> dict[str, Any]:
+    """What the first file of an option has, of those in some folders; nothing where there is none."""
+    return next((load_yaml(path) for folder in folders if (path := folder / f"{option}.yaml").is_file()), {})
 
 
 def expand(lines: Sequence[Sequence[str]], folders: Sequence[Path]) -> list[list[str]]:
@@ -47,7 +76,8 @@ def expand(lines: Sequence[Sequence[str]], folders: Sequence[Path]) -> list[list
         trials, rates = int(_number(words, TRIALS)), _number(words, RATES, "1")
         for name in _names(words[SPACES], known, named):
             for trial in range(trials):
-                drawn = {key: value for key, value in draw(known[name], trial, rates).items() if key not in words}
+                space = tuned(known[name], name, words.get("tuning", ""), folders)
+                drawn = {key: value for key, value in draw(space, trial, rates).items() if key not in words}
                 found.append([f"method={name}", *(f"{key}={value}" for key, value in drawn.items()), *rest])
     return found
 
