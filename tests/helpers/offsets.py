@@ -10,6 +10,7 @@ from torch.overrides import TorchFunctionMode
 
 from helpers import matrix
 from zobench.errors import UserError
+from zobench.models.adapters import named_parameters
 from zobench.objective import MeanLoss, Objective, check
 from zobench.testing.definition import moved
 from zobench.zo import ZERO, Direction, Oracle, Perturbation, make_slots
@@ -111,7 +112,7 @@ def tuned(name, tuning, dtype=torch.float32):
     model = model.to(dtype)
     if dtype == torch.float64 and hasattr(model.config, "_experts_implementation"):
         model.config._experts_implementation = "eager"  # torch multiplies experts together in fp32 and below alone
-    by_name = dict(model.named_parameters())
+    by_name = dict(named_parameters(model))
     return model, make_slots((n, by_name[n]) for n in names)
 
 
