@@ -4,7 +4,7 @@ Two commands that would compute the same have one name, so that a finished run i
 or version of zobench asks for it. Out of the name are therefore:
 
 - paths (``data.dir``, ``task.files``, ``model.dir``): what they stand for is compared by content when a run is found
-  (``run.identity``);
+  (``run.identity``); a model of one's own is in the name by its label, which has a checksum (``config.labels``);
 - the device, and settings of evaluation batches, logs, checkpoints and trackers;
 - split sizes that were not chosen, and the name of those that were;
 - import paths of options that ship: their classes may move. Nothing but the path tells a class of a user's own from
