@@ -280,7 +280,7 @@ def test_folders_that_hold_something_else(copied, tmp_path):
     assert "an adapter" in refused(tmp_path / "empty")
     folder = copied()
     (folder / "adapter_config.json").write_text('{"base_model_name_or_path": "other/model", "peft_type": "LORA"}')
-    assert "merge the adapter" in refused(folder)
+    assert "merge it into its model" in refused(folder)
     assert refused(tmp_path / ("x" * 300))
 
 

@@ -11,8 +11,8 @@ from helpers.processes import Zobench
 from helpers.team import LOREN, alone, free_port
 from helpers.tiny_runs import summary_of
 
+from zobench.config import cache
 from zobench.data import rows
-from zobench.record import cache
 from zobench.run import provenance
 from zobench.run.batches import Batches
 from zobench.run.provenance import compare_losses

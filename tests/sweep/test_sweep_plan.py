@@ -10,6 +10,7 @@ from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
 from zobench.config.folders import conf_dir
+from zobench.config.labels import label_of
 from zobench.config.signature import compose, register
 from zobench.errors import ConfigError
 from zobench.sweep import grids
@@ -123,10 +124,12 @@ class Composing:
 
     def __init__(self):
         self.made = 0
+        self.label, self.model = "tiny-opt", {}
 
     def __call__(self):
         self.made += 1
-        return [PlannedCell(("seed=0",), 0, "0123abcd", {"seed": 0, "method": {"lr": 1e-6, "clip": None}})]
+        method, model = {"lr": 1e-6, "clip": None}, {"choices": {"model": self.label}, "model": self.model}
+        return [PlannedCell(("seed=0",), 0, "0123abcd", {"seed": 0, "method": method, **model})]
 
 
 def test_a_plan_is_remembered_as_long_as_lines_folders_and_hydras_overrides_are_the_same(tmp_path):
@@ -144,6 +147,16 @@ def test_a_plan_is_remembered_as_long_as_lines_folders_and_hydras_overrides_are_
     assert [plan(), plan()] == [4, 4]
     option.write_text("lr: 2\nhost: ${oc.env:HOST}")  # may be another the next time
     assert [plan(), plan()] == [5, 6]
+
+
+def test_a_plan_is_made_anew_when_a_models_folder_holds_something_else(tmp_path):
+    composing, weights = Composing(), tmp_path / "model.safetensors"
+    composing.model = {"dir": str(tmp_path)}
+    for content, made in ((b"one", 1), (b"one", 1), (b"other", 2)):
+        weights.write_bytes(content)
+        composing.label = label_of("local", composing.model)
+        (cell,) = remembered([["seed=0"]], [], composing)
+        assert (cell.choice("model"), composing.made) == (composing.label, made)
 
 
 def test_a_plan_that_fails_is_not_remembered(tmp_path):

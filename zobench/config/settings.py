@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from zobench.config.folders import conf_dir
+from zobench.config.labels import option_of
 from zobench.config.options import leaves, load_yaml, texts
 from zobench.config.ranges import out_of_range
 from zobench.config.schema import SETTINGS, Below, as_yaml, is_int
@@ -71,7 +72,11 @@ def _layers(cfg: DictConfig) -> list[str]:
 
 def _missing(cfg: DictConfig) -> list[str]:
     keys = sorted(key for key, text in texts(OmegaConf.to_container(cfg, resolve=False)) if text == "???")
-    hint = {"data.dir": "data=local needs data.dir=DIR, a folder with <task>/train.parquet and validation.parquet"}
+    hint = {
+        "data.dir": "data=local needs data.dir=DIR, a folder with <task>/train.parquet and validation.parquet",
+        "model.dir": f"model={cfg.choices.model} needs model.dir=DIR, a model's folder in Hugging Face format",
+        "model.id": "model=hub needs model.id=ORG/NAME, a model's repository, and may have model.revision=COMMIT",
+    }
     return [hint.get(key, f"{key}: a value is needed; set {key}=...") for key in keys]
 
 
@@ -105,7 +110,8 @@ def _options(cfg: DictConfig, folders: Sequence[Path]) -> list[str]:
         if not OmegaConf.is_dict(cfg[group]):
             problems.append(f"{group}={cfg[group]}: expected the name of an option, {group}=NAME")
             continue
-        files = [path for folder in folders if (path := folder / group / f"{cfg.choices[group]}.yaml").is_file()]
+        option = option_of(group, str(cfg.choices[group]), cfg[group])
+        files = [path for folder in folders if (path := folder / group / f"{option}.yaml").is_file()]
         of_types: list[str] = []
         for path in files[:1]:
             default = load_yaml(path)

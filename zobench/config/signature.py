@@ -4,7 +4,7 @@ Two commands that would compute the same have one name, so that a finished run i
 or version of zobench asks for it. Out of the name are therefore:
 
 - paths (``data.dir``, ``task.files``, ``model.dir``): what they stand for is compared by content when a run is found
-  (``run.identity``);
+  (``run.identity``); a model of one's own is in the name by its label, which has a checksum (``config.labels``);
 - the device, and settings of evaluation batches, logs, checkpoints and trackers;
 - split sizes that were not chosen, and the name of those that were;
 - import paths of options that ship: their classes may move. Nothing but the path tells a class of a user's own from
@@ -30,6 +30,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from zobench.config.folders import conf_dir
 from zobench.config.former import TEMPLATE
+from zobench.config.labels import model_label, option_of
 from zobench.config.options import leaves, load_yaml
 from zobench.config.schema import DEFAULT_FORWARDS, SETTINGS, defaults_of_run
 from zobench.tasks.base import one_set
@@ -50,6 +51,8 @@ _OUTSIDE = frozenset(
         "task.tokens",
     )
 )
+#: the attention of the protocols that ship, which a model has whether it is written out or not
+_ATTENTION = {"clean": "sdpa", "mezo_exact": "eager"}
 _NAMED = Path(__file__).parent / "named.json"
 
 
@@ -65,6 +68,8 @@ def identity(settings: Mapping[str, Any]) -> dict[str, Any]:
     for group in GROUPS:
         kept |= dict(_of_option(group, choices[group], settings[group]))
     kept |= _of_splits(settings)
+    if kept.get("model.attention") == _ATTENTION.get(choices["protocol"]):
+        kept.pop("model.attention", None)
     return {key: _by_value(value) for key, value in kept.items() if value is not None}
 
 
@@ -117,6 +122,7 @@ def _of_run(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def _of_option(group: str, option: str, node: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """Settings of a group's option, and of the options within it, such as a method's rule."""
+    option = option_of(group, option, node)
     path = conf_dir() / group / f"{option}.yaml"
     default = load_yaml(path) if path.is_file() else {}
     if not _is_class_of(node, default):
@@ -203,10 +209,11 @@ def _by_value(value: Any) -> Any:
 
 
 def register() -> None:
-    """Make ``${signature:}`` and the settings of a run known to Hydra; harmless when repeated."""
+    """Make ``${signature:}``, ``${model_label:}`` and a run's settings known to Hydra; harmless when repeated."""
     from hydra.core.config_store import ConfigStore
 
     OmegaConf.register_new_resolver("signature", signature, replace=True)
+    OmegaConf.register_new_resolver("model_label", model_label, replace=True)
     # the preset bears its plugin's name on purpose, so that it is what hydra/launcher=joblib chooses
     warnings.filterwarnings("ignore", r"\s*'hydra/launcher/joblib' is validated against ConfigStore schema")
     ConfigStore.instance().store("run_settings", defaults_of_run())

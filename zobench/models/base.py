@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from zobench.errors import ModelError
+from zobench.errors import ConfigError, ModelError
+from zobench.models import facts
 from zobench.system.imports import importing
-from zobench.zo.checks import at_least, within
+from zobench.zo.checks import at_least, one_of, within
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -25,43 +26,87 @@ class Loaded:
 class ModelSpec:
     """The facts of a model; subclasses know how to load it.
 
-    Attributes:
-        any_folder: whether the tokenizer may come from a folder of the user's, and so need not fit the facts.
+    What is left open, ``complete`` takes from the model once it is loaded.
 
     Args:
-        max_length: longest sequence in tokens, prompt and answer together.
+        max_length: longest sequence in tokens, prompt and answer together; None: what model and tokenizer are made for,
+            and at most 2048.
         start_token: the text of the token put in front of each sequence, by flavour, of which a protocol chooses one:
-            ``native``, the tokenizer's own, and ``mezo``, that of the 2023 MeZO code. None for no token.
-        lora_targets: names of the linear modules that LoRA adapts by default.
+            ``native``, the tokenizer's own, and ``mezo``, that of the 2023 MeZO code. None for no token, ``auto`` for
+            what the tokenizer puts in front.
+        lora_targets: names of the linear modules that LoRA adapts by default; None: query and value projections.
+        attention: the attention implementation, ``sdpa`` or ``eager``; None: the protocol's.
         parameters: how many weights the model has, a shared one counted once. For plans of sweeps, which estimate hours
             and memory before anything is loaded; None: such an estimate is not made.
 
     Attributes:
         any_folder: whether files of the user's choice may be loaded, which these facts need not fit.
+        commit: of the hub, once the model is loaded from there.
 
     Raises:
         ValueError: for a length, a start token or a number of weights that cannot be one.
     """
 
     any_folder = False
+    commit: str | None = None
 
     def __init__(
         self,
         *,
-        max_length: int,
+        max_length: int | None,
         start_token: Mapping[str, str | None],
-        lora_targets: Sequence[str],
+        lora_targets: Sequence[str] | None,
+        attention: Literal["sdpa", "eager"] | None = None,
         parameters: int | None = None,
     ):
         within("[2, 16777216]", max_length=max_length)
+        if attention is not None:
+            one_of(("sdpa", "eager"), attention=attention)
         at_least(1, parameters=parameters)
         for flavour, token in start_token.items():
             if not (token is None or isinstance(token, str)):
                 raise ValueError(f"start_token.{flavour}={token}: expected a token's text or null")
-        self.max_length = max_length
-        self.start_token = start_token
-        self.lora_targets = list(lora_targets)
-        self.parameters = parameters
+        self._max_length = max_length
+        self.start_token = dict(start_token)
+        self.targets = None if lora_targets is None else list(lora_targets)
+        self.attention, self.parameters = attention, parameters
+        self._linears: list[str] = []
+
+    @property
+    def max_length(self) -> int:
+        """Longest sequence in tokens."""
+        assert self._max_length is not None, "it is the loaded model's, see complete"
+        return self._max_length
+
+    @property
+    def lora_targets(self) -> list[str]:
+        """Names of the linear modules that LoRA adapts by default; ConfigError for a model that has none."""
+        if self.targets is None or (self._linears and not self.targets):
+            raise ConfigError(
+                "tuning=lora: which modules give queries and values is not known for this model; name those to adapt, "
+                f"tuning.targets=[...], of its linear modules {', '.join(self._linears) or '(it has none in layers)'}"
+            )
+        return self.targets
+
+    def check(self) -> None:
+        """Look at what can be seen without loading the weights; ModelError if the model cannot be used."""
+
+    def complete(self, loaded: Loaded) -> None:
+        """Take from a loaded model what its settings leave open; what they say stays."""
+        self.complete_texts(loaded.model.config, loaded.tokenizer)
+        if self.targets is None:
+            self._linears = facts.linear_names(loaded.model)
+            self.targets = facts.query_and_value(self._linears)
+
+    def complete_texts(self, config: Any, tokenizer: Any) -> None:
+        """The part of ``complete`` that texts need: the longest sequence and the start tokens."""
+        if self._max_length is None:
+            self._max_length = facts.longest(config, tokenizer)
+        if "auto" in self.start_token.values():
+            native = facts.first_token(tokenizer)
+            of_2023 = "<s>" if config.model_type == "opt" and "<s>" in tokenizer.get_vocab() else native
+            own = {"native": native, "mezo": of_2023}
+            self.start_token = {k: own.get(k, native) if v == "auto" else v for k, v in self.start_token.items()}
 
     def load(self, *, dtype: torch.dtype, device: torch.device, attention: str) -> Loaded:
         """Load model and tokenizer.
@@ -109,9 +154,8 @@ class ModelSpec:
         if flavour != "native" or not self.any_folder:
             return None
         start = self.start_id(tokenizer, flavour)
-        plain, whole = (tokenizer("x", add_special_tokens=special)["input_ids"] for special in (False, True))
-        added = len(whole) > len(plain) and whole[0] != plain[0]
-        expected = [whole[0]] if added else [None, tokenizer.bos_token_id]
+        added = facts.first_token(tokenizer)
+        expected = [None, tokenizer.bos_token_id] if added is None else [tokenizer.convert_tokens_to_ids(added)]
         if start in expected:
             return None
         texts = ["none" if i is None else repr(tokenizer.convert_ids_to_tokens(i)) for i in (start, expected[-1])]

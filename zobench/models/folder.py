@@ -80,7 +80,7 @@ def read_weights(folder: Path) -> dict[str, Stored]:
         raise Unusable(f"{shown(strange[0])} is of a distributed checkpoint; expected {WEIGHTS}, or shards and {INDEX}")
     if not (folder / INDEX).exists():
         if not (folder / WEIGHTS).is_file():
-            raise Unusable(_no_weights(folder))
+            raise Unusable(no_weights(folder))
         return _header(folder / WEIGHTS)
     where = _index(folder)
     files = sorted(set(where.values()))
@@ -128,7 +128,8 @@ def _header(path: Path) -> dict[str, Stored]:
         raise Unusable(f"{shown(path.name)} is no whole safetensors file: {first_line(error)}") from error
 
 
-def _no_weights(folder: Path) -> str:
+def no_weights(folder: Path) -> str:
+    """What is to be said of a folder without weights: of pickled ones, how to convert them."""
     pickles = sorted(path.name for pattern in ("*.bin", "*.pt", "*.pth", "*.ckpt") for path in folder.glob(pattern))
     if not pickles:
         return f"there is no {WEIGHTS} and no {INDEX}"

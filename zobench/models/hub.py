@@ -1,6 +1,8 @@
-"""Models from the Hugging Face hub, at a pinned revision, or from a local copy in the same format."""
+"""Models from the Hugging Face hub, at a pinned revision, or from a local folder in the same format."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from zobench.models.attention import supported
 from zobench.models.base import Loaded, ModelSpec, silence_libraries
 from zobench.models.download import Missing, small_files, snapshot
 from zobench.models.folder import Unusable, read_settings, read_weights
+from zobench.models.own import cannot_load, look_at
 from zobench.models.tokenizer import check_vocabulary, load_tokenizer
 from zobench.models.weights import Unmerged, check_complete, check_finite, check_types
 
@@ -20,10 +23,10 @@ DeviceMap = str | dict[str, Any] | None
 
 
 class HubModel(ModelSpec):
-    """A causal language model by its id on the Hugging Face hub.
+    """A causal language model by its id on the Hugging Face hub, or by its folder.
 
     Args:
-        id, revision: the hub's repository and commit.
+        id, revision: the hub's repository and commit; no id for a model that is nowhere but in ``dir``.
         dir: a local folder in the hub's format that is read instead.
         device_map: spreads a model over several GPUs, as transformers' ``from_pretrained`` takes it: ``auto``,
             ``balanced``, a map from modules to devices; None for one device.
@@ -40,7 +43,7 @@ class HubModel(ModelSpec):
     def __init__(
         self,
         *,
-        id: str,
+        id: str | None = None,
         revision: str | None = None,
         dir: str | None = None,
         device_map: DeviceMap = None,
@@ -55,43 +58,41 @@ class HubModel(ModelSpec):
         self.id, self.revision, self.dir, self.device_map = id, revision, dir, device_map
         self.allow_pickle = allow_pickle
 
+    def check(self) -> None:
+        if self.dir is not None and self.id is None:
+            self.tokenizer()
+            with _as_given(self.dir) as folder:
+                _described(folder, self.attention or "sdpa")
+
     def load(self, *, dtype: torch.dtype, device: torch.device, attention: str) -> Loaded:
         if self.dir is not None:
-            folder = Path(self.dir).expanduser()
-            return load_folder(folder, dtype=dtype, device=device, attention=attention, device_map=self.device_map)
-        silence_libraries()
-        local = "a local copy in Hugging Face format is read with model.dir=DIR"
-        try:
-            folder, pickled = snapshot(self.id, self.revision, allow_pickle=self.allow_pickle)
-            loaded = _load(folder, dtype, device, attention, self.device_map, pickled=pickled)
-        except Missing as error:
-            raise ModelError(f"model {self.id} {error}; {local}") from error
-        except Unusable as error:
-            raise ModelError(f"model {self.id} cannot be loaded: {error}; or {local}") from error
-        loaded.model.name_or_path = loaded.model.config.name_or_path = self.id
+            folder = Path(self.dir)
+            loaded = load_folder(folder, dtype=dtype, device=device, attention=attention, device_map=self.device_map)
+        else:
+            silence_libraries()
+            with _from_hub(self.id):
+                folder, pickled = snapshot(str(self.id), self.revision, allow_pickle=self.allow_pickle)
+                loaded = _load(folder, dtype, device, attention, self.device_map, pickled=pickled)
+            self.commit = folder.name
+            loaded.model.name_or_path = loaded.model.config.name_or_path = str(self.id)
+        self.complete(loaded)
         return loaded
 
     def tokenizer(self) -> Any:
         silence_libraries()
         if self.dir is not None:
-            folder = Path(self.dir).expanduser()
-            try:
-                return _tokenizer(folder)
-            except (Unusable, OSError) as error:
-                raise ModelError(f"model.dir={folder} cannot be loaded: {first_line(error, limit=600)}") from error
-        local = "a local copy in Hugging Face format is read with model.dir=DIR"
-        try:
-            return _tokenizer(small_files(self.id, self.revision))
-        except Missing as error:
-            raise ModelError(f"model {self.id} {error}; {local}") from error
-        except Unusable as error:
-            raise ModelError(f"model {self.id} cannot be loaded: {error}; or {local}") from error
+            with _as_given(self.dir) as folder:
+                look_at(folder)
+                return self._tokenizer(folder)
+        with _from_hub(self.id):
+            return self._tokenizer(small_files(str(self.id), self.revision))
 
-
-def _tokenizer(folder: Path) -> Any:
-    """The tokenizer of a folder with a causal language model, whose weights are not looked at."""
-    causal_config(folder, read_settings(folder))
-    return load_tokenizer(folder)
+    def _tokenizer(self, folder: Path) -> Any:
+        """The tokenizer of a folder with a causal language model, whose weights are not looked at."""
+        config = causal_config(folder, read_settings(folder))
+        tokenizer = load_tokenizer(folder)
+        self.complete_texts(config, tokenizer)
+        return tokenizer
 
 
 def load_folder(
@@ -107,11 +108,41 @@ def load_folder(
         ModelError: if the folder is missing, incomplete or damaged, or holds no causal language model.
     """
     silence_libraries()
+    with _as_given(folder) as there:
+        look_at(there)
+        return _load(there, dtype, device, attention, device_map)
+
+
+@contextmanager
+def _as_given(folder: Path | str) -> Iterator[Path]:
+    """The folder of ``model.dir``; what is wrong with it is said under that name."""
+    there = Path(folder).expanduser()
     try:
-        return _load(folder, dtype, device, attention, device_map)
+        yield there
     except (Unusable, OSError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else first_line(error, limit=600)
-        raise ModelError(f"model.dir={folder} cannot be loaded: {reason}") from error
+        raise ModelError(cannot_load(there, error)) from error
+
+
+@contextmanager
+def _from_hub(id: str | None) -> Iterator[None]:
+    """Say of what cannot be had, or used, which model of the hub it is."""
+    local = "a local copy in Hugging Face format is read with model.dir=DIR"
+    try:
+        yield
+    except Missing as error:
+        raise ModelError(f"model {id} {error}; {local}") from error
+    except Unusable as error:
+        raise ModelError(f"model {id} cannot be loaded: {error}; or {local}") from error
+
+
+def _described(folder: Path, attention: str, *, pickled: bool = False) -> tuple[Any, str]:
+    """The configuration of a folder's model, which its weights must fit, and the attention that it can have."""
+    config = causal_config(folder, read_settings(folder))
+    attention = supported(config, attention)
+    if not pickled:
+        stored = read_weights(folder)
+        check_types(outline(config, stored, attention), stored)
+    return config, attention
 
 
 def _load(
@@ -126,12 +157,7 @@ def _load(
     """Load what a folder holds, after a look at its files; what is cheap and can fail comes first."""
     from transformers import AutoModelForCausalLM
 
-    settings = read_settings(folder)
-    config = causal_config(folder, settings)
-    attention = supported(config, attention)
-    if not pickled:
-        stored = read_weights(folder)
-        check_types(outline(config, stored, attention), stored)
+    config, attention = _described(folder, attention, pickled=pickled)
     tokenizer = load_tokenizer(folder)
     with Unmerged() as unmerged:
         try:

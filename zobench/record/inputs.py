@@ -8,7 +8,6 @@ contents are compared (``run.identity``), once: what was found the same is remem
 
 import inspect
 import json
-import os
 import sys
 from collections.abc import Collection, Iterator, Mapping
 from functools import lru_cache
@@ -17,9 +16,10 @@ from typing import Any
 
 import zobench
 from zobench.config import instantiate
+from zobench.config.cache import Cache, sha256
+from zobench.config.labels import look
 from zobench.config.options import leaves
 from zobench.errors import ConfigError
-from zobench.record.cache import Cache, sha256
 from zobench.record.digests import of as digest_of
 from zobench.record.lookup import place, place_of, then_place
 from zobench.tasks.base import files_of
@@ -130,7 +130,7 @@ def _of_folder(settings: Mapping[str, Any], group: str) -> str | None:
         return None
     if folder == "mini":
         return _of_mini(str(settings["choices"]["task"]))
-    return _sha([_look(path) for path in _files(group, settings)])
+    return _sha([look(path) for path in _files(group, settings)])
 
 
 @lru_cache(maxsize=256)
@@ -141,15 +141,6 @@ def _of_mini(task: str) -> str:
 
 def _of_contents(files: Collection[Path]) -> str:
     return _sha([f"{path.name} {sha256(path.read_bytes())}" for path in files])
-
-
-def _look(path: Path) -> list[Any]:
-    try:
-        found = path.stat()
-    except OSError:  # a link to nowhere
-        return [path.name, None]
-    times = (found.st_mtime_ns, found.st_ctime_ns)
-    return [path.name, os.path.realpath(path), found.st_ino, found.st_size, *times]
 
 
 def _files(kind: str, settings: Mapping[str, Any]) -> Iterator[Path]:

@@ -13,6 +13,7 @@ from zobench.config.folders import conf_dir
 from zobench.config.settings import check_settings
 from zobench.config.signature import register
 from zobench.errors import UserError, complain, tolerant_streams
+from zobench.models.own import check_chosen
 from zobench.system.console import Console, cell_title
 from zobench.system.imports import importing, keep_imports
 from zobench.system.requeue import hand_over
@@ -32,6 +33,7 @@ def main(cfg: DictConfig) -> float | None:
         Console().say(f"{job.name if job.name.startswith('cell ') else f'job {job.num + 1}'}: {_title(cfg)}")
     try:
         check_settings(cfg, _config_folders())
+        check_chosen(cfg)
         with importing():
             from zobench.run.runner import run
 

@@ -12,6 +12,7 @@ from zobench.data import rows
 from zobench.data.rows import Splits
 from zobench.errors import ConfigError, shown
 from zobench.models.base import ModelSpec
+from zobench.models.facts import layers_of, positions
 from zobench.models.identity import model_family, model_parameters
 from zobench.models.tokenizer import check_ids, tokenizer_hash
 from zobench.models.tuning import Tuning
@@ -42,7 +43,8 @@ def check_parts(cfg: DictConfig, processes: int = 1) -> None:
     node = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(node, dict)
     pick_device(str(cfg.device))
-    protocol, _, _ = specs(cfg)
+    protocol, spec, _ = specs(cfg)
+    spec.check()
     task = build_task(node["task"])
     sizes = rows.sizes_of(task, cfg.data.splits or protocol.splits)
     train = sizes["train"] if sizes and isinstance(sizes["train"], int) else cfg.batch_size  # a share is of a file
@@ -93,11 +95,11 @@ def build(
     )
     trained = build_trained(cfg, device, protocol, spec, tuning, tell)
     loaded, method, settings = trained.loaded, trained.method, trained.settings
-    attention = loaded.model.config._attn_implementation
-    if attention != protocol.attention:
-        console.say(
-            f"attention={attention}: transformers has no {protocol.attention} for {type(loaded.model).__name__}"
-        )
+    if spec.any_folder:
+        console.say(_described(spec, trained, protocol))
+    attention, wanted = loaded.model.config._attn_implementation, spec.attention or protocol.attention
+    if attention != wanted:
+        console.say(f"attention={attention}: transformers has no {wanted} for {type(loaded.model).__name__}")
     start = spec.start_id(loaded.tokenizer, protocol.start_token)
     if doubt := spec.start_doubt(loaded.tokenizer, protocol.start_token):
         console.say(doubt)
@@ -140,6 +142,19 @@ def build(
             "processes": team.size,
             "parallel": cfg.parallel if team.size > 1 else None,
         },
+    )
+
+
+def _described(spec: ModelSpec, trained: TrainedModel, protocol: Protocol) -> str:
+    """The facts by which a model is used, in one line: its option's, or its folder's where they are left open."""
+    model, token = trained.loaded.model, spec.start_token.get(protocol.start_token)
+    size = sum(param.numel() for param in trained.as_loaded.values())
+    targets = ", ".join(spec.targets or ()) or "what tuning.targets names"
+    depth = f" in {len(layers_of(model))} layers" if layers_of(model) else ""
+    return (
+        f"{model_family(model)}, {size:,} parameters{depth}; prompts begin with {token or 'no token of their own'}, "
+        f"up to {spec.max_length} tokens; LoRA would adapt {targets}"
+        + (f"; commit {spec.commit}" if spec.commit else "")
     )
 
 
@@ -215,15 +230,20 @@ def build_trained(
     Raises:
         UserError: for what the user can mend.
     """
-    loaded = spec.load(dtype=getattr(torch, cfg.dtype), device=device, attention=protocol.attention)
-    positions = getattr(loaded.model.config, "max_position_embeddings", None)
-    if positions is not None and spec.max_length > positions:
-        raise ConfigError(f"model.max_length={spec.max_length}: the model has {positions} positions; set at most that")
+    loaded = spec.load(dtype=getattr(torch, cfg.dtype), device=device, attention=spec.attention or protocol.attention)
+    there = positions(loaded.model.config)
+    if there is not None and spec.max_length > there:
+        raise ConfigError(f"model.max_length={spec.max_length}: the model has {there} positions; set at most that")
     as_loaded = dict(loaded.model.named_parameters())
     tell(
         {
             "model_family": model_family(loaded.model),
             "model_parameters": model_parameters(loaded.model),
+            "model_layers": len(layers_of(loaded.model)) or None,
+            "model_commit": spec.commit,
+            "max_length": spec.max_length,
+            "start_token": spec.start_token.get(protocol.start_token),
+            "lora_targets": ", ".join(spec.targets or ()) or None,
             "tokenizer_hash": tokenizer_hash(loaded.tokenizer),
         }
     )

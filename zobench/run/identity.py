@@ -69,7 +69,8 @@ def _compare_model(cfg: DictConfig, summary: Mapping[str, Any], directory: Path,
 def _model_now(cfg: DictConfig, summary: Mapping[str, Any], digest: str | None) -> dict[str, Any]:
     device, (protocol, spec, tuning) = pick_device(str(cfg.device)), specs(cfg)
     if "tokenizer_hash" in summary:
-        loaded = spec.load(dtype=getattr(torch, cfg.dtype), device=device, attention=protocol.attention)
+        attention = spec.attention or protocol.attention
+        loaded = spec.load(dtype=getattr(torch, cfg.dtype), device=device, attention=attention)
         weights = tensors.checksum(dict(loaded.model.named_parameters()))
         facts = {"model_checksum": weights, "tokenizer_hash": tokenizer_hash(loaded.tokenizer)}
         remember_model(cfg, digest, facts)

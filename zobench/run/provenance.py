@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
+from zobench.config.cache import code_digest
 from zobench.config.options import leaves
 from zobench.config.signature import SCHEMA, signature
 from zobench.record import environments
-from zobench.record.cache import code_digest
 from zobench.record.inputs import code_of, is_outside
 from zobench.record.reading import Unreadable
 from zobench.system import costs

@@ -32,7 +32,8 @@ class Family:
         self._cfg = cfg = deepcopy(composed)
         self.presets = {str(key): str(value) for key, value in (cfg.hydra.sweeper.get("params") or {}).items()}
         with _as_hydras_own(cfg):
-            choices = OmegaConf.to_container(cfg.choices, resolve=True)
+            choices: Any = OmegaConf.to_container(cfg.choices, resolve=True)
+            choices["model"] = f"${{model_label:{cfg.hydra.runtime.choices.model}}}"  # by each cell's own folder
         with open_dict(cfg):
             del cfg["hydra"]
             cfg.choices = choices  # Hydra's node is asked for them once, not for each cell

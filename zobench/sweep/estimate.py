@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from zobench.errors import ConfigError
+from zobench.models.own import stored_parameters
 from zobench.record import summaries
 from zobench.record.reading import Unreadable
 from zobench.record.runs import find
@@ -111,7 +112,7 @@ def _seconds(cell: PlannedCell, spending: Spending, known: Rates) -> float:
 
 
 def _rough(cell: PlannedCell, spending: Spending) -> Cost:
-    size, gpu = cell.get("model.parameters"), _on_gpu(cell)
+    size, gpu = _parameters(cell), _on_gpu(cell)
     if size is None:
         return Cost(spending, None, None, gpu, rough=True)
     width = _BYTES[str(cell.get("dtype"))]
@@ -127,7 +128,13 @@ def _rough(cell: PlannedCell, spending: Spending) -> Cost:
 
 def _on_gpu(cell: PlannedCell) -> bool:
     device = str(cell.get("device"))
-    return device.startswith("cuda") or (device == "auto" and (cell.get("model.parameters") or 0) >= ON_GPU)
+    return device.startswith("cuda") or (device == "auto" and (_parameters(cell) or 0) >= ON_GPU)
+
+
+def _parameters(cell: PlannedCell) -> int | None:
+    """The size of a cell's model: by its option, or by the files of its folder."""
+    said, folder = cell.get("model.parameters"), cell.get("model.dir")
+    return stored_parameters(Path(folder).expanduser()) if said is None and folder else said
 
 
 def _finished(folders: Iterable[Path]) -> Iterator[dict[str, Any]]:

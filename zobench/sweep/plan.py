@@ -19,6 +19,7 @@ from zobench.config.ranges import is_known
 from zobench.config.settings import check_settings
 from zobench.config.signature import GROUPS, differences, digest
 from zobench.errors import ConfigError, UserError
+from zobench.models.own import check_chosen
 from zobench.record.lookup import located, place
 from zobench.sweep.compose import Family, Load, is_value
 
@@ -132,6 +133,7 @@ class Planner:
                 seen.update(cell.overrides)
                 settings = OmegaConf.create(cell.settings)
                 check_settings(settings, self._folders)
+                check_chosen(cell.settings)
                 if not all(is_known(cell.settings[group]) for group in GROUPS):
                     from zobench.run.build import check_parts
 

@@ -5,7 +5,7 @@ from functools import cache
 from typing import Any
 
 from zobench.config import instantiate
-from zobench.record.cache import Cache
+from zobench.config.cache import Cache
 from zobench.run.budget import Spending, spending
 from zobench.sweep.plan import PlannedCell
 

@@ -2,17 +2,18 @@
 
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from zobench.record.cache import Cache
+from zobench.config.cache import Cache
+from zobench.config.labels import label_of, option_of
 from zobench.sweep.plan import PlannedCell
 
 _KEPT = 32
 #: what may give another value the next time: the environment, the time, Hydra's own node but for the chosen options
-_CHANGING = re.compile(r"\$\{(?!signature:|hydra:runtime\.choices\.)\s*[\w.]+:")
+_CHANGING = re.compile(r"\$\{(?!signature:|model_label:|hydra:runtime\.choices\.)\s*[\w.]+:")
 
 
 def remembered(
@@ -39,11 +40,17 @@ def remembered(
         return plan()
     kept = Cache("plans", keep=_KEPT)
     known = kept.load(*facts)
-    if known is not None:
+    if known is not None and all(map(_has_its_label, known)):
         return [PlannedCell(**cell | {"overrides": tuple(cell["overrides"])}) for cell in known]
     cells = plan()
     kept.store([vars(cell) | {"overrides": list(cell.overrides)} for cell in cells], *facts)
     return cells
+
+
+def _has_its_label(cell: Mapping[str, Any]) -> bool:
+    """Whether a cell's model, where it is a folder of one's own, holds what it held when the plan was made."""
+    label, node = cell["settings"]["choices"]["model"], cell["settings"]["model"]
+    return label == label_of(option_of("model", label, node), node)
 
 
 def _texts(folders: Sequence[Path]) -> Iterator[tuple[str, str]]:

@@ -7,7 +7,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import zobench
 from zobench.atomic import write_atomically
 from zobench.config.folders import cache_dir
 from zobench.errors import CannotWrite
@@ -64,6 +63,6 @@ def sha256(content: bytes) -> str:
 @cache
 def code_digest() -> str:
     """A hash of zobench's own modules and their tables, as they lie on disk."""
-    folder = Path(zobench.__file__).parent
+    folder = Path(__file__).resolve().parents[1]
     files = sorted([*folder.rglob("*.py"), *folder.rglob("*.json")])
     return sha256("\n".join(f"{path.relative_to(folder)} {sha256(path.read_bytes())}" for path in files).encode())

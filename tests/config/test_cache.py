@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from zobench.record.cache import Cache
+from zobench.config.cache import Cache
 
 
 @pytest.fixture
