@@ -108,6 +108,12 @@ class ModelSpec:
             own = {"native": native, "mezo": of_2023}
             self.start_token = {k: own.get(k, native) if v == "auto" else v for k, v in self.start_token.items()}
 
+    def check_length(self, config: Any) -> None:
+        """Raises ConfigError if a model of this configuration has fewer positions than the longest sequence."""
+        there = facts.positions(config)
+        if there is not None and self.max_length > there:
+            raise ConfigError(f"model.max_length={self.max_length}: the model has {there} positions; set at most that")
+
     def load(self, *, dtype: torch.dtype, device: torch.device, attention: str) -> Loaded:
         """Load model and tokenizer.
 

@@ -92,6 +92,7 @@ class HubModel(ModelSpec):
         config = causal_config(folder, read_settings(folder))
         tokenizer = load_tokenizer(folder)
         self.complete_texts(config, tokenizer)
+        self.check_length(config)
         return tokenizer
 
 

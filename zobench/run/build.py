@@ -13,7 +13,7 @@ from zobench.data.rows import Splits
 from zobench.errors import ConfigError, shown
 from zobench.models.adapters import named_parameters
 from zobench.models.base import ModelSpec
-from zobench.models.facts import layers_of, positions
+from zobench.models.facts import layers_of
 from zobench.models.identity import model_family, model_parameters
 from zobench.models.tokenizer import check_ids, tokenizer_hash
 from zobench.models.tuning import Tuning
@@ -232,9 +232,7 @@ def build_trained(
         UserError: for what the user can mend.
     """
     loaded = spec.load(dtype=getattr(torch, cfg.dtype), device=device, attention=spec.attention or protocol.attention)
-    there = positions(loaded.model.config)
-    if there is not None and spec.max_length > there:
-        raise ConfigError(f"model.max_length={spec.max_length}: the model has {there} positions; set at most that")
+    spec.check_length(loaded.model.config)
     as_loaded = dict(loaded.model.named_parameters())
     tell(
         {

@@ -87,9 +87,11 @@ def _composed(words: Sequence[str], own: Sequence[Path]) -> "DictConfig":
     """The checked configuration of a run."""
     from zobench.config.settings import check_settings
     from zobench.config.signature import compose
+    from zobench.models.own import check_chosen
 
     cfg = compose(*(f"hydra.searchpath=['file://{folder.resolve()}']" for folder in own), *words)
     check_settings(cfg, [conf_dir(), *own])
+    check_chosen(cfg)
     return cfg
 
 
