@@ -26,7 +26,12 @@ from zobench.run.runner import run
 from zobench.zo import Method
 
 PACKAGE = ROOT / "zobench"
-OPTIONS = {"tasks with options", "tasks with two options", "tasks with two options, each of them right somewhere"}
+OPTIONS = {
+    "tasks with options",
+    "tasks with options of which one is right",
+    "tasks with two options",
+    "tasks with two options, each of them right somewhere",
+}
 LENS = {"`lens.gradient=true`", "`lens.gradient=true`, unless the gradient is 0"}
 TRAINS = "runs that train"
 LOOK = ("lens.every=4", "lens.draws=3")

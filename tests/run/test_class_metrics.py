@@ -1,7 +1,6 @@
 """Macro-F1 and MCC: their definitions, and standard errors that a bootstrap agrees with."""
 
 import json
-from collections import Counter
 from itertools import product
 
 import numpy as np
@@ -12,10 +11,6 @@ from zobench.config.signature import compose
 from zobench.record import predictions
 from zobench.run import metrics
 from zobench.run.runner import run
-
-
-def counted(gold, chosen):
-    return Counter(zip(gold, chosen, strict=True))
 
 
 def f1_by_definition(gold, chosen):
@@ -40,9 +35,9 @@ def correlation(gold, chosen):
 def test_every_small_table_of_three_classes_has_the_metrics_of_their_definitions():
     for gold in ((0, 0, 1, 2), (0, 1, 1, 1), (2, 2, 2, 2)):
         for chosen in product(range(3), repeat=4):
-            pairs = counted(gold, chosen)
-            assert metrics.macro_f1(pairs) == pytest.approx(f1_by_definition(gold, list(chosen)), abs=1e-12)
-            assert metrics.mcc(pairs) == pytest.approx(correlation(gold, chosen), abs=1e-12)
+            counts = metrics.table(gold, chosen)
+            assert metrics.macro_f1(counts) == pytest.approx(f1_by_definition(gold, list(chosen)), abs=1e-12)
+            assert metrics.mcc(counts) == pytest.approx(correlation(gold, chosen), abs=1e-12)
 
 
 @pytest.mark.parametrize("metric", [metrics.macro_f1, metrics.mcc])
@@ -51,11 +46,11 @@ def test_what_examples_add_has_the_metric_as_its_mean_and_the_bootstraps_spread(
     gold = draw.choice(3, 300, p=[0.6, 0.3, 0.1])
     chosen = np.where(draw.rand(300) < 0.7, gold, draw.choice(3, 300))
     added = metrics.shares(metric, gold.tolist(), chosen.tolist())
-    assert np.mean(added) == pytest.approx(metric(counted(gold.tolist(), chosen.tolist())), abs=1e-12)
+    assert np.mean(added) == pytest.approx(metric(metrics.table(gold, chosen)), abs=1e-12)
     again = []
     for _ in range(400):
         index = draw.randint(300, size=300)
-        again.append(metric(counted(gold[index].tolist(), chosen[index].tolist())))
+        again.append(metric(metrics.table(gold[index], chosen[index])))
     assert metrics.stderr(added) == pytest.approx(np.std(again), rel=0.15)
 
 
