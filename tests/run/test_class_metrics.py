@@ -1,6 +1,5 @@
 """Macro-F1 and MCC: their definitions, and standard errors that a bootstrap agrees with."""
 
-import json
 from itertools import product
 
 import numpy as np
@@ -21,6 +20,11 @@ def f1_by_definition(gold, chosen):
         recall = hits / gold.count(label) if label in gold else 0.0
         found.append(2 * precision * recall / (precision + recall) if hits else 0.0)
     return sum(found) / len(found)
+
+
+def margins(lines):
+    """Of each prediction, how much likelier option 1 is than 0, and the right option."""
+    return [line["scores"][1] - line["scores"][0] for line in lines], [int(line["gold"]) for line in lines]
 
 
 def correlation(gold, chosen):
@@ -61,5 +65,9 @@ def test_a_run_is_selected_and_reported_by_the_tasks_metric(metric, tmp_path):
     row = run(cfg)
     assert row["metric"] == metric
     assert (row["test_metric"], row["dev_metric"]) == (row[f"test/{metric}"], row[f"dev/{metric}"])
-    scores = [line["score"] for line in predictions.read(tmp_path / json.loads(json.dumps(cfg.out)), "test")]
-    assert np.mean(scores) == pytest.approx(row["test_metric"], abs=1e-12)
+    dev, test = (predictions.read(tmp_path / cfg.out, split) for split in ("dev", "test"))
+    assert np.mean([line["score"] for line in test]) == pytest.approx(row["test_metric"], abs=1e-12)
+    (at_dev, _), (at_test, gold) = margins(dev), margins(test)
+    threshold = metrics.matching_threshold(at_dev, [line["gold"] == "1" for line in dev])
+    moved = metrics.table(gold, [int(margin > threshold) for margin in at_test])
+    assert row[f"test/{metric}_calibrated"] == {"macro_f1": metrics.macro_f1, "mcc": metrics.mcc}[metric](moved)

@@ -202,8 +202,13 @@ def incomplete(task: object) -> str | None:
     if not columns or isinstance(columns, str):
         return f"{kind.__name__} has no columns; expected a class below zobench.tasks.base.Task that sets them"
     if task.metric not in METRICS[bool(task.generates)]:
-        known = ", ".join(METRICS[bool(task.generates)])
-        return f"{kind.__name__} has metric={task.metric}; expected {known}, as its generates is {task.generates}"
+        known, kind_of = (
+            ", ".join(METRICS[bool(task.generates)]),
+            "generates texts" if task.generates else "has options",
+        )
+        return (
+            f"{kind.__name__} {kind_of} and metric={task.metric}; expected {known}, or generates={not task.generates}"
+        )
     if kind.example is Task.example and (kind.prompt is Task.prompt or len(task.verbaliser) < 2):
         return f"{kind.__name__} makes no examples; expected prompt and a verbaliser of two labels or more, or example"
     return None
