@@ -182,7 +182,7 @@ def test_every_column_is_written_where_the_schema_says():
             for column in group.columns:
                 names = {
                     column.name,
-                    column.name.removesuffix("_stderr"),
+                    column.name.removesuffix("_stderr").removesuffix("_calibrated"),
                     column.start[:-1],
                     column.start.split("/")[0],
                     column.start.split(".")[0],
