@@ -123,5 +123,6 @@ def test_a_run_on_files_in_the_hubs_layout_is_finished_and_scored(name, tmp_path
     row = run(cfg)
     assert (row["state"], row["test/n"]) == ("finished", SMALL["test"])
     assert row["test_metric"] == row[f"test/{row['metric']}"]
+    assert ("test/mcc" in row) == (name not in ("record", "drop"))  # its options are no classes, or it has none
     for line in predictions.read(tmp_path / cfg.out, "test") if name == "record" else ():
         assert line["score"] == (line["prediction"] in ("1", "2"))  # two of the three names are right

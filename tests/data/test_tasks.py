@@ -270,3 +270,5 @@ def test_classes_that_define_too_little_are_no_tasks():
         assert incomplete(kind(**facts))
     assert incomplete(type("Mine", (Task,), {**some, "verbaliser": ("No", "Yes")})(**facts)) is None
     assert incomplete(type("Mine", (Task,), {**some, "columns": "text"})(**facts))
+    told = "Mine has options and metric=f1; expected accuracy, macro_f1, mcc, or generates=True"
+    assert incomplete(type("Mine", (Task,), {**some, "verbaliser": ("No", "Yes"), "metric": "f1"})(**facts)) == told

@@ -84,6 +84,6 @@ class Protocol:
         """Whether a dev evaluation beats the best so far.
 
         Args:
-            new, best: hold ``metric``, a share from 0 to 1, and ``loss``, a mean in nats.
+            new, best: hold ``metric``, from 0 (of MCC, −1) to 1, and ``loss``, a mean in nats.
         """
         raise NotImplementedError

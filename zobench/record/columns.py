@@ -9,8 +9,9 @@ from pathlib import Path
 
 from zobench.record.schema import ANY, BOOLEAN, LIST, NUMBER, OBJECT, Column, Group, Schema, count, family, number, text
 
-_SHARE, _SECONDS, _GIB, _BYTES = "0 to 1", "s", "GiB", "bytes"
+_SHARE, _SIGNED, _SECONDS, _GIB, _BYTES = "0 to 1", "−1 to 1", "s", "GiB", "bytes"
 _OPTIONS, _TWO, _GENERATES = "tasks with options", "tasks with two options", "tasks that generate"
+_CLASSES = "tasks with options of which one is right"
 _BOTH = "tasks with two options, each of them right somewhere"
 _INFINITE, _TRAINS = "not a finite number", "runs that train"
 _IN_FILE = "in the file, not in a frame"
@@ -21,14 +22,16 @@ METRICS = Schema(
     Group("What an evaluation measures: `<metric>`", "run/evaluate.py", (
         number("accuracy", "share of right answers", _SHARE, where=_OPTIONS),
         number("accuracy_stderr", "its standard error, √(p(1−p)/n)", _SHARE, where=_OPTIONS),
-        number("macro_f1", "mean F1 of the classes that are right or chosen somewhere", _SHARE, where=_OPTIONS),
-        number("macro_f1_stderr", "its standard error, by the jackknife", where=_OPTIONS),
-        number("mcc", "Matthews' correlation of right and chosen classes", _SHARE, where=_OPTIONS, signed=True),
-        number("mcc_stderr", "its standard error, by the jackknife", where=_OPTIONS),
+        number("macro_f1", "mean F1 of the classes that are right or chosen somewhere", _SHARE, where=_CLASSES),
+        number("macro_f1_stderr", "its standard error, by the jackknife", where=_CLASSES),
+        number("mcc", "Matthews' correlation of right and chosen classes", _SIGNED, where=_CLASSES),
+        number("mcc_stderr", "its standard error, by the jackknife", where=_CLASSES),
         number("accuracy_calibrated", "accuracy at the threshold that matches dev's label shares", _SHARE, where=_TWO),
+        number("macro_f1_calibrated", "macro_f1 at that threshold", _SHARE, where=_TWO),
+        number("mcc_calibrated", "mcc at that threshold", _SIGNED, where=_TWO),
         number("auc", "area under the ROC curve of the options' margins", _SHARE, where=_BOTH),
         number("auc_stderr", "its standard error (Hanley and McNeil 1982)", _SHARE, where=_BOTH),
-        number("majority", "what always giving the most frequent answer scores", _SHARE, where=_OPTIONS),
+        number("majority", "what always giving the most frequent answer scores in accuracy", _SHARE, where=_CLASSES),
         number("f1", "mean token F1 of the answers", _SHARE, where=_GENERATES),
         number("f1_stderr", "its standard error", _SHARE, where=_GENERATES),
         number("exact_match", "share of answers that equal a right one", _SHARE, where=_GENERATES),
@@ -199,9 +202,9 @@ ROW = Schema(
         Column("digests", OBJECT, "hash of each other file as it was left", where=_IN_FILE),
     )),
     Group(FINISHED, "run/row.py", (
-        number("dev_metric", "the task's metric on dev, at the weights that are tested", _SHARE, signed=True),
+        number("dev_metric", "the task's metric on dev, at the weights that are tested", _SIGNED),
         number("dev_metric_stderr", "its standard error"),
-        number("test_metric", "the task's metric on test: the result", _SHARE, signed=True),
+        number("test_metric", "the task's metric on test: the result", _SIGNED),
         number("test_metric_stderr", "its standard error"),
     )),
     Group(FINISHED, "run/cell.py", (

@@ -13,6 +13,9 @@ from zobench.run import metrics
 from zobench.tasks.base import Task
 from zobench.zo import Team
 
+#: metrics of all right and chosen classes, which are no mean over examples
+_OF_CLASSES = {"macro_f1": metrics.macro_f1, "mcc": metrics.mcc}
+
 
 class NotFinite(ArithmeticError):
     """Scores or losses of some examples are not finite numbers: there is no metric of such an evaluation."""
@@ -81,16 +84,12 @@ def _classification(
     _check_finite(scores)
     gold = [e.gold for e in examples]
     chosen = [s.index(max(s)) for s in scores]
-    added = {
-        "accuracy": [float(c in (e.example.right or (e.gold,))) for c, e in zip(chosen, examples, strict=True)],
-        "macro_f1": metrics.shares(metrics.macro_f1, gold, chosen),
-        "mcc": metrics.shares(metrics.mcc, gold, chosen),
-    }
-    values = _means(added) | {
-        "loss": _loss(objective.task, examples, scores),
-        "majority": max(Counter(gold).values()) / len(gold),
-        "n": len(gold),
-    }
+    added = {"accuracy": [float(c in (e.example.right or (e.gold,))) for c, e in zip(chosen, examples, strict=True)]}
+    facts = {"loss": _loss(objective.task, examples, scores), "n": len(gold)}
+    if not any(e.example.right for e in examples):  # an option is a class, right alone
+        added |= {name: metrics.shares(metric_of, gold, chosen) for name, metric_of in _OF_CLASSES.items()}
+        facts["majority"] = max(Counter(gold).values()) / len(gold)
+    values = _means(added) | facts
     if all(len(s) == 2 for s in scores):
         margins, positive = [s[1] - s[0] for s in scores], [g == 1 for g in gold]
         if (area := metrics.auc(margins, positive)) is not None:
@@ -98,8 +97,10 @@ def _classification(
             values["auc_stderr"] = metrics.auc_stderr(area, sum(positive), len(gold) - sum(positive))
         if threshold is None:
             threshold = metrics.matching_threshold(margins, positive)
-        moved = [float((m > threshold) == p) for m, p in zip(margins, positive, strict=True)]
-        values["accuracy_calibrated"] = sum(moved) / len(moved)
+        moved = [int(m > threshold) for m in margins]
+        values["accuracy_calibrated"] = sum(m == g for m, g in zip(moved, gold, strict=True)) / len(gold)
+        for name, metric_of in _OF_CLASSES.items():
+            values[f"{name}_calibrated"] = metric_of(metrics.table(gold, moved))
     rows = [
         {"index": e.example.index, "gold": str(g), "prediction": str(c), "scores": s, "score": r}
         for e, g, c, s, r in zip(examples, gold, chosen, scores, added[metric], strict=True)

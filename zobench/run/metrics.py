@@ -4,7 +4,7 @@ import math
 import re
 import string
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -46,54 +46,71 @@ def stderr(values: Sequence[float]) -> float:
     return float(np.std(values) / math.sqrt(len(values)))
 
 
-def macro_f1(pairs: Mapping[tuple[int, int], int]) -> float:
+def table(gold: Sequence[int], chosen: Sequence[int]) -> np.ndarray:
+    """How often each class that is right (rows) was answered with each class (columns); classes are integers from 0.
+
+    >>> table([0, 0, 1, 1], [0, 1, 1, 1]).tolist()
+    [[1, 1], [0, 2]]
+    """
+    classes = 1 + max(*gold, *chosen)
+    counts = np.zeros((classes, classes), int)
+    np.add.at(counts, (gold, chosen), 1)
+    return counts
+
+
+def macro_f1(counts: np.ndarray) -> float:
     """The mean F1 of the classes that are right or chosen somewhere; a class that is never both counts 0.
 
     Args:
-        pairs: how often each (right, chosen) pair of classes occurs.
+        counts: from ``table``.
+
+    Example:
+        >>> round(macro_f1(table([0, 0, 1, 1], [0, 1, 1, 1])), 3)
+        0.733
     """
-    right, chosen, both = Counter[int](), Counter[int](), Counter[int]()
-    for (gold, answer), n in pairs.items():
-        right[gold] += n
-        chosen[answer] += n
-        both[gold] += n * (gold == answer)
-    there = [label for label in {*right, *chosen} if right[label] + chosen[label]]
-    return sum(2 * both[label] / (right[label] + chosen[label]) for label in there) / max(1, len(there))
+    both = counts.sum(0) + counts.sum(1)
+    there = both > 0
+    return float((2 * counts.diagonal()[there] / both[there]).mean()) if there.any() else 0.0
 
 
-def mcc(pairs: Mapping[tuple[int, int], int]) -> float:
+def mcc(counts: np.ndarray) -> float:
     """Matthews' correlation of right and chosen classes, of any number (Gorodkin 2004, R_K); 0 where one is constant.
 
     Args:
-        pairs: how often each (right, chosen) pair of classes occurs.
+        counts: from ``table``.
+
+    Example:
+        >>> round(mcc(table([0, 0, 1, 1], [0, 1, 1, 1])), 3)
+        0.577
     """
-    right, chosen = Counter[int](), Counter[int]()
-    for (gold, answer), n in pairs.items():
-        right[gold] += n
-        chosen[answer] += n
-    n, hits = sum(right.values()), sum(count for (gold, answer), count in pairs.items() if gold == answer)
-    covariance = hits * n - sum(right[label] * chosen[label] for label in right)
-    spread = (n * n - sum(c * c for c in right.values())) * (n * n - sum(c * c for c in chosen.values()))
-    return covariance / math.sqrt(spread) if spread else 0.0
+    counts = counts.astype(float)  # their products outgrow integers
+    n, right, chosen = counts.sum(), counts.sum(1), counts.sum(0)
+    spread = (n * n - right @ right) * (n * n - chosen @ chosen)
+    return float((n * counts.trace() - right @ chosen) / math.sqrt(spread)) if spread else 0.0
 
 
-def shares(
-    metric: Callable[[Mapping[tuple[int, int], int]], float], gold: Sequence[int], chosen: Sequence[int]
-) -> list[float]:
+def shares(metric: Callable[[np.ndarray], float], gold: Sequence[int], chosen: Sequence[int]) -> list[float]:
     """What each example adds to a metric that is no mean of scores: numbers whose mean is the metric.
 
     They are the jackknife's: ``θ + (n − 1)(mean of θ₋ᵢ − θ₋ᵢ)``, where ``θ₋ᵢ`` is the metric without example i. Their
     spread gives the metric's standard error (Efron 1982, chapter 3).
 
+    Args:
+        metric: of a ``table``, such as ``macro_f1``.
+        gold, chosen: the right and the chosen class of each example, integers from 0.
+
     Example:
         >>> [round(share, 2) for share in shares(macro_f1, [0, 0, 1, 1], [0, 1, 1, 1])]
         [1.58, -0.22, 0.78, 0.78]
     """
-    pairs, n = Counter(zip(gold, chosen, strict=True)), len(gold)
-    whole = metric(pairs)
-    without = {pair: metric(pairs - Counter([pair])) for pair in pairs}
-    mean = sum(without[pair] * count for pair, count in pairs.items()) / n
-    return [whole + (n - 1) * (mean - without[pair]) for pair in zip(gold, chosen, strict=True)]
+    n, counts = len(gold), table(gold, chosen)
+    whole, without = metric(counts), np.zeros(counts.shape)
+    for pair in zip(*counts.nonzero(), strict=True):  # examples of one pair add the same
+        counts[pair] -= 1
+        without[pair] = metric(counts)
+        counts[pair] += 1
+    added = whole + (n - 1) * ((counts * without).sum() / n - without)
+    return [float(added[pair]) for pair in zip(gold, chosen, strict=True)]
 
 
 def auc(margins: Sequence[float], positive: Sequence[bool]) -> float | None:

@@ -129,14 +129,17 @@ def _results(row: Mapping[str, Any]) -> Table:
         ("accuracy", "accuracy", True),
         ("accuracy, threshold from dev", "accuracy_calibrated", False),
         ("macro-F1", "macro_f1", True),
+        ("macro-F1, threshold from dev", "macro_f1_calibrated", False),
         ("MCC", "mcc", True),
+        ("MCC, threshold from dev", "mcc_calibrated", False),
         ("AUC", "auc", True),
         ("F1", "f1", True),
         ("exact match", "exact_match", row.get("metric") == "exact_match"),
         ("loss", "loss", False),
     ]
+    others = tuple(name for name in ("macro_f1", "mcc") if name != row.get("metric"))
     for label, key, with_error in names:
-        if f"zero_shot/test/{key}" in row and (key not in ("macro_f1", "mcc") or row.get("metric") == key):
+        if f"zero_shot/test/{key}" in row and not key.startswith(others):
             cells = [_cell(row, f"{prefix}{key}", with_error) for _, prefix in shown]
             table.add_row(label, *cells)
     return table

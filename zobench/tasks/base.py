@@ -15,6 +15,8 @@ Row = Mapping[str, Any]
 Sizes = Mapping[str, int | float]
 #: what a data set is divided into
 PARTS = ("train", "dev", "test")
+#: how chosen options (False) and generated texts (True) may be scored; the first of each unless a task says
+METRICS = {False: ("accuracy", "macro_f1", "mcc"), True: ("f1", "exact_match")}
 #: length of an example, in tokens, of a task that does not say
 TYPICAL_TOKENS = 150
 
@@ -61,8 +63,8 @@ class Task:
         columns: the columns that a row must have; they hold text, but for those of ``not_text``, which ``problem``
             checks.
         verbaliser: the text of each label, appended to the prompt.
-        metric: how answers are scored: ``accuracy``, ``macro_f1`` or ``mcc`` of the chosen options, ``f1`` or
-            ``exact_match`` of generated texts.
+        generates: whether the model answers in free text and does not choose among options.
+        metric: how answers are scored, one of ``METRICS``.
         loss: ``classification``, cross-entropy over the options, or ``lm``, cross-entropy on the answer's tokens.
 
     Raises:
@@ -86,6 +88,7 @@ class Task:
     columns: tuple[str, ...]
     not_text: tuple[str, ...] = ("label",)
     verbaliser: tuple[str, ...] = ()
+    generates: bool = False
     metric: str = "accuracy"
     loss: Literal["classification", "lm"] = "classification"
 
@@ -108,11 +111,6 @@ class Task:
         self.files = files_of(files)
         _check_sizes(self.splits)
         self.tokens = tokens
-
-    @property
-    def generates(self) -> bool:
-        """Whether the model answers in free text and does not choose among options."""
-        return self.metric in ("f1", "exact_match")
 
     def sizes(self, name: str) -> Sizes | None:
         """The sizes of a name; the one set that there is, whatever the name; None where sizes are not given.
@@ -203,6 +201,14 @@ def incomplete(task: object) -> str | None:
     columns = getattr(task, "columns", None)
     if not columns or isinstance(columns, str):
         return f"{kind.__name__} has no columns; expected a class below zobench.tasks.base.Task that sets them"
+    if task.metric not in METRICS[bool(task.generates)]:
+        known, kind_of = (
+            ", ".join(METRICS[bool(task.generates)]),
+            "generates texts" if task.generates else "has options",
+        )
+        return (
+            f"{kind.__name__} {kind_of} and metric={task.metric}; expected {known}, or generates={not task.generates}"
+        )
     if kind.example is Task.example and (kind.prompt is Task.prompt or len(task.verbaliser) < 2):
         return f"{kind.__name__} makes no examples; expected prompt and a verbaliser of two labels or more, or example"
     return None

@@ -6,7 +6,7 @@ from string import Formatter
 from typing import Any
 
 from zobench.errors import shown
-from zobench.tasks.base import Example, Row, Task
+from zobench.tasks.base import METRICS, Example, Row, Task
 
 #: what may follow a column's name, as in ``{sentence:strip}``
 FILTERS: dict[str, Callable[[str], str]] = {
@@ -15,7 +15,6 @@ FILTERS: dict[str, Callable[[str], str]] = {
 }  # fmt: skip
 #: what YAML 1.1 reads as true and as false, so that a mapping from ``yes`` has the key true
 _TRUE, _FALSE = ("true", "yes", "on"), ("false", "no", "off")
-_CHOICES, _ANSWERS = ("accuracy", "macro_f1", "mcc"), ("f1", "exact_match")
 
 
 class Template:
@@ -113,7 +112,8 @@ class TemplateTask(Task):
             raise ValueError(f"prompt={shown(repr(prompt))}: names no column; expected one in braces, such as {{text}}")
         if bool(options) == bool(answer):
             raise ValueError(f"options={shown(options)}, answer={shown(answer)}: expected options or an answer column")
-        metrics = _ANSWERS if answer else _CHOICES
+        self.generates = bool(answer)
+        metrics = METRICS[self.generates]
         if metric is not None and metric not in metrics:
             kind = "an answer column" if answer else "options"
             raise ValueError(f"metric={shown(metric)}: expected {', '.join(metrics)} for a task with {kind}")

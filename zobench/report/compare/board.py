@@ -265,9 +265,15 @@ def _level(slice_: Slice) -> Row:
     """Collect what is reached without learning: zero-shot with and without a threshold from dev, majority, chance."""
     names = {title: name.format(metric=slice_.metric) for title, name in _UNTRAINED.items()}
     level: Row = {title: slice_.runs[name].mean() if name in slice_.runs else None for title, name in names.items()}
-    if slice_.metric != "accuracy":  # the share of the majority class is an accuracy
-        level["majority"] = None
-    return level | {"chance": _chance(slice_)}
+    return level | {"majority": _majority(slice_, level["majority"]), "chance": _chance(slice_)}
+
+
+def _majority(slice_: Slice, share: float | None) -> float | None:
+    """What always giving the most frequent class scores, of which ``share`` of the test rows are."""
+    if slice_.metric == "macro_f1" and share is not None:
+        classes = predictions(slice_.best.head(1)).get("gold", pd.Series(dtype=object)).nunique()
+        return 2 * share / (1 + share) / classes if classes else None
+    return {"accuracy": share, "mcc": 0.0}.get(slice_.metric)
 
 
 def _chance(slice_: Slice) -> float | None:
