@@ -8,6 +8,8 @@ import torch
 
 from zobench import export, replay
 from zobench.config.signature import compose
+from zobench.errors import DataError
+from zobench.record import checkpoint
 from zobench.run.runner import run
 
 SMALL = [f"task.splits.mini.{part}=6" for part in ("train", "dev", "test")]
@@ -41,6 +43,36 @@ def test_a_method_that_looks_at_linear_layers_is_refused(tmp_path):
 
     with pytest.raises(ConfigError, match=r"method=agzo.*no trainable matrix was seen in a linear layer"):
         finished(tmp_path, "model=tiny-opt", "method=agzo")
+
+
+@pytest.mark.parametrize("task", ["sst2", "squad"])
+@pytest.mark.parametrize("protocol", ["clean", "mezo_exact"])
+def test_zero_shot_values_are_those_of_the_model_without_a_prefix(tmp_path, task, protocol):
+    shared = (f"task={task}", "model=tiny-opt", "method=zeroshot", f"protocol={protocol}")
+    bare, with_prefix = (finished(tmp_path, *shared, f"tuning={name}")[0] for name in ("full", "prefix"))
+    values = {name: value for name, value in bare.items() if name.startswith(("zero_shot/", "test/"))}
+    assert any(name.endswith("/loss") for name in values)
+    assert {name: with_prefix[name] for name in values} == values
+
+
+def test_a_run_does_not_go_on_with_a_prefix_that_another_processor_made(tmp_path):
+    whole, directory = finished(tmp_path, "model=tiny-llama", "method=mezo")
+    folder, summary = directory / "checkpoint", directory / "summary.json"
+    saved = {"step": 1, "rows_hash": whole["rows_hash"], "base_checksum": "0" * 16, "device": "cpu"}
+    checkpoint.save(folder, 1, saved | {"model_checksum": whole["model_checksum"]})
+    summary.write_text(json.dumps(whole | {"state": "interrupted"}))
+    with pytest.raises(
+        DataError, match=r"the first prefix changed since .*; go on on such a processor as wrote it, or"
+    ):
+        finished(tmp_path, "model=tiny-llama", "method=mezo")
+
+
+def test_kept_weights_need_no_first_prefix_and_a_replay_does(tmp_path, capsys):
+    row, directory = finished(tmp_path / "runs", "model=tiny-llama", "method=mezo", "keep_weights=true")
+    (directory / "summary.json").write_text(json.dumps(row | {"base_checksum": "0" * 16}))
+    assert export.main([str(directory), str(tmp_path / "adapter"), "--adapter"]) == 0
+    assert replay.main([str(directory)]) == 1
+    assert "library changed since, or the processor that computed the first prefix" in capsys.readouterr().err
 
 
 def logits(model, ids):

@@ -168,7 +168,7 @@ class Setting:
 
 #: what every run has, whatever its method, model and task; in the order in which ``--help`` shows it
 SETTINGS: tuple[Setting, ...] = (
-    Setting("seed", 0, Integer(0), "noise, batch order and LoRA initialisation, unless set one by one below"),
+    Setting("seed", 0, Integer(0), "noise, batch order, first values of LoRA and prefix, unless set one by one below"),
     Setting("data_seed", 0, Integer(0), "which rows are drawn from the data set"),
     Setting("noise_seed", "${seed}", Integer(0), "keys of all random directions"),
     Setting("order_seed", "${seed}", Integer(0), "order of the training batches"),

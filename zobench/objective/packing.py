@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from zobench.errors import is_out_of_memory
 from zobench.objective.layers import Backbone
 from zobench.objective.rows import PART, Ids, TokenRows, filled, plan
-from zobench.objective.virtual_tokens import KEYS, attend
+from zobench.objective.virtual_tokens import attend, has_some
 from zobench.zo import owners
 
 #: on a CPU: longest row of packed sequences, in tokens; a longer one leaves the caches, and takes longer in one piece
@@ -126,7 +126,7 @@ def _attend(
         parts = zip(*(x.split(now.lengths, dim=2) for x in (query, key, value)), strict=True)
         found = []
         for number, (q, k, v) in enumerate(parts):
-            with owners.some([number]) if hasattr(module, KEYS) else nullcontext():  # whose virtual tokens are read
+            with owners.some([number]) if has_some(module) else nullcontext():  # whose virtual tokens are read
                 found.append(attend(module, q, k, v, None, **options)[0])
         return torch.cat(found, dim=1), None
     # Elsewhere one call for all: starting many small kernels takes longer than the padding.

@@ -29,6 +29,7 @@ _WINDOWS = {"sliding_window": "sliding_attention", "attention_chunk_size": "chun
 #: an attention module, and the keys and values that it was given: rows × heads × length × features
 Seen = tuple[Any, Tensor, Tensor]
 _seen: ContextVar[list[Seen] | None] = ContextVar("_seen", default=None)
+_left_out: ContextVar[bool] = ContextVar("_left_out", default=False)
 
 
 def attention_configs(model: nn.Module) -> list[Any]:
@@ -37,9 +38,24 @@ def attention_configs(model: nn.Module) -> list[Any]:
     return list({id(config): config for config in found if hasattr(config, "_attn_implementation")}.values())
 
 
+def has_some(module: nn.Module) -> bool:
+    """Whether an attention module is run with virtual tokens."""
+    return hasattr(module, KEYS) and not _left_out.get()
+
+
 def prefixed(model: nn.Module) -> list[Any]:
-    """The attention modules that have virtual tokens, the lowest layer first."""
-    return [module for module in model.modules() if hasattr(module, KEYS)]
+    """The attention modules that are run with virtual tokens, the lowest layer first."""
+    return [module for module in model.modules() if has_some(module)]
+
+
+@contextmanager
+def left_out() -> Iterator[None]:
+    """A context in which models run as they came, without their virtual tokens."""
+    token = _left_out.set(True)
+    try:
+        yield
+    finally:
+        _left_out.reset(token)
 
 
 def add(model: Any, ids: Tensor) -> None:
@@ -139,7 +155,7 @@ def _attend(
     seen = _seen.get()
     if seen is not None and options.get("position_bias") is None:
         seen.append((module, key, value))
-    if hasattr(module, KEYS):
+    if has_some(module):
         count, length = len(module.prefix_keys), query.shape[2]
         if attention_mask is None and length > 1:
             attention_mask = torch.ones(length, length, dtype=torch.bool, device=query.device).tril()

@@ -6,6 +6,7 @@ import torch
 from omegaconf import DictConfig
 
 from zobench.errors import CannotWrite, RunLost, UserError
+from zobench.objective import virtual_tokens
 from zobench.record import checkpoint, lock
 from zobench.record.inputs import remember_model
 from zobench.record.recorder import Recorder
@@ -151,8 +152,9 @@ class Cell:
     def _evaluate_zero_shot(self, trainer: Trainer, environment: Row) -> None:
         """Evaluate the model as it came; of a run that trains nothing that is the result."""
         metric = trainer.parts.task.metric
-        dev = trainer.evaluate("dev")
-        test = trainer.evaluate("test", dev.threshold)
+        with virtual_tokens.left_out():
+            dev = trainer.evaluate("dev")
+            test = trainer.evaluate("test", dev.threshold)
         if not self.begun:
             self._start(trainer, environment)
         trainer.progress.zero_shot = named("zero_shot/dev", dev.values) | named("zero_shot/test", test.values)

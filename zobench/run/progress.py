@@ -10,6 +10,7 @@ from typing import Any
 
 from zobench.errors import ConfigError, DataError
 from zobench.models.adapters import named_parameters
+from zobench.objective.virtual_tokens import prefixed
 from zobench.record import checkpoint, digests, tensors, trajectory
 from zobench.record.recorder import Recorder
 from zobench.run import parallel, recovery
@@ -173,21 +174,22 @@ class Checkpoints:
         if "signature" not in saved and saved.get("model_checksum") not in (None, model):
             # Versions that wrote no signature hashed adapters with the model.
             model = tensors.checksum(dict(named_parameters(self.parts.model)))
-        for what, then, now in (
-            ("data", saved["rows_hash"], self.parts.facts["rows_hash"]),
-            ("base model", saved["base_checksum"], self.base),
-            ("base model", saved.get("model_checksum", model), model),
-        ):
-            if then != now:
-                raise DataError(
-                    f"the {what} changed since {self.folder} was written: {then}, now {now}; put the old files back, "
-                    "or start again with overwrite=true"
-                )
         if saved["device"] != device:
             raise ConfigError(
                 f"device={device}: {self.folder} was written on {saved['device']}, which rounds "
                 "otherwise; go on there, or start again with overwrite=true"
             )
+        for what, then, now in (
+            ("data", saved["rows_hash"], self.parts.facts["rows_hash"]),
+            ("base model", saved.get("model_checksum", model), model),
+            ("first prefix" if prefixed(self.parts.model) else "base model", saved["base_checksum"], self.base),
+        ):
+            if then != now:
+                todo = "go on on such a processor as wrote it" if what == "first prefix" else "put the old files back"
+                raise DataError(
+                    f"the {what} changed since {self.folder} was written: {then}, now {now}; {todo}, "
+                    "or start again with overwrite=true"
+                )
         parallel.check_shards(saved, self.parts.division.shards, self.folder)
 
     def are_due(self) -> bool:

@@ -18,6 +18,7 @@ from zobench.errors import ConfigError, DataError, UserError
 from zobench.models.adapters import named_parameters
 from zobench.models.base import Loaded
 from zobench.models.tuning import Tuning
+from zobench.objective.virtual_tokens import prefixed
 from zobench.record import archive, checkpoint, configs, environments, summaries, tensors, trajectory
 from zobench.record.archive import Place
 from zobench.record.reading import Missing, Unreadable
@@ -85,7 +86,8 @@ def rebuild(
     run = archive.locate(address)
     cfg, summary = _read(run, allow)
     wanted = _step(run, step, summary)
-    kept = run / "checkpoint" / f"best-{wanted:08d}.safetensors"  # weights stay out of zips
+    file = run / "checkpoint" / f"best-{wanted:08d}.safetensors"  # weights stay out of zips
+    kept = file if isinstance(file, Path) and file.is_file() and not replay else None
     protocol, spec, tuning = specs(cfg)
     trained = build_trained(cfg, pick_device(device or str(cfg.device)), protocol, spec, tuning)
     slots = trained.method.slots
@@ -96,9 +98,12 @@ def rebuild(
         if "model_family" not in summary and summary.get("model_checksum") not in (None, model):
             # Versions that did not record the family hashed adapters with the model.
             model = tensors.checksum(dict(named_parameters(trained.loaded.model)))
-        _check_base(run, "trainable weights", summary.get("base_checksum"), base)
         _check_base(run, "weights", summary.get("model_checksum"), model)
-    if isinstance(kept, Path) and kept.is_file() and not replay:
+        with_prefix = bool(prefixed(trained.loaded.model))
+        if kept is None or not with_prefix:  # which is all that trains: where it is kept, its first values are not used
+            also = ", or the processor that computed the first prefix" if with_prefix else ""
+            _check_base(run, "trainable weights", summary.get("base_checksum"), base, also)
+    if kept is not None:
         weights = _kept(kept, wanted, expected, unverified, made_again=trained.method.replays)
         checkpoint.restore(slots, weights)
     elif not trained.method.replays:
@@ -177,9 +182,9 @@ def _expected(step: int, summary: dict[str, Any]) -> str | None:
     return summary.get("weights_checksum") if ended_after_it else None
 
 
-def _check_base(run: Place, what: str, then: str | None, now: str) -> None:
+def _check_base(run: Place, what: str, then: str | None, now: str, also: str = "") -> None:
     if then not in (None, now):
         raise DataError(
             f"{run} started from a base model whose {what} hash to {then}, these to {now}: model files, dtype or "
-            "library changed since"
+            f"library changed since{also}"
         )
