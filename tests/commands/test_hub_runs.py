@@ -92,3 +92,20 @@ def test_runs_ask_the_hub_once_for_what_they_read_and_keep_no_token(repositories
     kept = [path for path in (tmp_path).rglob("*") if path.is_file()]
     assert any(path.suffix == ".wandb" for path in kept)
     assert not [path for path in kept if TOKEN.encode() in path.read_bytes()]
+
+
+def test_any_model_of_the_hub_is_named_after_id_and_commit_and_a_branch_says_its_commit(repositories, tmp_path):
+    small = [f"task.splits.mini.{part}=4" for part in ("train", "dev", "test")]
+    words = ["model=hub", "model.id=you/model", "data=mini", "task=sst2", "method=zeroshot", "wandb=disabled", *small]
+    with serving() as hub:
+        hub.repositories = repositories
+        for revision in ([], [f"model.revision={COMMIT}"]):
+            ended = subprocess.run(
+                [sys.executable, "-m", "zobench", *words, *revision], cwd=tmp_path, capture_output=True, text=True,
+                env=environment(hub.url, tmp_path / "hf"), timeout=200,
+            )  # fmt: skip
+            assert ended.returncode == 0, ended.stderr
+            assert f"commit {COMMIT}" in ended.stdout
+    rows = [json.loads(path.read_text()) for path in sorted(tmp_path.rglob("summary.json"))]
+    assert {row["model"] for row in rows} == {f"you--model@{COMMIT[:8]}", "you--model@main"}
+    assert {row["model_commit"] for row in rows} == {COMMIT}
