@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from helpers.objectives import Worded, flat, rows_of
+from helpers.objectives import WORDED, flat, rows_of
 from torch import nn
 
 from zobench.models.tuning import Full, LastLayers, LoRA
@@ -52,7 +52,7 @@ def parts(model):
 def test_losses_and_scores_agree(tiny, encoded, name, shared):
     task, batch = encoded(name)
     trimmed, whole = both(tiny, task, shared_prompt=shared)
-    assert isinstance(task, Worded) == (not any(e.shared for e in batch) and task.loss == "classification")
+    assert (batch[0].example.options == WORDED) == (not any(e.shared for e in batch) and task.loss == "classification")
     before = parts(tiny.model)
     with torch.inference_mode():
         (found, weight), (expected, other) = trimmed.loss_sum(batch), whole.loss_sum(batch)
