@@ -206,7 +206,8 @@ the majority class and the untrained model, and MeZO can follow. Test accuracy o
 test rows; another seed may move it by more. Batches of 16, 1,000 steps of MeZO (2,000 forward passes), 200 steps of
 AdamW (as many forward and backward passes); of three learning rates, the same for both, the one with the lowest dev
 loss. A rate with a star is the lowest or the highest tried: a better one may lie beyond it, and the method may do
-better than is said here. The train rows of `boolq` are from its validation file, other rows than those of the test.
+better than is said here. The train rows of `boolq` are from its validation file: other questions than the test's, but
+one in eight of those has its passage among them.
 
 *Calibrated* is the untrained model with a threshold from dev, of two options. *Linear probe*: a logistic regression on
 the last hidden state of the prompt's last token, fitted to the same train rows; "–" where the options differ from row

@@ -43,7 +43,7 @@ def test_the_probe_takes_classes_that_no_train_row_has(script):
 
 
 def test_copies_are_told_by_their_words(script):
-    assert script.plain("It 's a WARM film .  ") == script.plain("it's a warm film.".replace("'s", " s"))
+    assert script.plain("It 's a WARM film .  ") == script.plain("it's a warm film")
     assert script.plain("a warm film") != script.plain("a warm , funny film")
 
 
