@@ -184,9 +184,13 @@ def page(lines: list[dict[str, Any]]) -> str:
             ]
             for each in own
         ]  # fmt: skip
+        parts.append(f"## {model}")
         if rows:
             heads = ["task", "train", "n", *HEADS, "MeZO", "AdamW", "rate of MeZO", "of AdamW"]
-            parts += [f"## {model}", pipe_table([heads, *rows])]
+            parts.append(pipe_table([heads, *rows]))
+        measured = {each["task"] for each in own}
+        if missing := [f"`{task}`" for task in TASKS if task not in measured]:
+            parts.append(f"Not measured yet: {', '.join(missing)}.")
         known = [(each["task"], each["unseen"]) for each in own if each["unseen"]]
         if known:
             parts += [UNSEEN, pipe_table([
@@ -225,19 +229,24 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("tiny", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
+    parser.add_argument("--tasks", nargs="*", default=list(TASKS), help="none: the page alone")
     parser.add_argument("--models", nargs="+", choices=list(MODELS), default=list(reversed(MODELS)))
     parser.add_argument("--page", type=Path, default=PAGE)
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     kept = {(m, t): options.out / f"{m.partition(',')[0]}-{t}.json" for m in reversed(MODELS) for t in TASKS}
+
+    def write() -> None:
+        lines = [json.loads(path.read_text()) for path in kept.values() if path.exists()]
+        options.page.write_text(page(lines), encoding="utf-8")
+
+    write()
     for model in options.models:
         for task in options.tasks:
             if not kept[model, task].exists():
                 found = line(task, model, options.data, options.tiny, options.out)
                 kept[model, task].write_text(json.dumps(found, indent=1) + "\n")
-            lines = [json.loads(path.read_text()) for path in kept.values() if path.exists()]
-            options.page.write_text(page(lines), encoding="utf-8")
+                write()
 
 
 if __name__ == "__main__":

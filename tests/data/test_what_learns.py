@@ -75,3 +75,9 @@ def test_most_test_rows_of_sst2_are_unseen_and_many_of_mr_are_not(script, shared
         shares[task] = sum(script.plain(row[script.SENTENCES[task]]) in seen for row in rows) / len(rows)
     assert shares["sst2"] < 0.01
     assert 0.3 < shares["mr"] < 0.6
+
+
+def test_the_page_says_what_is_not_measured(script):
+    text = script.page([])
+    for model in script.MODELS:
+        assert f"## {model}\n\nNot measured yet: `sst2`, `mr`" in text
