@@ -1,40 +1,86 @@
-"""What the golden numbers of the official MeZO code were recorded with: model, tokenizer and rows."""
+"""What the tests against ``golden/{loren,ldsd}_official.json`` share."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
-from transformers import OPTConfig, OPTForCausalLM, PreTrainedTokenizerFast
+from torch import Tensor, nn
 
-from helpers.tasks import shipped
-from zobench.data import files
+from zobench.zo import Method
+from zobench.zo.keys import Keys
 
-GOLDEN = Path(__file__).parents[1] / "golden"
-OFFICIAL = json.loads((GOLDEN / "mezo_official.json").read_text(encoding="utf-8"))
-
-
-def make_tokenizer():
-    path = str(GOLDEN / "tokenizer" / "tokenizer.json")
-    return PreTrainedTokenizerFast(
-        tokenizer_file=path, bos_token="<s>", pad_token="<pad>", eos_token="</s>", unk_token="<unk>"
-    )
+#: bound on |found − golden| / max |golden| of each tensor, and on the same of each loss
+TOLERANCE = 1e-9
 
 
-def make_model():
-    """The tiny OPT of the golden runs: weights from numpy, so that no library version can change them."""
-    config = OFFICIAL["model"]["config"]
-    model = OPTForCausalLM(OPTConfig(**config, attn_implementation="eager")).eval()
-    for i, (name, param) in enumerate(model.named_parameters()):
-        values = np.random.RandomState(1000 + i).standard_normal(tuple(param.shape)).astype(np.float32) * np.float32(
-            0.05
-        )
-        norm = "layer_norm" in name and name.endswith("weight")
-        param.data.copy_(torch.from_numpy(values + np.float32(1.0) if norm else values))
+def read(name: str) -> dict[str, Any]:
+    return json.loads((Path(__file__).parents[1] / "golden" / f"{name}_official.json").read_text())
+
+
+class Recorded(Keys):
+    """The seeds that the official code drew, as the keys of the steps."""
+
+    def __init__(self, run: dict[str, Any]):
+        super().__init__(0)
+        self.steps = [step["seeds"] for step in run["steps"]]
+
+    def __call__(self, step: int, query: int = 0, purpose: str = "probe") -> int:
+        return self.steps[step][query]
+
+
+def tensors(values: dict[str, Any]) -> dict[str, Tensor]:
+    return {name: torch.tensor(value, dtype=torch.float64) for name, value in values.items()}
+
+
+def network(run: dict[str, Any]) -> nn.Module:
+    """The model of the golden runs at the recorded first weights."""
+    model = nn.Sequential(nn.Linear(5, 6), nn.Tanh(), nn.LayerNorm(6), nn.Linear(6, 3)).double()
+    model.load_state_dict(tensors(run["trajectory"][0]["weights"]))
     return model
 
 
-def examples(name, split):
-    table = files.read(GOLDEN / "data" / name / f"{split}.jsonl")
-    task = shipped(name)
-    return [task.example(i, row) for i, row in enumerate(table.take(table.names))]
+def deviation(found: Tensor, golden: Any) -> float:
+    """What is zero in the golden run has to be zero."""
+    expected = torch.as_tensor(golden, dtype=torch.float64)
+    assert found.shape == expected.shape
+    return float((found.detach() - expected).abs().max() / expected.abs().max().clamp_min(1e-300))
+
+
+def follow(
+    method: Method,
+    model: nn.Module,
+    golden: dict[str, Any],
+    run: dict[str, Any],
+    state: Callable[[], dict[str, dict[str, Tensor]]],
+    until: int | None = None,
+) -> dict[str, float]:
+    """Train as the golden run did, to its end or ``until`` one of its snapshots.
+
+    Returns:
+        The largest deviation of the losses, of the weights and of each part of ``state()``, by its name.
+    """
+    x, y = (torch.tensor(golden["batch"][name], dtype=torch.float64) for name in "xy")
+    snapshots = {snapshot["after_step"]: snapshot for snapshot in run["trajectory"][1:]}
+    last = until or len(run["steps"])
+    assert last in snapshots
+    worst = {"losses": 0.0}
+    for step in run["steps"][:last]:
+        method.step(lambda: (model(x) - y).square().mean())
+        seen = method.oracle.seen
+        assert len(seen) == len(step["losses"]), "another number of forward passes"
+        worst["losses"] = max(worst["losses"], *(abs(a - b) / b for a, b in zip(seen, step["losses"], strict=True)))
+        for part, values in snapshots.get(method.t, {}).items():
+            if part != "after_step":
+                found = dict(model.named_parameters()) if part == "weights" else state()[part]
+                differences = [deviation(found[name], value) for name, value in values.items()]
+                worst[part] = max(worst.get(part, 0.0), *differences)
+    return worst
+
+
+def rule_state(method: Method, part: str) -> dict[str, Tensor]:
+    """One buffer of the update rule by the names of the weights."""
+    head = f"rule.{part}."
+    items = method.state_dict().items()
+    return {key.removeprefix(head): value for key, value in items if key.startswith(head) and isinstance(value, Tensor)}

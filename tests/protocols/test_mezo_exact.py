@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from helpers.official import GOLDEN, OFFICIAL, examples, make_model, make_tokenizer
+from helpers.mezo_official import GOLDEN, OFFICIAL, examples, make_model, make_tokenizer
 from helpers.tasks import shipped
 
 from zobench.data import rows

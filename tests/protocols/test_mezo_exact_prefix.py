@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from helpers.official import GOLDEN, OFFICIAL, examples, make_model, make_tokenizer
+from helpers.mezo_official import GOLDEN, OFFICIAL, examples, make_model, make_tokenizer
 from helpers.tasks import shipped
 
 from zobench.methods.mezo import MeZO

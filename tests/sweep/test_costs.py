@@ -183,4 +183,5 @@ def test_published_architectures_have_the_parameters_that_their_files_say(name):
 def test_every_shipped_model_and_task_says_its_size_and_length():
     for group, key in (("model", "parameters"), ("task", "tokens")):
         for path in (conf_dir() / group).glob("*.yaml"):
-            assert OmegaConf.load(path)[key] > 0, path
+            if path.stem not in ("local", "hub"):  # whose folders say it
+                assert OmegaConf.load(path)[key] > 0, path
