@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from helpers.tasks import checked_example
 from helpers.tiny_runs import TINY
 
 from zobench.config.signature import compose
@@ -70,12 +71,7 @@ SMALL = {"train": 12, "dev": 6, "test": 8}
 
 @pytest.mark.parametrize("name", list(TEMPLATES))
 def test_a_row_of_the_hub_becomes_the_suites_prompt(name, compose_task):
-    row, prompt, options, gold = TEMPLATES[name]
-    task = compose_task(name)
-    assert task.problem(row) is None
-    assert set(task.columns) <= set(row)
-    example = task.example(7, row)
-    assert (example.index, example.prompt, example.options, example.gold) == (7, prompt, options, gold)
+    example = checked_example(compose_task(name), *TEMPLATES[name])
     assert example.answers == (("2", "twice") if name == "drop" else ())
     assert example.right == ((1, 2) if name == "record" else ())
 

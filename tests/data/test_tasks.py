@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pyarrow.parquet
 import pytest
+from helpers.tasks import checked_example
 from omegaconf import OmegaConf
 
 from zobench.config.signature import compose
@@ -195,12 +196,7 @@ def test_encoding_keeps_every_character(mini_name, mini, load_model):
 
 @pytest.mark.parametrize("name", list(TEMPLATES))
 def test_templates_are_exact(name, compose_task):
-    row, prompt, options, gold = TEMPLATES[name]
-    task = compose_task(name)
-    assert task.problem(row) is None
-    assert set(task.columns) <= set(row)
-    example = task.example(7, row)
-    assert (example.index, example.prompt, example.options, example.gold) == (7, prompt, options, gold)
+    example = checked_example(compose_task(name), *TEMPLATES[name])
     assert example.answers == (("1786", "in 1786") if name == "squad" else ())
 
 

@@ -90,10 +90,9 @@ def sizes_of(task: Task, splits: str) -> Sizes | None:
         ConfigError: if the task has no such split sizes, or one is below 1.
     """
     try:
-        sizes = task.sizes(splits)
+        return task.sizes(splits)
     except KeyError:
         raise ConfigError(f"data.splits={splits}: the task has split sizes named {', '.join(task.splits)}") from None
-    return sizes
 
 
 def read(task: Task, name: str, directory: str | None) -> dict[str, files.Rows]:

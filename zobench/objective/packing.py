@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from zobench.errors import is_out_of_memory
 from zobench.objective.layers import Backbone
 from zobench.objective.rows import PART, Ids, TokenRows, filled, plan
-from zobench.objective.virtual_tokens import attend, has_some
+from zobench.objective.virtual_tokens import attend, attention_named, has_some
 from zobench.zo import owners
 
 #: on a CPU: longest row of packed sequences, in tokens; a longer one leaves the caches, and takes longer in one piece
@@ -99,15 +99,11 @@ def packed_attention(configs: Sequence[Any], rows: TokenRows) -> Iterator[None]:
     from transformers import AttentionInterface
 
     AttentionInterface.register(_NAME, _attend)
-    before = [(config, config._attn_implementation) for config in configs]
     token = _now.set(_Lengths(rows.in_a_row))
     try:
-        for config in configs:
-            config._attn_implementation = _NAME
-        yield
+        with attention_named(configs, _NAME):
+            yield
     finally:
-        for config, name in before:
-            config._attn_implementation = name
         _now.reset(token)
 
 

@@ -8,7 +8,7 @@ window or a chunk bounds how far back it sees.
 
 import copy
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -95,7 +95,7 @@ def _activations(model: Any, ids: Tensor, base: str) -> list[Seen]:
     token, threads = _seen.set(found), torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with _attention(attention_configs(model), _NAMES[base]), torch.no_grad():
+        with attention_named(attention_configs(model), _NAMES[base]), torch.no_grad():
             model(input_ids=ids[None], use_cache=False)
     finally:
         torch.set_num_threads(threads)
@@ -114,7 +114,7 @@ def _register() -> None:
 
 
 @contextmanager
-def _attention(configs: list[Any], name: str) -> Iterator[None]:
+def attention_named(configs: Sequence[Any], name: str) -> Iterator[None]:
     """A context in which these configurations name another attention."""
     before = [(config, config._attn_implementation) for config in configs]
     try:
@@ -200,7 +200,7 @@ def as_past(model: Any, length: int) -> Iterator[dict[str, Any]]:
     device = modules[0].prefix_keys.device
     arguments = {"past_key_values": cache, "position_ids": torch.arange(length, device=device)[None]}
     masks = _masks(model, length, len(modules[0].prefix_keys), device)
-    with _attention([module.config for module in modules], model.config._attn_implementation):
+    with attention_named([module.config for module in modules], model.config._attn_implementation):
         yield arguments | ({} if masks is None else {"attention_mask": masks})
 
 

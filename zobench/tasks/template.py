@@ -131,7 +131,7 @@ class TemplateTask(Task):
         self._options = [_template(f"options.{_word(name)}", text) for name, text in named.items()]
         _check_options(dict(zip(self._words, self._options, strict=True)))
         self._fixed = not any(option.columns for option in self._options)
-        target = answer if answer else label
+        target = answer or label
         read = [column for template in (self._prompt, *self._options) for column in template.columns]
         self.columns = tuple(dict.fromkeys([*read, target.partition(".")[0]]))
         self.not_text = self.columns  # ``problem`` tells what is no text
@@ -161,8 +161,8 @@ class TemplateTask(Task):
         label = row.get(self._label)
         if _word(label) not in self._gold:
             return f"{self._label} is {shown(repr(label))}, expected {self._expected}"
-        filled = [option.fill(row) for option in self._options]
-        if not self._fixed and (not all(map(str.strip, filled)) or len(set(filled)) < len(filled)):
+        filled = [] if self._fixed else [option.fill(row) for option in self._options]
+        if not all(map(str.strip, filled)) or len(set(filled)) < len(filled):
             return f"its options are {shown(filled, 200)}, expected texts that are not empty, all different"
         return None
 
@@ -218,7 +218,6 @@ def _word(label: Any) -> str:
 
 def _words_of(name: Any) -> tuple[str, ...]:
     """The labels that a key of the options stands for."""
-    words = (_TRUE if name else _FALSE) if isinstance(name, bool) else (_word(name),)
-    return tuple(
-        {form for word in words for form in ((word, word.title(), word.upper()) if len(words) > 1 else (word,))}
-    )
+    if not isinstance(name, bool):
+        return (_word(name),)
+    return tuple(form for word in (_TRUE if name else _FALSE) for form in (word, word.title(), word.upper()))
