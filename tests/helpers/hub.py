@@ -181,10 +181,15 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def listed(name, file):
-    """A file as the hub lists it."""
+    """A file as the hub lists it; of a large one git has a note alone, and its SHA-1."""
     content = file.read_bytes()
     entry = {"type": "file", "path": name, "size": len(content)}
-    entry["oid"] = sha1(b"blob %d\0" % len(content) + content).hexdigest()
+    in_git = content
     if name.endswith(LARGE):
-        entry["lfs"] = {"oid": sha256(content).hexdigest(), "size": len(content), "pointerSize": 134}
+        in_git = b"version https://git-lfs.github.com/spec/v1\noid sha256:%s\nsize %d\n" % (
+            sha256(content).hexdigest().encode(),
+            len(content),
+        )
+        entry["lfs"] = {"oid": sha256(content).hexdigest(), "size": len(content), "pointerSize": len(in_git)}
+    entry["oid"] = sha1(b"blob %d\0" % len(in_git) + in_git).hexdigest()
     return entry

@@ -1,17 +1,26 @@
 """Files of the Hugging Face hub, or of a mirror of it: out of the cache, and over the network what the cache lacks."""
 
 import hashlib
+import json
 import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, NamedTuple
 
 from zobench.errors import first_line, shown
 from zobench.system import network
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+class _Listed(NamedTuple):
+    """A file as the hub lists it: in git, or beside git with its SHA-256, in whose place git has a small note."""
+
+    size: int
+    git: str
+    sha256: str | None
 
 
 class Missing(Exception):
@@ -59,8 +68,8 @@ class Repository:
         return folder
 
     def names(self) -> list[str]:
-        """The names of all files, as far as they are known here: empty if no list is in the cache."""
-        return sorted(self._listed() or ())
+        """The names of all files of a commit, as far as they are known here: empty if no list is in the cache."""
+        return sorted(self._listed(self.revision or "") or ())
 
     @property
     def _cache(self) -> Path:
@@ -73,7 +82,7 @@ class Repository:
 
     def _cached(self, patterns: Sequence[str], ignore: Sequence[str]) -> Path | None:
         """The folder of a commit if the cache has all files, which only the hub's list of them tells."""
-        if not _COMMIT.fullmatch(self.revision or "") or self._listed() is None:
+        if not _COMMIT.fullmatch(self.revision or "") or self._listed(str(self.revision)) is None:
             return None
         try:
             return self._snapshot(patterns, ignore, online=False)
@@ -105,21 +114,23 @@ class Repository:
             )
         )
 
-    def _listed(self) -> dict[str, Any] | None:
-        """The hub's list of files with sizes and checksums, of the cache; None if it is not there."""
-        from huggingface_hub import get_cached_repo_tree
-        from huggingface_hub.errors import CachedRepoTreeNotFoundError, HFValidationError
+    def _listed(self, commit: str) -> dict[str, _Listed] | None:
+        """The hub's list of a commit's files, of the cache; None if it is not there.
 
+        It is read as the hub's library stores it, whose own reader leaves out the checksums of large files.
+        """
         try:
-            files = get_cached_repo_tree(self.id, repo_type=self.kind, revision=self.revision)
-        except (CachedRepoTreeNotFoundError, HFValidationError):
+            files = json.loads((self._cache / "trees" / f"{commit}.json").read_bytes())["files"]
+            return {
+                name: _Listed(file["size"], file["blob_id"], file.get("lfs_sha256")) for name, file in files.items()
+            }
+        except (OSError, ValueError, LookupError, TypeError, AttributeError):
             return None
-        return {file.path: file for file in files}
 
     def _refuse_damaged(self, folder: Path, before: set[str]) -> None:
         """Remove files that are not what the hub's list says; of those that were here before, the size is compared."""
         damaged = []
-        for name, file in (self._listed() or {}).items():
+        for name, file in (self._listed(folder.name) or {}).items():
             path = folder / name
             if path.exists() and (why := _damage(path.resolve(), file, before)):
                 damaged.append(f"{name} {why}")
@@ -175,21 +186,18 @@ class Repository:
         return "is not in the cache"
 
 
-def _damage(blob: Path, file: Any, before: set[str]) -> str | None:
-    """How a file differs from what the hub lists: its size, or SHA-256 of what is kept beside git, else git's SHA-1."""
+def _damage(blob: Path, file: _Listed, before: set[str]) -> str | None:
+    """How a file differs from what the hub lists."""
     size = blob.stat().st_size
     if size != file.size:
         return f"has {size:,} bytes, the hub's list says {file.size:,}"
     if blob.name in before:
         return None
-    if file.lfs:
-        digest, expected = hashlib.sha256(), file.lfs.sha256
-    else:
-        digest, expected = hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False), file.blob_id
+    digest = hashlib.sha256() if file.sha256 else hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
     with blob.open("rb") as content:
         while part := content.read(2**20):
             digest.update(part)
-    return None if digest.hexdigest() == expected else "is not what the hub's checksum says"
+    return None if digest.hexdigest() == (file.sha256 or file.git) else "is not what the hub's checksum says"
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
