@@ -129,9 +129,58 @@ def test_what_cannot_be_read_is_said_in_one_line(folders, tmp_path):
         assert one == {"train": sentences(50, 4)}
         plain = {"hub": "you/plain", "revision": None, "rows": {"train": None, "test": 2}}
         assert loads(tmp_path, hub.url, plain) == [{"train": sentences(0, 8), "validation": sentences(60, 2)}]
-        hub.fails = 403
-        (refused,) = loads(tmp_path / "new", hub.url, GLUE)
-        assert f"is refused by {hub.url} (403): it asks for a token" in refused
+        for hub.fails in (401, 403):
+            (refused,) = loads(tmp_path / "new", hub.url, GLUE)
+            assert f"is refused by {hub.url} ({hub.fails}): it asks for a token" in refused
+        (refused,) = loads(tmp_path / "new", hub.url, GLUE, HF_TOKEN="hf_old")
+        assert "your token is not valid" in refused
+
+
+@pytest.mark.parametrize(
+    ("url", "more", "why"),
+    [
+        ("http://no-such-host.invalid", {}, "is not in the cache, and http://no-such-host.invalid cannot be reached"),
+        ("http://me:secret@127.0.0.1:9", {}, "is not in the cache, and http://127.0.0.1:9 cannot be reached"),
+        ("127.0.0.1:9", {}, "HF_ENDPOINT is '127.0.0.1:9', expected an address such as https://my.mirror"),
+        ("http://127.0.0.1:99999", {}, "HF_ENDPOINT is 'http://127.0.0.1:99999', expected an address"),
+        ("", {}, "HF_ENDPOINT is '', expected an address"),
+        ("http://127.0.0.1:9", {"TRANSFORMERS_OFFLINE": "1"}, "is not in the cache, and TRANSFORMERS_OFFLINE is set"),
+    ],
+)
+def test_an_address_that_cannot_be_asked_is_said_without_its_password(tmp_path, url, more, why):
+    (refused,) = loads(tmp_path, url, GLUE, **more)
+    assert why in refused
+    assert "secret" not in refused
+
+
+def test_a_mirror_has_a_path_names_of_revisions_and_another_host_for_large_files(folders, tmp_path):
+    with serving() as hub, serving() as other:
+        hub.repositories = other.repositories = folders
+        hub.revisions, hub.elsewhere = {"v1", "refs/convert/parquet"}, other.url
+        hub.below = other.below = "/hf/mirror"
+        named = [{**GLUE, "revision": name} for name in ("v1", "refs/convert/parquet", COMMIT)]
+        found = loads(tmp_path, f"{hub.url}/hf/mirror/", *named, HF_TOKEN="hf_friend")
+        assert found == [{"train": sentences(0, 8), "validation": sentences(50, 4)}] * 3
+        assert hub.tokens == {"hf_friend"}
+        assert other.tokens == {""}
+        (refused,) = loads(tmp_path, f"{hub.url}/hf/mirror/", {**GLUE, "hub": "no/no"})
+        assert f"does not exist at {hub.url}/hf/mirror; check task.hub" in refused
+
+
+def test_a_cache_that_cannot_be_written_or_lacks_files_is_said(folders, tmp_path):
+    bare = {"hub": "you/plain", "revision": COMMIT, "rows": {"train": None, "test": None}}
+    (tmp_path / "file").write_text("")
+    with serving() as hub:
+        hub.repositories = folders
+        (refused,) = loads(tmp_path / "file", hub.url, bare)
+        assert f"cannot be kept in {tmp_path / 'file' / 'hub'}: Not a directory" in refused
+        loads(tmp_path, hub.url, GLUE)
+    next(tmp_path.rglob("trees/*.json")).unlink()  # as where other programs have filled the cache
+    next(tmp_path.rglob("train-00001-of-00002.parquet")).unlink()
+    counted = {**GLUE, "rows": {"train": 8, "validation": 4}}
+    lacking, fewer = loads(tmp_path, "http://127.0.0.1:9", GLUE, counted)
+    assert "may lack files: the hub's list of them is not in the cache" in lacking
+    assert "train has 5 rows, expected 8" in fewer
 
 
 @pytest.mark.slow  # the hub's library tries each for 23 seconds
@@ -145,6 +194,18 @@ def test_a_hub_in_trouble_is_said_and_the_cache_is_used(folders, tmp_path, statu
         assert f"{hub.url} answers {status}" in refused
         assert why in refused
         assert loads(tmp_path, hub.url, GLUE) == whole
+
+
+@pytest.mark.slow  # for the same reason
+def test_a_host_that_is_silent_or_gone_is_named(folders, tmp_path):
+    with serving() as hub:
+        hub.repositories, hub.elsewhere = folders, "http://localhost:9"
+        (refused,) = loads(tmp_path, hub.url, GLUE)
+        assert f"cannot be downloaded from {hub.url}, which sends to localhost: ConnectError" in refused
+        hub.elsewhere, hub.slow = None, 2.0
+        brief = {"HF_HUB_DOWNLOAD_TIMEOUT": "1", "HF_HUB_ETAG_TIMEOUT": "1"}
+        (refused,) = loads(tmp_path, hub.url, GLUE, **brief)
+        assert f"cannot be downloaded from {hub.url}: ReadTimeout" in refused
 
 
 def test_what_breaks_off_or_is_damaged_comes_whole_by_the_same_command(folders, tmp_path):

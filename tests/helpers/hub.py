@@ -33,6 +33,8 @@ class Hub:
         broken: name of a file → bytes after which each download breaks off.
         damaged: name of a file → what is sent in its place.
         fails: HTTP status of all answers but the list of files; slow: seconds before each answer.
+        revisions: what the one commit is called, besides its own name.
+        below: the path that all requests begin with, as on a mirror; elsewhere: the address that large files are at.
     """
 
     def __init__(self):
@@ -40,6 +42,7 @@ class Hub:
         self.asked, self.tokens = [], set()
         self.broken, self.damaged = {}, {}
         self.fails, self.slow = None, 0.0
+        self.revisions, self.below, self.elsewhere = {"main"}, "", None
         self.url = ""
 
     @property
@@ -106,10 +109,13 @@ class _Handler(BaseHTTPRequestHandler):
         self.answer(body=True)
 
     def answer(self, body):
-        path = unquote(urlparse(self.path).path)
+        path = urlparse(self.path).path
+        if not path.startswith(f"{self.hub.below}/"):
+            return self.send(404, {}, b"", body)
+        path = path.removeprefix(self.hub.below)
         if path == "/api/agent-harnesses":  # what huggingface_hub asks for itself, once a day
             return self.send(404, {}, b"", body)
-        self.hub.asked.append((self.command, path))
+        self.hub.asked.append((self.command, unquote(path)))
         token = self.headers.get("Authorization", "").removeprefix("Bearer ")
         self.hub.tokens.add(token)
         time.sleep(self.hub.slow)
@@ -120,7 +126,7 @@ class _Handler(BaseHTTPRequestHandler):
         if folder is None:
             return self.send(404 if token else 401, {"X-Error-Code": "RepoNotFound"}, b"", body)
         action, revision, *names = rest or ["revision", "main"]
-        if revision not in ("main", COMMIT):
+        if revision not in {*self.hub.revisions, COMMIT}:
             return self.send(404, {"X-Error-Code": "RevisionNotFound"}, b"", body)
         found = {file.relative_to(folder).as_posix(): file for file in sorted(folder.rglob("*")) if file.is_file()}
         if action == "tree":
@@ -138,6 +144,9 @@ class _Handler(BaseHTTPRequestHandler):
         entry = listed(name, found[name])
         content = self.hub.damaged.get(found[name].name, found[name].read_bytes())
         headers = {"ETag": f'"{entry.get("lfs", entry)["oid"]}"', "X-Repo-Commit": COMMIT, "Accept-Ranges": "bytes"}
+        if self.hub.elsewhere and "lfs" in entry:
+            there = {"Location": self.hub.elsewhere + self.path, "X-Linked-Etag": headers["ETag"]}
+            return self.send(302, headers | there | {"X-Linked-Size": str(len(content))}, b"", body)
         first = int(self.headers.get("Range", "bytes=0-").removeprefix("bytes=").partition("-")[0])
         if first:
             headers["Content-Range"] = f"bytes {first}-{len(content) - 1}/{len(content)}"
@@ -146,7 +155,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def repository(self, path):
         """The repository that a path is about, and what of it: an action, a revision, a file."""
-        parts = path.strip("/").split("/")
+        parts = [unquote(part) for part in path.strip("/").split("/")]
         if parts[0] == "api":
             start = parts[2:4] if parts[1] == "models" else parts[1:4]
             return "/".join(start), parts[4:]

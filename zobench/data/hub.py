@@ -43,8 +43,14 @@ def from_hub(task: Task, name: str) -> dict[str, files.Rows]:
         raise DataError(f"{what} {error}. Or local files: {layout(task, name)}{ships}") from error
     except DataError as error:
         raise DataError(f"{what} {error}") from error
+    commit = replace(repository, revision=folder.name)
     for split, table in tables.items():
         wanted = task.rows.get(split)
+        if wanted is None and not commit.names():
+            raise DataError(
+                f"{what} may lack files: the hub's list of them is not in the cache. Run once with the network, or say "
+                f"how many rows there are: task.rows.{split}=N"
+            )
         if wanted is not None and len(table) != wanted:
             at = f"at revision {task.revision}" if task.revision else "without a task.revision"
             raise DataError(

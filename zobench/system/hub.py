@@ -1,18 +1,23 @@
 """Files of the Hugging Face hub, or of a mirror of it: out of the cache, and over the network what the cache lacks."""
 
+import errno
 import hashlib
 import json
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
+from urllib.parse import urlparse
 
 from zobench.errors import first_line, shown
 from zobench.system import network
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+#: errors of the cache's folder, and not of the network
+_OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR}
 
 
 class _Listed(NamedTuple):
@@ -62,6 +67,9 @@ class Repository:
         Raises:
             Missing: if a file is not in the cache and cannot be downloaded, or is damaged.
         """
+        if not network.is_address(network.endpoint()):
+            given = network.without_login(shown(repr(network.endpoint())))
+            raise Missing(f"is not looked for: HF_ENDPOINT is {given}, expected an address such as https://my.mirror")
         before = self._blobs()
         folder = self._cached(patterns, ignore) or self._downloaded(patterns, ignore)
         self._refuse_damaged(folder, before)
@@ -94,7 +102,7 @@ class Repository:
         try:
             return self._snapshot(patterns, ignore, online)
         except Exception as error:  # of the network, the disk, the id; the library has no common base for them
-            raise Missing(self._reason(error, online)) from error
+            raise Missing(network.without_login(self._reason(error, online))) from error
 
     def _snapshot(self, patterns: Sequence[str], ignore: Sequence[str], online: bool) -> Path:
         from huggingface_hub import snapshot_download
@@ -167,12 +175,16 @@ class Repository:
             wait = "too many requests; wait some minutes" if status == 429 else "it has trouble; try again later"
             return f"cannot be downloaded: {place} answers {status}, {wait}"
         if not online and isinstance(error, errors.LocalEntryNotFoundError):
-            why = "HF_HUB_OFFLINE is set" if network.forced_offline() else f"{place} cannot be reached"
+            variable = network.forced_offline()
+            why = f"{variable} is set" if variable else f"{place} cannot be reached"
             return f"{self._in_cache(error)}, and {why}"
-        return (
-            f"cannot be downloaded from {place}: {type(cause).__name__}: {first_line(cause)}; files that came whole "
-            "are kept, and the same command goes on with the rest"
-        )
+        if isinstance(cause, OSError) and cause.errno in _OF_THE_DISK:
+            return (
+                f"cannot be kept in {self._cache.parent}: {cause.strerror}; make room there, or set HF_HOME to a folder"
+            )
+        why = f"{type(cause).__name__}: {first_line(cause)}"
+        goes_on = "files that came whole are kept, and the same command goes on with the rest"
+        return f"cannot be downloaded from {place}{_sent_on(causes)}: {why}; {goes_on}"
 
     def _in_cache(self, error: BaseException) -> str:
         """What of it the cache lacks."""
@@ -198,6 +210,15 @@ def _damage(blob: Path, file: _Listed, before: set[str]) -> str | None:
         while part := content.read(2**20):
             digest.update(part)
     return None if digest.hexdigest() == (file.sha256 or file.git) else "is not what the hub's checksum says"
+
+
+def _sent_on(causes: Iterable[BaseException]) -> str:
+    """The host that did not answer, if the hub had sent the request there: its large files are often elsewhere."""
+    for error in causes:
+        with suppress(AttributeError, RuntimeError):  # not of a request, or of none that is known
+            host = error.request.url.host  # type: ignore[attr-defined]
+            return "" if host == urlparse(network.endpoint()).hostname else f", which sends to {host}"
+    return ""
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

@@ -1,6 +1,7 @@
 """The Hugging Face hub and wandb: whether they can be reached, found out in seconds and not in minutes."""
 
 import os
+import re
 import socket
 from threading import Thread
 from urllib.parse import ParseResult, urlparse
@@ -13,9 +14,32 @@ def endpoint() -> str:
     return os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
 
 
-def forced_offline() -> bool:
-    """Whether ``HF_HUB_OFFLINE`` forbids to ask the hub."""
-    return os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on")
+def is_address(text: str) -> bool:
+    """Whether it is an address that can be asked.
+
+    >>> is_address("https://my.mirror/hub"), is_address("my.mirror"), is_address("https://my.mirror:99999")
+    (True, False, False)
+    """
+    try:
+        url = urlparse(text)
+        return url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
+    except ValueError:  # of a port
+        return False
+
+
+def without_login(text: str) -> str:
+    """The text without names and passwords in its addresses.
+
+    >>> without_login("https://me:secret@my.mirror cannot be reached")
+    'https://my.mirror cannot be reached'
+    """
+    return re.sub(r"//[^/@\s]*@", "//", text)
+
+
+def forced_offline() -> str | None:
+    """The variable that forbids to ask the hub, read as the hub's library does; None if none does."""
+    name = "HF_HUB_OFFLINE" if os.environ.get("HF_HUB_OFFLINE") else "TRANSFORMERS_OFFLINE"
+    return name if os.environ.get(name, "").lower() in ("1", "true", "yes", "on") else None
 
 
 def reachable() -> bool:
