@@ -66,15 +66,17 @@ majority class.
 
 Prompts, options, losses and draws of the suite are those of princeton-nlp/MeZO @552cb1b, `large_models`
 (arXiv:2305.17333); label words of the other five those of LM-BFF (arXiv:2012.15723) as that repository's RoBERTa runs
-use them (`medium_models/run_fewshot.sh`). For the suite, 1,000 rows train, 500 choose the weights (dev) and at most
-1,000 of the public validation file test; for the others the hub's test split tests, and training takes 1,000 rows
-rather than 16 or 512 of each class. Rows of train/dev/test in the tables are those that the hub's files give; the test
-files that rows are shown of hold other rows of `mr`, `cr` and `subj`, which have no official division.
+use them (`medium_models/run_fewshot.sh`), which cut a sentence after 110 tokens, as is not done here. For the suite,
+1,000 rows train, 500 choose the weights (dev) and at most 1,000 of the public validation file test; for the others the
+hub's test split tests, and training takes 1,000 rows rather than 16 or 512 of each class. Rows of train/dev/test in the
+tables are those that the hub's files give; the test files that rows are shown of hold other rows of `mr`, `cr` and
+`subj`, which have no official division.
 
 *Classification* is cross-entropy over the options, *lm* over the tokens of the right answer alone. Either way options
-are compared by the mean log-probability of their tokens, and tasks without options generate. Spaces at the ends of a
-prompt, and of a prompt with its option, are stripped before they are tokenised, newlines are not; below, `\\n` and `␣`
-stand for those at a prompt's end, and the right option is bold. Made by `scripts/record_tasks.py`."""
+are compared by the mean log-probability of their tokens, and tasks without options generate. White space before a
+prompt, and spaces after it and after its option, are stripped before they are tokenised, newlines after it are not;
+below, `\\n` and `␣` stand for those at a prompt's end, and the right option is bold. Made by
+`scripts/record_tasks.py`."""
 
 
 def task_of(name: str) -> Task:

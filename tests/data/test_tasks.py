@@ -1,6 +1,7 @@
 """Contract of every task in conf/task, and the tasks' prompts, sizes and rows as the protocol fixes them."""
 
 import copy
+import dataclasses
 import string
 from collections import Counter
 from pathlib import Path
@@ -192,6 +193,19 @@ def test_encoding_keeps_every_character(mini_name, mini, load_model):
             assert row.ids[0] == 2
             assert tokenizer.decode(row.ids[1:]) == (e.prompt + option).strip(" ")
             assert tokenizer.decode(row.ids[-row.option_len :]) == option
+
+
+@pytest.mark.parametrize("name", ["rte", "squad"])
+def test_white_space_before_a_prompt_and_spaces_after_it_are_no_part_of_it(name, compose_task, load_model):
+    task, row = compose_task(name), TEMPLATES[name][0]
+    encoder = Encoder(load_model("tiny-opt").tokenizer, start=None, max_length=2048)
+    plain = task.example(0, row)
+    spaced = dataclasses.replace(plain, prompt=f"\n \t\u00a0{plain.prompt}")
+    (left,), (right,) = encoder.encode(task, [plain]), encoder.encode(task, [spaced])
+    assert (left.rows, left.prompt) == (right.rows, right.prompt)
+    after = dataclasses.replace(plain, prompt=f"{plain.prompt.rstrip()}\n", options=("a", "b "))
+    lines = {encoder.tokenizer.decode(row.ids).rpartition("\n")[2] for row in encoder.encode(task, [after])[0].rows}
+    assert lines == ({"a", "b "} if name == "squad" else {"a", "b"})
 
 
 @pytest.mark.parametrize("name", list(TEMPLATES))

@@ -68,8 +68,9 @@ class Encoded:
 class Encoder:
     """Turns examples into token ids, as the MeZO suite does, with an explicit start token.
 
-    Spaces, and only spaces, are stripped from the ends of the prompt and of prompt + option; the option's length is
-    the difference of the two token counts; too long sequences lose tokens on the left, after the start token.
+    White space before the prompt is stripped, and spaces, only spaces, after the prompt and after prompt + option; the
+    option's length is the difference of the two token counts; too long sequences lose tokens on the left, after the
+    start token.
 
     Args:
         tokenizer: a Hugging Face tokenizer; its own special tokens are left out.
@@ -102,11 +103,11 @@ class Encoder:
         return [self._one(task, example, limit) for example in examples]
 
     def _one(self, task: Task, example: Example, limit: int) -> Encoded:
-        prompt = self._ids(example.prompt.strip(" "))
+        prompt = self._ids(_stripped(example.prompt))
         rows: list[Row] = []
         for option in example.options:
             full = example.prompt + option
-            ids = self._ids(full if task.generates else full.strip(" "))
+            ids = self._ids(full.lstrip() if task.generates else _stripped(full))
             option_len = len(ids) - len(prompt)
             row = Row(self._cut(ids, limit), option_len)
             if option_len < 1 or option_len >= len(row.ids):
@@ -133,3 +134,7 @@ class Encoder:
         if len(ids) <= limit:
             return tuple(ids)
         return tuple(ids[-limit:] if self.start is None else [self.start, *ids[-(limit - 1) :]])
+
+
+def _stripped(text: str) -> str:
+    return text.lstrip().rstrip(" ")
