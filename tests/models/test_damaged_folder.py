@@ -262,6 +262,13 @@ def test_settings_that_are_no_json_object(copied, name, content):
     assert name in refused(folder)
 
 
+@pytest.mark.parametrize("ends", ["two", [2, "three"], {"id": 2}, 2.5])
+def test_end_tokens_that_are_no_ids(copied, ends):
+    folder = copied()
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": ends}))
+    assert "generation_config.json has eos_token_id=" in refused(folder)
+
+
 def test_settings_may_be_neither_a_folder_nor_huge(copied):
     folder = copied()
     (folder / "generation_config.json").unlink()
