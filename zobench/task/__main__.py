@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from zobench.config.folders import conf_dir
 from zobench.config.options import own_folder
 from zobench.config.overrides import FrontDoor
-from zobench.config.words import ALLOW_FOREIGN, check_commas, of_hydra
-from zobench.errors import UserError, complain, tolerant_streams
+from zobench.config.words import ALLOW_FOREIGN, check_commas
+from zobench.errors import ConfigError, UserError, complain, in_one_line, tolerant_streams
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     except Exception as error:
         if type(error).__module__.split(".")[0] not in ("hydra", "omegaconf"):
             raise
-        return complain(of_hydra(error), _PROGRAM)
+        return complain(ConfigError(in_one_line(error)), _PROGRAM)
 
 
 def _parser() -> argparse.ArgumentParser:
