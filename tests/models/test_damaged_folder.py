@@ -238,6 +238,12 @@ def test_other_kinds_of_models_are_refused_before_their_weights_are_read(tmp_pat
     assert config.model_type in said
 
 
+def test_a_classifier_is_none(copied):
+    folder = copied()
+    edit_config(folder, architectures=["LlamaForSequenceClassification"])
+    assert "it is a LlamaForSequenceClassification, whose head chooses no tokens" in refused(folder)
+
+
 @pytest.mark.parametrize(
     "content",
     [

@@ -58,6 +58,12 @@ def test_a_number_of_tokens_that_cannot_be_is_refused(tokens):
         PrefixTuning(tokens=tokens)
 
 
+def test_more_tokens_than_the_model_has_positions_are_refused():
+    assert len(tuned("gpt2", tokens=128)[1]["transformer.h.0.attn.prefix_keys"]) == 128
+    with pytest.raises(ConfigError, match=r"tuning\.tokens=129: the model has 128 positions; give at most that"):
+        tuned("gpt2", tokens=129)
+
+
 @torch.no_grad()
 @pytest.mark.parametrize("name", ["opt", "mistral, windows", "gemma2", "gpt_neox"])
 def test_the_models_forward_pass_gives_what_a_past_of_the_same_keys_and_values_gives(name):
