@@ -7,8 +7,8 @@ from zobench.config.folders import conf_dir
 from zobench.config.options import config_dirs
 from zobench.config.overrides import FrontDoor
 from zobench.config.plugins import with_search
-from zobench.config.words import ALLOW_FOREIGN, check_commas, flags_first, overrides
-from zobench.errors import ConfigError, UserError, complain, in_one_line, show, tolerant_streams
+from zobench.config.words import ALLOW_FOREIGN, check_commas, flags_first, of_hydra, overrides
+from zobench.errors import ConfigError, UserError, complain, show, tolerant_streams
 
 
 def main() -> None:
@@ -45,7 +45,7 @@ def main() -> None:
     except Exception as error:
         package = type(error).__module__.split(".")[0]
         if package in ("hydra", "omegaconf"):
-            sys.exit(complain(ConfigError(in_one_line(error))))
+            sys.exit(complain(of_hydra(error)))
         if package in ("joblib", "submitit"):  # a process or a job that died
             sys.exit(complain(error))
         raise

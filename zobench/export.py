@@ -37,6 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _export(options: argparse.Namespace) -> int:
     """Do what the command line says and report it on the console; the exit code."""
     from zobench.atomic import writing
+    from zobench.models.prefix_adapter import same_up_to
     from zobench.run.rebuild import rebuild
     from zobench.system.console import Console
 
@@ -56,6 +57,8 @@ def _export(options: argparse.Namespace) -> int:
         console.say(said)
     with writing(options.folder):
         (write_adapter if options.adapter else write_model)(rebuilt, options.folder)
+    if options.adapter and (longest := same_up_to(rebuilt.model)) is not None:
+        console.say(f"peft gives the run's numbers for up to {longest} tokens: virtual ones count in attention windows")
     console.say(
         f"written: {options.folder}, {'the adapter' if options.adapter else 'the model'} after step {rebuilt.step}"
     )

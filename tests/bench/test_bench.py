@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.methods import METHODS
+from helpers.own import write_model
 
 from zobench import MeZO, MeZOSVRG
 from zobench.bench import checkout, memory, models, official, subjects, table, timing
@@ -317,6 +318,9 @@ def test_a_loss_that_stacks_counts_a_forward_for_each_copy():
 
 def test_settings_of_a_method_become_overrides():
     assert overrides("loren:probes=10+rule=sgd") == ["method=loren", "method.probes=10", "method/rule=sgd"]
+    assert overrides("local:dir=a+b@c/d+attention=eager", "model") == [
+        "model=local", "model.dir=a+b@c/d", "model.attention=eager",
+    ]  # fmt: skip
     assert parse_shapes("16x64,8x256") == (Shape(16, 64), Shape(8, 256))
 
 
@@ -332,6 +336,11 @@ def test_settings_of_a_method_become_overrides():
         (["--methods", "mezo,"], "a name is empty"),
         (["--methods", "zeroshot"], "takes no steps"),
         (["--model", "smolm2"], "did you mean smollm2?"),
+        (["--model", "opt-125m-random:layers=2"], "has no settings; expected opt-125m-random"),
+        (["--model", "local"], "model=local needs model.dir=DIR"),
+        (["--model", "hub"], "model=hub needs model.id=ORG/NAME"),
+        (["--model", "local:dri=."], "did you mean model.dir?"),
+        (["--model", "local:dir=[my]model"], "\"model.dir='[my]model'\""),
         (["--dtype", "bfloat"], "did you mean bfloat16?"),
         (["--repeets", "2"], "did you mean --repeats?"),
         (["--repeats", "0"], "must be at least 1"),
@@ -386,6 +395,15 @@ def test_the_command_prints_a_table_and_writes_json(tmp_path):
     for row in result["time"]:
         expected = row["outside_seconds"]["median"] / row["forwards"] * 1e3
         assert row["outside_ms_per_forward"] == pytest.approx(expected)
+
+
+def test_a_model_of_ones_own_is_measured(tmp_path, capsys):
+    write_model(tmp_path / "a+b@c")
+    asked = ["--model", f"local:dir={tmp_path}/a+b@c", "--tuning", "lora:layers=1", "--methods", "mezo"]
+    assert main([*asked, "--shape", "2x8", "--repeats", "1", "--threads", "1"]) == 0
+    assert "| mezo " in capsys.readouterr().out
+    assert main([*asked, "--shape", "2x4096"]) == 2
+    assert "the model has 2048 positions" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -112,6 +112,23 @@ def test_texts_of_another_encoding_are_refused():
         check_words(["tags=[\udcff]"])
 
 
+@pytest.mark.parametrize(
+    ("word", "typed"),
+    [
+        ("model.dir=~/mine", "\"model.dir='~/mine'\""),
+        ("model.dir=my model (v2)", "\"model.dir='my model (v2)'\""),
+        ("model.dir=[mine]/model", "\"model.dir='[mine]/model'\""),
+        ("model.dir=Ann's", '"model.dir=\\"Ann\'s\\""'),
+    ],
+)
+def test_a_folder_whose_name_is_no_plain_word_is_told_with_its_quotes(tmp_path, word, typed):
+    for module, words in (("zobench", []), ("zobench.task", ["check", "sst2"])):
+        ended = commands.command(module, *words, "model=local", word, cwd=tmp_path)
+        assert (ended.returncode, ended.stderr.count("\n")) == (2, 1)
+        assert word in ended.stderr
+        assert ended.stderr.rstrip().endswith(typed)
+
+
 #: a message of a check that no other setting has a part in
 SIMPLE = re.compile(r".*: must (be positive|be 0 or positive|be at least -?\d+|lie in .*)$")
 

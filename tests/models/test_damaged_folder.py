@@ -238,6 +238,12 @@ def test_other_kinds_of_models_are_refused_before_their_weights_are_read(tmp_pat
     assert config.model_type in said
 
 
+def test_a_classifier_is_none(copied):
+    folder = copied()
+    edit_config(folder, architectures=["LlamaForSequenceClassification"])
+    assert "it is a LlamaForSequenceClassification, whose head chooses no tokens" in refused(folder)
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -260,6 +266,13 @@ def test_settings_that_are_no_json_object(copied, name, content):
     folder = copied()
     (folder / name).write_bytes(content)
     assert name in refused(folder)
+
+
+@pytest.mark.parametrize("ends", ["two", [2, "three"], {"id": 2}, 2.5])
+def test_end_tokens_that_are_no_ids(copied, ends):
+    folder = copied()
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": ends}))
+    assert "generation_config.json has eos_token_id=" in refused(folder)
 
 
 def test_settings_may_be_neither_a_folder_nor_huge(copied):

@@ -81,11 +81,11 @@ def test_a_folder_that_moved_keeps_its_run_and_other_weights_get_another(own, tm
 
 def test_the_label_hangs_on_weights_settings_and_tokenizer(own, tmp_path):
     labels = {label_of("local", {"dir": str(own)})}
-    for name in ("model.safetensors", "config.json", "tokenizer.json"):
+    for name in ("model.safetensors", "config.json", "generation_config.json", "tokenizer.json"):
         copy = shutil.copytree(own, tmp_path / name / own.name)
         (copy / name).write_bytes((copy / name).read_bytes() + b" ")
         labels.add(label_of("local", {"dir": str(copy)}))
-    assert len(labels) == 4
+    assert len(labels) == 5
     link = tmp_path / "models--ORG--NAME" / "snapshots" / "0123abcd"
     shutil.copytree(own, link)
     assert label_of("local", {"dir": str(link)}) == f"NAME@{folder_digest(own)}"

@@ -2,10 +2,11 @@
 
 import pytest
 import torch
-from helpers import matrix
+from helpers import families, matrix
 from helpers.families import build
 
 from zobench.errors import ConfigError, ModelError
+from zobench.models.prefix_adapter import peft_prefix, same_up_to
 from zobench.models.prefix_tuning import PrefixTuning
 from zobench.objective import MeanLoss, Objective, check
 from zobench.objective.reference import plain_logits
@@ -55,6 +56,12 @@ def test_the_tokens_are_drawn_from_the_seed():
 def test_a_number_of_tokens_that_cannot_be_is_refused(tokens):
     with pytest.raises(ValueError, match=f"tokens={tokens}"):
         PrefixTuning(tokens=tokens)
+
+
+def test_more_tokens_than_the_model_has_positions_are_refused():
+    assert len(tuned("gpt2", tokens=128)[1]["transformer.h.0.attn.prefix_keys"]) == 128
+    with pytest.raises(ConfigError, match=r"tuning\.tokens=129: the model has 128 positions; give at most that"):
+        tuned("gpt2", tokens=129)
 
 
 @torch.no_grad()
@@ -142,3 +149,33 @@ def test_latent_attention_is_refused_in_one_line():
     with pytest.raises(ModelError, match=r"tuning=prefix: .* no keys and values as a past.*use tuning=lora") as told:
         check.settle(Objective(model, None, matrix.CLASSIFICATION), matrix.BATCHES[0])
     assert "\n" not in str(told.value)
+
+
+@torch.no_grad()
+def test_peft_gives_the_same_up_to_an_attention_window_less_the_virtual_tokens(monkeypatch):
+    from peft import PeftModelForCausalLM, PrefixTuningConfig
+
+    monkeypatch.setitem(families.LISTED, "window of 20", ("Mistral", {"sliding_window": 20}))
+    model, named = tuned("window of 20")
+    move(named)
+    expected = {length: plain_logits(model, tuple(matrix.sequence(length, 3)), 0) for length in (15, 16)}
+    settings, prompt = peft_prefix(model)
+    del settings["peft_type"], settings["task_type"]
+    read = PeftModelForCausalLM(build("window of 20"), PrefixTuningConfig(**settings)).eval()
+    read.prompt_encoder["default"].embedding.weight.copy_(prompt)
+    differ = {}
+    for length, logits in expected.items():
+        ids = torch.tensor([matrix.sequence(length, 3)])
+        found = read(input_ids=ids, attention_mask=torch.ones_like(ids)).logits[0]
+        differ[length] = float((found - logits).abs().max())
+    assert same_up_to(model) == 15
+    assert differ[15] < 1e-4 < 1e-2 < differ[16]
+
+
+WINDOW = "into the attention's window of 8 tokens"
+
+
+@pytest.mark.parametrize(("name", "said"), [("mistral, windows", WINDOW), ("gpt_neox", "config.json it takes")])
+def test_a_prefix_is_not_written_for_peft_where_a_window_would_hide_it_or_shapes_differ(name, said):
+    with pytest.raises(ConfigError, match=said):
+        peft_prefix(tuned(name)[0])

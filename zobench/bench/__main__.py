@@ -63,7 +63,11 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--model", default="opt-125m-random", help=f"one of {', '.join(models())}")
+    parser.add_argument(
+        "--model",
+        default="opt-125m-random",
+        help=f"one of {', '.join(models())}; settings after a colon: local:dir=DIR, hub:id=ORG/NAME",
+    )
     parser.add_argument("--dtype", default="float32", help=f"one of {', '.join(DTYPES)}")
     parser.add_argument("--shape", default="16x64", help="batch x tokens; several with commas: 16x64,8x256")
     parser.add_argument(

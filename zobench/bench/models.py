@@ -7,9 +7,12 @@ from omegaconf import OmegaConf
 
 from zobench.bench.spec import RANDOM_MODELS, Shape, overrides
 from zobench.config import instantiate
+from zobench.config.settings import check_settings
 from zobench.config.signature import compose
 from zobench.errors import ConfigError
+from zobench.models import facts
 from zobench.models.base import ModelSpec, silence_libraries
+from zobench.models.own import check_chosen
 from zobench.objective import Encoded
 from zobench.objective.encode import Row
 from zobench.tasks.base import Example
@@ -30,7 +33,7 @@ def load(name: str, dtype: str, device: torch.device, tuning: str = "full") -> T
     """Load a causal language model in evaluation mode, with PyTorch's scaled-dot-product attention.
 
     Args:
-        name: one of ``spec.models()``: a shape with random weights, or an option of conf/model.
+        name: one of ``spec.models()``: a shape with random weights, or an option of conf/model with its settings.
         dtype: of the weights, as torch names it: ``float32``, ``bfloat16`` or ``float16``.
         device: where the weights lie, and are made if they are random.
         tuning: what trains, an option of conf/tuning with its settings.
@@ -41,12 +44,16 @@ def load(name: str, dtype: str, device: torch.device, tuning: str = "full") -> T
     kind = getattr(torch, dtype)
     chosen = instantiate.build(_node("tuning", *overrides(tuning, "tuning")), "tuning")
     if name not in RANDOM_MODELS:
-        facts = instantiate.build(_node("model", f"model={name}"), "model")
-        model = facts.load(dtype=kind, device=device, attention="sdpa").model
+        cfg = compose(*overrides(name, "model"))
+        check_settings(cfg)
+        settings: Any = OmegaConf.to_container(cfg, resolve=True)
+        check_chosen(settings)
+        spec = instantiate.build(settings["model"], "model")
+        model = spec.load(dtype=kind, device=device, attention=spec.attention or "sdpa").model
     else:
-        facts = ModelSpec(max_length=2048, start_token={}, lora_targets=["q_proj", "v_proj"])
+        spec = ModelSpec(max_length=2048, start_token={}, lora_targets=["q_proj", "v_proj"])
         model = _random(name, kind, device)
-    chosen.apply(model, facts, 0)
+    chosen.apply(model, spec, 0)
     return Tuned(model, chosen.cache_gib)
 
 
@@ -106,13 +113,13 @@ def random_batch(model: Any, shape: Shape) -> list[Encoded]:
     Raises:
         ConfigError: if the model has fewer positions.
     """
-    positions = getattr(model.config, "max_position_embeddings", None)
+    positions, vocabulary = facts.positions(model.config), model.config.get_text_config().vocab_size
     if positions is not None and shape.tokens > positions:
         raise ConfigError(f"--shape {shape}: the model has {positions} positions; give at most so many tokens")
     generator = torch.Generator().manual_seed(_SEED)
     # Above the special tokens, which a model may treat as padding.
-    ids = torch.randint(4, model.config.vocab_size, (shape.batch, shape.tokens), generator=generator).tolist()
-    options = [(4 + torch.randperm(model.config.vocab_size - 4, generator=generator)[:2]).tolist() for _ in ids]
+    ids = torch.randint(4, vocabulary, (shape.batch, shape.tokens), generator=generator).tolist()
+    options = [(4 + torch.randperm(vocabulary - 4, generator=generator)[:2]).tolist() for _ in ids]
     return [
         Encoded(Example(i, "", ("", ""), i % 2), tuple(Row((*prompt, option), 1) for option in pair))
         for i, (prompt, pair) in enumerate(zip(ids, options, strict=True))

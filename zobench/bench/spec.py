@@ -24,6 +24,8 @@ ROWS = (
 _FIRST_ORDER, _NO_STEPS = "adamw", "zeroshot"
 #: how a method can be made to evaluate offsets, behind an @; without one it decides as in a run
 WAYS = ("walk", "side", "stacked")
+#: what is between two settings; a + in a folder's name is not
+_BETWEEN = re.compile(r"\+(?=[\w.]+=)")
 
 
 class Shape(NamedTuple):
@@ -45,7 +47,7 @@ class Spec:
     """What one benchmark is asked to measure; checked when it is made.
 
     Args:
-        model: one of ``models()``.
+        model: one of ``models()``, in the form of ``methods`` where an option has settings: ``local:dir=DIR``.
         dtype: of the weights, one of ``DTYPES``.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         threads: CPU threads of torch; its own choice if None.
@@ -68,7 +70,9 @@ class Spec:
     official: str | None = None
 
     def __post_init__(self) -> None:
-        known("--model", self.model, models())
+        known("--model", name := self.model.partition(":")[0], models())
+        if name in RANDOM_MODELS and name != self.model:
+            raise ConfigError(f"--model {self.model}: a shape with random weights has no settings; expected {name}")
         known("--dtype", self.dtype, DTYPES)
         if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
             raise ConfigError(f"--device {self.device}: expected auto, cpu, cuda or cuda:N")
@@ -82,6 +86,7 @@ class Spec:
             if "@" in method:
                 known(f"--methods {method}: @", way_of(method), WAYS)
         asked = [("methods", "method", method) for method in self.methods]
+        asked += [("model", "model", self.model)] * (self.model not in RANDOM_MODELS)
         for option, group, text in [*asked, ("tuning", "tuning", self.tuning)]:
             try:
                 FrontDoor([conf_dir()]).check(overrides(text, group))
@@ -131,7 +136,7 @@ def overrides(text: str, group: str = "method") -> list[str]:
     Raises:
         ConfigError: for settings that are not of that form.
     """
-    name, *settings = _parts(text)
+    name, *settings = _parts(text.partition("@")[0] if group == "method" else text)
     found = [f"{group}={name[0]}"]
     for key, value in settings:
         found.append(f"method/rule={value}" if (group, key) == ("method", "rule") else f"{group}.{key}={value}")
@@ -144,7 +149,7 @@ def label(text: str) -> str:
     >>> label("mezo:distribution=low_rank+rank=8"), label("pgap@walk")
     ('mezo, low_rank, rank 8', 'pgap, walk')
     """
-    name, *settings = _parts(text)
+    name, *settings = _parts(text.partition("@")[0])
     words = [
         value if value[0].isalpha() and value not in ("true", "false", "null") else f"{key} {value}"
         for key, value in settings
@@ -163,9 +168,9 @@ def way_of(text: str) -> str:
 
 def _parts(text: str) -> list[tuple[str, str]]:
     """The name, with an empty value, then keys and values of the settings."""
-    name, _, settings = text.partition("@")[0].partition(":")
+    name, _, settings = text.partition(":")
     found = [(name, "")]
-    for setting in settings.split("+") if settings else ():
+    for setting in _BETWEEN.split(settings) if settings else ():
         key, equals, value = setting.partition("=")
         if not (key and equals and value):
             raise ConfigError(f"{setting}: expected setting=value, as in loren:probes=10+rho=0.1")

@@ -22,8 +22,8 @@ from zobench.errors import show
 LOCAL, HUB = "local", "hub"
 #: the files of a folder that decide what a model computes: weights, settings, tokenizer
 _READ = (
-    "*.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
-    "added_tokens.json", "vocab.json", "vocab.txt", "merges.txt", "*.model", "*.tiktoken",
+    "*.safetensors", "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json",
+    "special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt", "merges.txt", "*.model", "*.tiktoken",
 )  # fmt: skip
 _DIGITS = 8
 _LONGEST = 60

@@ -35,6 +35,7 @@ from zobench.config.labels import model_label, option_of
 from zobench.config.layers import places
 from zobench.config.options import leaves, load_yaml
 from zobench.config.schema import DEFAULT_FORWARDS, SETTINGS, defaults_of_run
+from zobench.config.words import of_hydra
 from zobench.tasks.base import one_set
 
 #: counts how often the rule of names changed; records say by which rule they were named
@@ -229,14 +230,21 @@ def compose(*overrides: str) -> DictConfig:
 
     For notebooks and tests: ``run(compose("method=mezo", "steps=3"))`` is what ``python -m zobench method=mezo
     steps=3`` does.
+
+    Raises:
+        ConfigError: for what Hydra cannot read or compose.
     """
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
     from hydra.core.hydra_config import HydraConfig
+    from hydra.errors import HydraException
 
     register()
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        cfg = hydra_compose("config", overrides=list(overrides), return_hydra_config=True)
+    try:
+        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            cfg = hydra_compose("config", overrides=list(overrides), return_hydra_config=True)
+    except HydraException as error:
+        raise of_hydra(error) from error
     HydraConfig.instance().set_config(cfg)
     del cfg._content["hydra"]  # type: ignore[union-attr]
     return cfg

@@ -6,7 +6,7 @@ Standard library only.
 import re
 from collections.abc import Sequence
 
-from zobench.errors import ConfigError, did_you_mean, shown
+from zobench.errors import ConfigError, did_you_mean, in_one_line, shown
 
 #: allows what runs code of others: Hydra's callbacks, and launchers or sweepers that are no known plugin
 ALLOW_FOREIGN = "--allow-foreign"
@@ -20,7 +20,7 @@ _OF_SWEEP = ("--dry-run", "--status", "--watch", "--retry-failed", "--only", "--
 
 _LONGEST, _DEEPEST, _DIGITS = 20_000, 20, 300
 #: what Hydra's grammar takes in a value without quotes
-_UNQUOTED = re.compile(r"(?:[\w\s/\-+.$%*@?|:~(){}\[\],]|\\.)*", re.ASCII)
+_UNQUOTED = re.compile(r"(?:[\w\s/\-+.$%*@?|:(){}\[\],]|\\.)*", re.ASCII)
 #: an interpolation that calls something, ``${name:...}``, and one whose name is put together from others
 _RESOLVER = re.compile(r"\$\{\s*(?:(?P<name>[\w.]+)\s*:|[\w.\s]*\$\{)")
 _RESOLVERS = ("signature", "hydra")
@@ -129,8 +129,26 @@ def check_commas(words: Sequence[str]) -> None:
             )
 
 
+def of_hydra(error: Exception) -> ConfigError:
+    """What Hydra's error is to a user: an override that cannot be read is named, with the quotes it needs."""
+    word = getattr(error, "override", None)
+    if not isinstance(word, str):
+        return ConfigError(in_one_line(error))
+    key, _, value = word.partition("=")
+    return ConfigError(
+        f"{shown(word)}: the value cannot be read; a list needs both brackets, and a text with such signs "
+        f"quotes within quotes: {_quoted(key, value)}"
+    )
+
+
 def _quoted(key: str, value: str) -> str:
-    return '"' + shown(f"{key}='{value}'") + '"'
+    """A setting as it is typed where its value needs quotes, for the shell and for Hydra.
+
+    >>> print(_quoted("data.dir", "a=b"), _quoted("data.dir", "Ann's"))
+    "data.dir='a=b'" "data.dir=\\"Ann's\\""
+    """
+    mark = '\\"' if "'" in value else "'"
+    return '"' + shown(f"{key}={mark}{value}{mark}") + '"'
 
 
 def _depth(word: str) -> int:

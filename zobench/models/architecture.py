@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 _HARMLESS = 10**9
 #: families whose attention goes both ways unless ``is_decoder`` is set, beside those that transformers lists as such
 _MASKED = ("bert-generation",)
+#: what the classes of models with another head than that over the vocabulary end with
+_OTHER_HEADS = ("Classification", "QuestionAnswering")
 
 
 def causal_config(folder: Path, settings: dict[str, Any]) -> Any:
@@ -46,6 +48,9 @@ def causal_config(folder: Path, settings: dict[str, Any]) -> Any:
         raise Unusable(f"{shown(family)} is an encoder with a decoder; expected a causal language model")
     if kind not in MODEL_FOR_CAUSAL_LM_MAPPING:
         raise Unusable(f"{shown(family)} is no causal language model, so it cannot be used")
+    classes = [name for name in config.architectures or () if name.endswith(_OTHER_HEADS)]
+    if classes:
+        raise Unusable(f"it is a {shown(classes[0])}, whose head chooses no tokens; expected a causal language model")
     both_ways = getattr(config, "use_bidirectional_attention", False) or getattr(config, "is_causal", True) is False
     masked = kind in MODEL_FOR_MASKED_LM_MAPPING or family in _MASKED
     if both_ways or (masked and not getattr(config, "is_decoder", False)):

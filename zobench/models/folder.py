@@ -55,9 +55,10 @@ def read_settings(folder: Path) -> dict[str, Any]:
             raise Unusable(f"it holds an adapter, not a model; {_MERGE}")
         raise Unusable("no config.json there; expected a folder in Hugging Face format")
     config = _json_object(folder / "config.json")
+    _check_ends("config.json", config)
     for name in _SETTINGS:
         if (folder / name).exists():
-            _json_object(folder / name)
+            _check_ends(name, _json_object(folder / name))
     if (folder / "adapter_config.json").exists():
         raise Unusable(f"adapter_config.json makes it an adapter; {_MERGE}")
     foreign = [key for key in _FOREIGN if config.get(key) is not None]
@@ -137,6 +138,13 @@ def no_weights(folder: Path) -> str:
         f"its weights are pickled ({shown(pickles[0])}), and a pickle can run code; only safetensors are read. If you "
         "trust it, convert it once: AutoModelForCausalLM.from_pretrained(DIR).save_pretrained(NEW) of transformers"
     )
+
+
+def _check_ends(name: str, settings: dict[str, Any]) -> None:
+    """Raises Unusable where the ids of end tokens, at which generation stops, are no numbers."""
+    ends = settings.get("eos_token_id")
+    if not (ends is None or all(isinstance(token, int) for token in (ends if isinstance(ends, list) else [ends]))):
+        raise Unusable(f"{name} has eos_token_id={shown(ends)}; expected a token's id, or a list of them")
 
 
 def _json_object(path: Path) -> dict[str, Any]:

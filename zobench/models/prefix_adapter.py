@@ -1,13 +1,14 @@
 """A tuned prefix in peft's format, whose virtual tokens take up positions where zobench's do not."""
 
+import warnings
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from zobench.errors import ConfigError
+from zobench.errors import ConfigError, first_line
 from zobench.objective.reference import plain_logits
-from zobench.objective.virtual_tokens import as_past, prefixed
+from zobench.objective.virtual_tokens import left_out, prefixed, window
 
 #: tokens of the sequence for which both ways must give the same
 _TRIED = (5, 9, 6, 3, 8, 4, 7)
@@ -17,7 +18,7 @@ def peft_prefix(model: Any) -> tuple[dict[str, Any], Tensor]:
     """The settings of peft's ``PREFIX_TUNING``, and its prompt embeddings (tokens × layers · 2 · width).
 
     In peft real tokens begin after the virtual ones. With rotary embeddings a key that is turned as many places further
-    gives the same, since attention sees differences of places alone. Whether it does is tried on a few tokens.
+    gives the same, since attention sees differences of places alone. Whether it does is tried with peft.
 
     Args:
         model: of transformers, with virtual tokens.
@@ -30,17 +31,9 @@ def peft_prefix(model: Any) -> tuple[dict[str, Any], Tensor]:
     if len(shapes) > 1 or len({m.prefix_heads for m in modules}) > 1:
         raise _refusal(model, "its layers have keys and values of several widths")
     ((count, width),) = shapes
-    with torch.no_grad():
-        turned = [_turned(model, module, count) for module in modules]
-        expected = plain_logits(model, _TRIED, 0)
-        found = _with_places(model, turned)
-    bound = torch.finfo(model.dtype).eps ** 0.5 * float(expected.std())
-    if not float((found - expected).abs().max()) <= bound:
-        raise _refusal(model, "its positions would shift by them")
-    rows = [part for keys, module in zip(turned, modules, strict=True) for part in (_flat(keys), module.prefix_values)]
+    if (longest := same_up_to(model)) is not None and longest < len(_TRIED):
+        raise _refusal(model, f"it counts virtual tokens into the attention's window of {window(model)} tokens")
     settings = {
-        "peft_type": "PREFIX_TUNING",
-        "task_type": "CAUSAL_LM",
         "base_model_name_or_path": model.name_or_path,
         "num_virtual_tokens": count,
         "token_dim": width,
@@ -51,7 +44,27 @@ def peft_prefix(model: Any) -> tuple[dict[str, Any], Tensor]:
         "prefix_projection": False,
         "inference_mode": True,
     }
-    return settings, torch.cat([row.detach().cpu() for row in rows], dim=1)
+    with torch.no_grad():
+        keys = [_turned(model, module, count) for module in modules]
+        rows = [
+            part for each, module in zip(keys, modules, strict=True) for part in (_flat(each), module.prefix_values)
+        ]
+        prompt = torch.cat([row.detach() for row in rows], dim=1)
+        expected = plain_logits(model, _TRIED, 0)
+        found = _by_peft(model, settings, prompt)
+    bound = torch.finfo(model.dtype).eps ** 0.5 * float(expected.std())
+    if not float((found - expected).abs().max()) <= bound:
+        raise _refusal(model, "its positions would shift by them")
+    return {"peft_type": "PREFIX_TUNING", "task_type": "CAUSAL_LM", **settings}, prompt.cpu()
+
+
+def same_up_to(model: Any) -> int | None:
+    """The longest sequence, in tokens, for which peft gives the same logits; None where there is no such bound.
+
+    It counts virtual tokens among those that an attention window holds.
+    """
+    modules, there = prefixed(model), window(model)
+    return there - len(modules[0].prefix_keys) if modules and there else None
 
 
 def _turned(model: Any, module: Any, places: int) -> Tensor:
@@ -71,14 +84,24 @@ def _turned(model: Any, module: Any, places: int) -> Tensor:
     return torch.cat((moved.to(keys.dtype), rest), dim=-1)
 
 
-def _with_places(model: Any, keys: list[Tensor]) -> Tensor:
-    """Logits of the tried tokens as peft runs them: the keys as a past whose tokens have places."""
-    ids = torch.tensor([_TRIED], device=next(model.parameters()).device)
-    with as_past(model, len(_TRIED)) as past:
-        del past["position_ids"]
-        for layer, turned in zip(past["past_key_values"].layers, keys, strict=True):
-            layer.keys = turned
-        return model(input_ids=ids, use_cache=True, **past).logits[0].float()
+def _by_peft(model: Any, settings: dict[str, Any], prompt: Tensor) -> Tensor:
+    """Logits of the tried tokens as peft runs the model with these virtual tokens in place of its own."""
+    from peft import PeftModelForCausalLM, PrefixTuningConfig
+
+    try:
+        with left_out(), warnings.catch_warnings(action="ignore"):
+            ours: Any = PeftModelForCausalLM(model, PrefixTuningConfig(**settings))
+            weight = ours.prompt_encoder["default"].embedding.weight
+            if weight.shape != prompt.shape:
+                raise ValueError(
+                    f"by config.json it takes {list(weight.shape)} numbers, and they are {list(prompt.shape)}"
+                )
+            weight.copy_(prompt)
+            ids = torch.tensor([_TRIED], device=prompt.device)
+            logits: Tensor = ours(input_ids=ids, attention_mask=torch.ones_like(ids)).logits[0].float()
+    except Exception as error:  # peft knows families by their settings, and fails in any way
+        raise _refusal(model, first_line(error)) from error
+    return logits
 
 
 def _flat(keys: Tensor) -> Tensor:

@@ -4,6 +4,8 @@ from typing import Any
 
 import torch
 
+from zobench.errors import ConfigError
+from zobench.models import facts
 from zobench.models.base import ModelSpec
 from zobench.models.tuning import Tuning
 from zobench.objective import virtual_tokens
@@ -30,6 +32,9 @@ class PrefixTuning(Tuning):
         self.tokens = tokens
 
     def choose(self, model: Any, spec: ModelSpec, init_seed: int) -> None:
+        there = facts.positions(model.config)
+        if there is not None and self.tokens > there:
+            raise ConfigError(f"tuning.tokens={self.tokens}: the model has {there} positions; give at most that")
         generator = torch.Generator().manual_seed(init_seed)
         vocabulary = model.config.get_text_config().vocab_size
         ids = torch.randint(0, vocabulary, (1, self.tokens), generator=generator)[0]

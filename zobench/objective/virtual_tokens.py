@@ -210,6 +210,12 @@ def _alone(module: Any, name: str) -> Tensor:
     return prefix.unflatten(1, (module.prefix_heads, -1)).transpose(0, 1)[None]
 
 
+def window(model: Any) -> int | None:
+    """How many tokens back the layer sees that sees least; None where all see everything."""
+    config = model.config.get_text_config()
+    return min(filter(None, (getattr(config, name, None) for name in _WINDOWS)), default=None)
+
+
 def _masks(model: Any, length: int, count: int, device: torch.device) -> Any:
     """Masks in which windows and chunks are those of real tokens alone; None for a model that has none of them."""
     config = model.config.get_text_config()

@@ -18,6 +18,7 @@ from zobench.config.overrides import FrontDoor
 from zobench.config.ranges import is_known
 from zobench.config.settings import check_settings
 from zobench.config.signature import GROUPS, differences, digest
+from zobench.config.words import of_hydra
 from zobench.errors import ConfigError, UserError
 from zobench.models.own import check_chosen
 from zobench.record.lookup import located, place
@@ -90,7 +91,8 @@ class Planner:
                 self._check(own)
             except (UserError, HydraException, OmegaConfBaseException) as error:
                 where = f"line {number + 1}, {' '.join(line)}:\n" if len(lines) > 1 else ""
-                raise ConfigError(f"{where}{error}") from error
+                said = error if isinstance(error, UserError) else of_hydra(error)
+                raise ConfigError(f"{where}{said}") from error
             for cell in own:
                 _same_run(found.setdefault(cell.directory.resolve(), cell), cell)
         for directory, cell in found.items():
