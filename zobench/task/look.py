@@ -11,7 +11,7 @@ from zobench.data import rows
 from zobench.models.smollm2 import is_converted
 from zobench.objective import Encoded, Encoder
 from zobench.run.build import build_task, load_splits, specs
-from zobench.tasks.base import PARTS, Example, Task
+from zobench.tasks.base import PARTS, Example, Task, value_of
 
 #: of a sequence in tokens, beyond any text that is read
 _UNCUT = 2**32
@@ -101,8 +101,9 @@ def look_at(cfg: DictConfig) -> Look:
     tables = rows.read(task, cfg.choices.task, cfg.data.dir)
     empty: dict[str, int] = {}
     for part, examples in drawn.items():
-        for row in tables[rows.file_of(part, tables)].take(task.columns, [e.index for e in examples]):
-            for column, value in row.items():
+        table = tables[rows.file_of(part, tables)]
+        for row in table.take(list(map(table.holding, task.columns)), [e.index for e in examples]):
+            for column, value in ((column, value_of(row, column)) for column in task.columns):
                 if isinstance(value, str) and not value.strip():
                     empty[column] = empty.get(column, 0) + 1
     return Look(
