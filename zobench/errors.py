@@ -207,7 +207,8 @@ def in_one_line(error: BaseException) -> str:
     >>> in_one_line(ValueError("Could not override 'a'.\\nKey 'a' is not in struct\\n    full_key: a"))
     "Could not override 'a'. Key 'a' is not in struct"
     """
-    lines = [line.strip() for line in str(error).splitlines()]
+    wholly = f"{error}\n{error.__cause__}" if error.__cause__ and str(error.__cause__) not in str(error) else str(error)
+    lines = [line.strip() for line in wholly.splitlines()]
     said = [line for line in lines if line and not line.startswith(("See https://", "full_key:", "object_type=", "^"))]
     return " ".join(said) or type(error).__name__
 

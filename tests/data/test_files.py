@@ -103,12 +103,12 @@ def test_empty_lines_and_a_byte_order_mark_are_no_rows(read):
     ("content", "words"),
     [
         ('{"sentence": "Füllwörter", "label": 1}\n'.encode("latin-1"), ["line 1", "UTF-8"]),
-        ('{"sentence": "good", "label": 1}\n'.encode("utf-16"), ["line 1", "UTF-8"]),
+        ('{"sentence": "good", "label": 1}\n'.encode("utf-16"), ["in UTF-16", "UTF-8"]),
         ('{"sentence": "good", "label": 1}\n'.encode("utf-16-be"), ["line 1"]),
         (gzip.compress(b'{"sentence": "good", "label": 1}\n', mtime=0), ["compressed"]),
         (b'{"sentence": "good", "label": 1}\n{"sentence": "ba', ["line 2"]),
         (b'{"sentence": "good", "label": 1}\n5\n', ["line 2", "expected an object"]),
-        (b'[{"sentence": "good", "label": 1}]\n', ["line 1", "expected an object"]),
+        (b'[{"sentence": "good", "label": 1}]\n', ["one JSON list", "expected JSON lines"]),
         (b'{"sentence": "good", "sentence": "bad", "label": 1}\n', ["twice"]),
         (b'{"sentence": "good", "label": 1} {"sentence": "bad", "label": 0}\n', ["line 1"]),
         (b'{"sentence": ' + b"[" * 10**5 + b"\n", ["line 1"]),
@@ -142,9 +142,10 @@ def test_texts_that_are_none(refused, text):
 @pytest.mark.parametrize(
     "answers",
     [
-        *(None, 5, "Paris", [], ["Paris"], {}, {"text": []}, {"text": None}, {"text": 5}),
-        *({"text": [None]}, {"text": [5]}, {"text": [""]}, {"text": [" "]}, {"text": ["a", 5]}, {"text": {"a": "b"}}),
-        *({"text": [["Paris"]]}, {"text": " "}, {"text": ["\ud800"]}, {"text": ["ok", "\x1b[2J", None]}),
+        *(None, 5, "Paris", [], ["Paris"], {}, {"text": []}, {"text": None}, {"text": True}),
+        *({"text": [None]}, {"text": [1e400]}, {"text": [""]}, {"text": [" "]}, {"text": ["a", []]}),
+        *({"text": {"a": "b"}}, {"text": [["Paris"]]}, {"text": " "}, {"text": ["\ud800"]}),
+        {"text": ["ok", "\x1b[2J", None]},
     ],
 )  # fmt: skip
 def test_answers_that_are_no_list_of_texts(refused, answers):

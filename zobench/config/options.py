@@ -18,6 +18,7 @@ GRIDS = "sweep"
 TUNED = "defaults"
 _OUTSIDE = ("hydra", GRIDS, TUNED)
 _LARGEST_BYTES, _MOST_NODES = 1_000_000, 20_000
+_MERGE = "tag:yaml.org,2002:merge"
 
 
 def leaves(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -77,7 +78,7 @@ def _load(path: Path, changed: int) -> dict[str, Any]:
         node = loader.get_single_node()
         if node is None:
             return {}
-        _size(node, {})
+        _size(node, {}, loader)
         content = loader.construct_document(node)
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
@@ -93,22 +94,26 @@ def _load(path: Path, changed: int) -> dict[str, Any]:
     return content
 
 
-def _size(node: yaml.Node, known: dict[int, int]) -> int:
+def _size(node: yaml.Node, known: dict[int, int], loader: yaml.SafeLoader) -> int:
     """The nodes in and below one, aliases written out; raises YAMLError for too many, for a circle, and a key twice."""
     if isinstance(node, yaml.ScalarNode):
         return 1
     if id(node) not in known:
         known[id(node)] = _MOST_NODES  # met again below itself: a circle
         if isinstance(node, yaml.MappingNode):
-            seen = set()
+            seen: dict[Any, str] = {}
             for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
-                if key.value in seen:
-                    raise yaml.MarkedYAMLError(problem=f"{key.value} is there twice", problem_mark=key.start_mark)
-                seen.add(key.value)
+                meant = loader.construct_object(key) if key.tag != _MERGE else key.value  # yes is true, 1 is 1.0
+                if (before := seen.get(key.value, seen.get(meant))) is not None:
+                    twice = (
+                        f"{key.value} is there twice" if before == key.value else f"{before} and {key.value} are one"
+                    )
+                    raise yaml.MarkedYAMLError(problem=twice, problem_mark=key.start_mark)
+                seen |= {key.value: key.value, meant: key.value}
             inner = [part for pair in node.value for part in pair]
         else:
             inner = node.value
-        known[id(node)] = 1 + sum(_size(part, known) for part in inner)
+        known[id(node)] = 1 + sum(_size(part, known, loader) for part in inner)
     if known[id(node)] >= _MOST_NODES:
         raise yaml.MarkedYAMLError(problem=f"over {_MOST_NODES:,} values", problem_mark=node.start_mark)
     return known[id(node)]

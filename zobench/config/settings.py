@@ -48,9 +48,13 @@ def _unresolved(cfg: DictConfig, key: str | None = None) -> list[str]:
     problems = []
     for place, text in wanted:
         try:
-            OmegaConf.select(cfg, place)
+            stands_for = OmegaConf.select(cfg, place)
         except OmegaConfBaseException as error:
-            problems.append(f"{place}={text}: {in_one_line(error)}")
+            apart = "; a text needs something between $ and {" if place.startswith("task.") else ""
+            problems.append(f"{place}={text}: {in_one_line(error)}{apart}")
+            continue
+        if isinstance(stands_for, str) and "${" in stands_for:  # whoever reads it again would look for what it names
+            problems.append(f"{place}={text}: expected no ${{ in a text; put something between $ and {{")
     return problems[:1]  # the others may only follow it
 
 

@@ -147,6 +147,8 @@ def _of_option(group: str, option: str, node: Mapping[str, Any]) -> Iterator[tup
 def _of_splits(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The sizes that the run draws; all there are, where a protocol of one's own chooses among them."""
     splits = settings["task"].get("splits") or {}
+    if not isinstance(splits, Mapping):  # which the task refuses
+        return {"splits": splits}
     protocol = settings["choices"]["protocol"]
     # Protocols that ship have the name of the sizes that they draw; one of a user's own may not.
     asked = settings.get("data", {}).get("splits")

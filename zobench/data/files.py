@@ -25,6 +25,13 @@ _MOST_ROWS = 50_000_000
 _BATCH_ROWS = 1024
 #: of a CSV cell, in characters; longer ones are refused by what reads the rows
 _LARGEST_CELL = 2**24
+_SAVE = "save the whole file as UTF-8"
+#: first bytes of files that are no text, whatever their name says
+_OTHERS = {
+    b"\x1f\x8b": "compressed: unpack it", b"BZh": "compressed: unpack it", b"PAR1": "parquet: name it .parquet",
+    b"PK\x03\x04": "a spreadsheet or an archive: save its table as CSV",
+    b"\xff\xfe": f"in UTF-16; {_SAVE}", b"\xfe\xff": f"in UTF-16; {_SAVE}",
+}  # fmt: skip
 
 
 class Rows:
@@ -40,6 +47,10 @@ class Rows:
 
     def __len__(self) -> int:
         raise NotImplementedError
+
+    def holding(self, path: str) -> str:
+        """The column that a name with dots leads to or into: one of that very name comes first."""
+        return path if path in self.names else path.partition(".")[0]
 
     def take(self, columns: Sequence[str], index: Sequence[int] | None = None) -> list[Row]:
         """The rows at some positions, all if None, with some columns; a value that is not there is None.
@@ -127,6 +138,11 @@ class _JsonLines(Rows):
     def __init__(self, path: Path):
         self.path = path
         content = _content(path)
+        if content.lstrip().startswith(b"["):
+            raise DataError(
+                f"{path}: one JSON list; expected JSON lines, an object on each line, as pandas writes them: "
+                "to_json(FILE, orient='records', lines=True)"
+            )
         self._lines = [(n, line) for n, line in enumerate(content.split(b"\n"), start=1) if line.strip()]
         names: dict[str, None] = {}
         for number, line in self._lines:
@@ -149,8 +165,9 @@ class _JsonLines(Rows):
         try:
             row = json.loads(line.decode(), object_pairs_hook=_unique)
         except UnicodeDecodeError as error:
-            packed = " (it is compressed: unpack it)" if number == 1 and line.startswith((b"\x1f\x8b", b"BZh")) else ""
-            raise DataError(f"{self.path}, line {number}: no UTF-8 text at byte {error.start}{packed}") from error
+            raise DataError(
+                f"{self.path}, line {number}: no UTF-8 text at byte {error.start} of it; {_SAVE}"
+            ) from error
         except (ValueError, RecursionError) as error:
             raise DataError(
                 f"{self.path} cannot be read as jsonl (truncated?): line {number}: {first_line(error)}"
@@ -161,7 +178,10 @@ class _JsonLines(Rows):
 
 
 class _Separated(Rows):
-    """A file with a header and then a row of cells on each line, quoted as in RFC 4180; all values are texts."""
+    """A file with a header and then a row of cells on each line, quoted as in RFC 4180; all values are texts.
+
+    Lines without text in any cell, which spreadsheets leave at the end, are passed over.
+    """
 
     _separator = ","
 
@@ -174,22 +194,27 @@ class _Separated(Rows):
             line = content.count(b"\n", 0, error.start) + 1
             raise DataError(
                 f"{path}, line {line}: no UTF-8 text at byte {error.start} of the file ({content[error.start]:#04x}); "
-                "save the whole file as UTF-8"
+                f"{_SAVE}"
             ) from error
         csv.field_size_limit(_LARGEST_CELL)
         lines = csv.reader(io.StringIO(text, newline=""), delimiter=self._separator, strict=True)
-        self._rows: list[list[str]] = []
+        self.names, self._rows = [], []
+        begins = 1
         try:
-            self.names = next((row for row in lines if row), [])
             for row in lines:
-                if row and len(row) != len(self.names):
+                if not self.names:
+                    self.names = row if _says_something(row) else []
+                elif len(row) == len(self.names):
+                    self._rows += [row] if _says_something(row) else []
+                elif _says_something(row):
                     raise DataError(
-                        f"{path}, line {lines.line_num}: {len(row)} cells, the header has {len(self.names)}; put a "
-                        f"cell that holds {_named_separator(self._separator)} or a line break into double quotes"
+                        f"{path}, line {begins}: {len(row)} cells, the header has {len(self.names)}; put a cell that "
+                        f"holds {_named_separator(self._separator)} or a line break into double quotes"
                     )
-                self._rows += [row] if row else []
+                begins = lines.line_num + 1
         except csv.Error as error:
-            raise DataError(f"{path}, line {lines.line_num}: cannot be read as a table: {error}") from error
+            reason = "double quotes are not closed" if "end of data" in str(error) else error
+            raise DataError(f"{path}, line {begins}: cannot be read as a table: {reason}") from error
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -207,19 +232,31 @@ class _TabSeparated(_Separated):
     _separator = "\t"
 
 
+def _says_something(cells: Sequence[str]) -> bool:
+    return any(map(str.strip, cells))
+
+
 def _named_separator(separator: str) -> str:
     return "a tab" if separator == "\t" else f"a {separator!r}"
 
 
 def _content(path: Path) -> bytes:
-    """A file's bytes without a byte order mark."""
+    """A file's bytes without a byte order mark.
+
+    Raises:
+        DataError: for a file that is too large, or of another kind by its first bytes.
+    """
     size = path.stat().st_size
     if size > _LARGEST_FILE:
         raise DataError(
             f"{path} has {size / 2**30:.0f} GiB; at most {_LARGEST_FILE // 2**30} are read of such a file; parquet may "
             "be larger"
         )
-    return path.read_bytes().removeprefix(b"\xef\xbb\xbf")
+    content = path.read_bytes()
+    for mark, what in _OTHERS.items():
+        if content.startswith(mark):
+            raise DataError(f"{path} is {what}")
+    return content.removeprefix(b"\xef\xbb\xbf")
 
 
 #: suffix → how such a file is read

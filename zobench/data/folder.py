@@ -46,7 +46,8 @@ def from_files(task: Task, name: str) -> dict[str, files.Rows]:
             if not path.is_file():
                 near = [each.name for each in path.parent.glob("*") if each.is_file()] if path.parent.is_dir() else []
                 hint = did_you_mean(path.name, near, f"{path.parent}/")
-                raise DataError(f"task={name}: task.files.{part}={shown(given)}: no such file in {Path.cwd()}{hint}")
+                wrong = "a folder, expected a file" if path.is_dir() else f"no such file in {Path.cwd()}{hint}"
+                raise DataError(f"task={name}: task.files.{part}={shown(given)}: {wrong}")
             tables["validation" if part == "test" else part] = files.read(path)
         except (OSError, RuntimeError) as error:
             raise DataError(f"task={name}: task.files.{part}={shown(given)}: {first_line(error)}") from error

@@ -6,7 +6,7 @@ rows from its validation file: the hub's test files have no labels.
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,8 @@ import numpy as np
 from zobench.data import files
 from zobench.data.folder import from_files, from_folder
 from zobench.data.hub import from_hub
-from zobench.errors import ConfigError, DataError, shown
-from zobench.tasks.base import PARTS, Example, Sizes, Task, one_set
+from zobench.errors import ConfigError, DataError, did_you_mean, shown
+from zobench.tasks.base import PARTS, Example, Sizes, Task, one_set, value_of
 
 #: rows of dev and test at most, where a task does not give sizes: those of the MeZO suite
 MOST_DEV, MOST_TEST = 500, 1000
@@ -73,12 +73,18 @@ def load(
         DataError: if files are missing or unreadable, columns missing, labels wrong or rows too few, or if all train
             rows have one label.
     """
-    sizes_of(task, splits)
+    sizes = sizes_of(task, splits)
     tables = read(task, name, directory)
-    chosen = _drawn(
-        task, name, splits, {split: len(table) for split, table in tables.items()}, data_seed, test_seed, strict
-    )
-    examples = {part: _examples(task, name, file_of(part, tables), tables, index) for part, index in chosen.items()}
+    rows = {split: len(table) for split, table in tables.items()}
+    where = f"task.splits.{'' if one_set(task.splits) else splits + '.'}"
+    try:
+        chosen = _drawn(sizes, rows, data_seed, test_seed, strict, where)
+    except DataError as error:
+        raise DataError(f"task={name}: {error}") from error
+    examples = {}
+    for part, index in chosen.items():
+        split = file_of(part, tables)
+        examples[part] = _examples(task, f"task={name}: {_called(split, task, directory)}", tables[split], index)
     _check_classes(name, examples["train"])
     return Splits(**examples, rows_hash=_hash(examples), prompt_hash=_hash_of_texts(examples))
 
@@ -106,8 +112,13 @@ def read(task: Task, name: str, directory: str | None) -> dict[str, files.Rows]:
     else:
         tables = from_files(task, name) if task.files else from_hub(task, name)
     for split, table in tables.items():
-        _check_columns(task, name, split, table)
+        _check_columns(task, name, _called(split, task, directory), table)
     return tables
+
+
+def _called(split: str, task: Task, directory: str | None) -> str:
+    """What a user calls a file: the test file is ``validation`` in a folder and on the hub."""
+    return "test" if split == "validation" and task.files and directory is None else split
 
 
 def file_of(part: str, tables: Mapping[str, files.Rows]) -> str:
@@ -121,10 +132,14 @@ def file_of(part: str, tables: Mapping[str, files.Rows]) -> str:
 
 
 def _drawn(
-    task: Task, name: str, splits: str, rows: Mapping[str, int], data_seed: int, test_seed: int, strict: bool
+    given: Sizes | None, rows: Mapping[str, int], data_seed: int, test_seed: int, strict: bool, where: str
 ) -> dict[str, list[int]]:
-    """The places of the rows of train, dev and test in their files, of which there are so many rows."""
-    sizes = _counted(sizes_of(task, splits), rows)
+    """The places of the rows of train, dev and test in their files, of which there are so many rows.
+
+    Args:
+        where: the key of the sizes, for messages.
+    """
+    sizes = _counted(given, rows, where)
     if "validation" in rows:
         test, left = _draw(rows["validation"], sizes["test"], test_seed), list(range(rows["train"]))
     else:
@@ -139,24 +154,32 @@ def _drawn(
             for part in ("train", "dev", "test")
             if part == "train" or (part == "dev" and inside) or (part == "test" and "validation" not in rows)
         )
-        keys = f"task.splits.{'' if one_set(task.splits) else splits + '.'}"
         raise DataError(
-            f"task={name}: {wanted} rows are wanted, the train file has {rows['train']}; set smaller sizes: "
-            f"{keys}train and {keys}dev"
+            f"{wanted} rows are wanted, the train file has {rows['train']}; set smaller sizes: {where}train and "
+            f"{where}dev"
         )
     dev = _draw(rows["dev"], sizes["dev"], data_seed) if "dev" in rows else pool[n_train:]
     return {"train": pool[:n_train], "dev": dev, "test": test}
 
 
-def _counted(sizes: Sizes | None, rows: Mapping[str, int]) -> dict[str, int]:
+def _counted(sizes: Sizes | None, rows: Mapping[str, int], where: str) -> dict[str, int]:
     """Numbers of rows: shares of their file counted, down; sizes that are not given by the rule that ``Task`` has."""
     file = {part: rows.get("validation" if part == "test" else part, rows["train"]) for part in PARTS}
-    if sizes is not None:
-        return {p: int(file[p] * size + 1e-9) if isinstance(size, float) else size for p, size in sizes.items()}
-    test = min(MOST_TEST, file["test"] if "validation" in rows else max(1, file["test"] // 10))
-    dev = min(MOST_DEV, file["dev"] if "dev" in rows else max(1, file["dev"] // 10))
-    taken = ("validation" not in rows) * test + ("dev" not in rows) * dev
-    return {"train": rows["train"] - taken, "dev": dev, "test": test}
+    if sizes is None:
+        test = min(MOST_TEST, file["test"] if "validation" in rows else file["test"] // 10)
+        dev = min(MOST_DEV, file["dev"] if "dev" in rows else file["dev"] // 10)
+        taken = ("validation" not in rows) * test + ("dev" not in rows) * dev
+        counted = {"train": rows["train"] - taken, "dev": dev, "test": test}
+    else:
+        counted = {p: int(file[p] * size + 1e-9) if isinstance(size, float) else size for p, size in sizes.items()}
+    for part, count in counted.items():
+        if count < 1:
+            share = "a tenth" if sizes is None else f"{where}{part}={sizes[part]}"
+            raise DataError(
+                f"{share} of {file[part]} rows is no row for {part}; get more rows, or set {where}{part} to a number "
+                "of rows or a larger share, beside the other two"
+            )
+    return counted
 
 
 def _check_classes(name: str, train: Sequence[Example]) -> None:
@@ -189,12 +212,13 @@ def _hash_of_texts(examples: Mapping[str, Sequence[Example]]) -> str:
     return hashlib.sha256("\n".join(sorted(texts)).encode()).hexdigest()[:16]
 
 
-def _examples(task: Task, name: str, split: str, tables: Mapping[str, files.Rows], index: list[int]) -> list[Example]:
+def _examples(task: Task, where: str, table: files.Rows, index: list[int]) -> list[Example]:
     examples = []
-    for i, row in zip(index, tables[split].take(task.columns, index), strict=True):
+    columns = list(dict.fromkeys(map(table.holding, task.columns)))
+    for i, row in zip(index, table.take(columns, index), strict=True):
         problem = _bad_text(task, row) or task.problem(row)
         if problem:
-            raise DataError(f"task={name}: {split}, row {i}: {problem}")
+            raise DataError(f"{where}, row {i}: {problem}")
         examples.append(task.example(i, row))
     return examples
 
@@ -202,7 +226,7 @@ def _examples(task: Task, name: str, split: str, tables: Mapping[str, files.Rows
 def _bad_text(task: Task, row: Mapping[str, Any]) -> str | None:
     """What is wrong with a row's values, of which those of the columns for text must be text; None if nothing."""
     for column in task.columns:
-        value = row[column]
+        value = value_of(row, column)
         if value is None:
             return f"{column} is missing"
         if column not in task.not_text and not isinstance(value, str):
@@ -223,29 +247,35 @@ def _texts(value: Any) -> Iterator[str]:
             yield from _texts(part)
 
 
-def _header_hint(table: files.Rows) -> str:
-    """What may be the matter with a table whose columns are not those that a task reads."""
+def _listed(names: Iterable[str]) -> str:
+    """Names of columns in a row; one with white space at an end is quoted, as it could not be told from one without."""
+    return shown(", ".join(name if name and name == name.strip() else repr(name) for name in names), 200)
+
+
+def _header_hint(table: files.Rows, missing: str) -> str:
+    """What may be the matter with a table that lacks a column."""
     suffix = Path(table.path).suffix.lower()
-    if suffix not in (".csv", ".tsv"):
-        return ""
+    of_text = suffix in (".csv", ".tsv")
     other = next((mark for mark in (";", "\t", "|", ",") if len(table.names) == 1 and mark in table.names[0]), None)
-    if other is not None:
+    if of_text and other is not None:
         between = {"\t": "tabs; name it .tsv"}.get(
             other, f"{other!r}; save it with {'tabs' if suffix == '.tsv' else 'commas'}"
         )
         return f"; its cells seem to be separated by {between}"
-    return f"; the first line of {suffix} must name the columns"
+    return did_you_mean(
+        missing, table.names, otherwise=f"; the first line of {suffix} must name the columns" if of_text else ""
+    )
 
 
 def _check_columns(task: Task, name: str, split: str, table: files.Rows) -> None:
     if len(table) == 0:
         raise DataError(f"task={name}: {split} has no rows ({table.path})")
-    missing = [c for c in task.columns if c not in table.names]
+    missing = [c for c in task.columns if table.holding(c) not in table.names]
     if missing:
         raise DataError(
-            f"task={name}: {split} has no column {', '.join(missing)}; found {shown(', '.join(table.names), 200)}, "
-            f"expected {', '.join(task.columns)}{_header_hint(table)}"
+            f"task={name}: {split} has no column {_listed(missing)}; found {_listed(table.names)}, "
+            f"expected {_listed(task.columns)}{_header_hint(table, missing[0])}"
         )
-    twice = [c for c in task.columns if list(table.names).count(c) > 1]
+    twice = [c for c in map(table.holding, task.columns) if list(table.names).count(c) > 1]
     if twice:
         raise DataError(f"task={name}: {split} has the column {twice[0]} twice; keep the one that counts")

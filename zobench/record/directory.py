@@ -83,10 +83,11 @@ class Record(Recorder):
             self._unmake()
 
     def _unmake(self) -> None:
-        """Let go of a directory that this start has made, and of nothing else in it."""
+        """Let go of the directories that this start has made, and of nothing else in them."""
         (self.directory / lock.NAME).unlink(missing_ok=True)
         with contextlib.suppress(OSError):
-            self.directory.rmdir()
+            for directory in self._lock.made:
+                directory.rmdir()
 
     def _refuse(self, previous: Values) -> None:
         """Raises RunExists or ConfigError if what is there is neither to be gone on with nor to be thrown away."""

@@ -56,8 +56,8 @@ class Lock:
 
     def __init__(self, directory: Path):
         self.directory = directory
-        #: whether the directory was not there before
-        self.made = not directory.exists()
+        #: the directory and its parents that were not there before, innermost first
+        self.made = [path for path in (directory, *directory.parents) if not path.exists()]
         deadline = time.monotonic() + PATIENCE_S
         while not self._taken():
             if time.monotonic() > deadline:
@@ -65,7 +65,10 @@ class Lock:
             time.sleep(_EVERY_S)
 
     def _taken(self) -> bool:
-        self.directory.mkdir(parents=True, exist_ok=True)
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+        except FileNotFoundError:  # another start let go of a parent just then
+            self.directory.mkdir(parents=True, exist_ok=True)
         path = self.directory / NAME
         with writing(path):
             # No truncation: the directory of a finished run stays untouched.

@@ -6,7 +6,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from zobench.config.settings import check_settings
-from zobench.errors import ConfigError, RunExists
+from zobench.errors import ConfigError, DataError, ModelError, RunExists
 from zobench.record.directory import open_record
 from zobench.record.lookup import located
 from zobench.record.recorder import Recorder, Tee, Values
@@ -35,7 +35,8 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     result: its row has state ``diverged``.
 
     Raises:
-        UserError: for what the user can mend; the record says ``failed`` with the reason.
+        UserError: for what the user can mend. Settings, data and models that cannot be used leave nothing behind; of
+            what happens later the record says ``failed`` with the reason.
         KeyboardInterrupt: after Ctrl-C or SIGTERM; the record says ``interrupted``.
     """
     check_settings(cfg)
@@ -117,7 +118,7 @@ def _to_its_end(cell: Cell, stop: StopRequest) -> dict[str, Any]:
         row = cell.end(state, reason)
         if state == "interrupted" and not cell.begun:
             cell.console.say("stopped before it began; what was recorded before is as it was")
-        if isinstance(raised, ConfigError) and not cell.started:
+        if isinstance(raised, ConfigError | DataError | ModelError) and not cell.started:
             cell.recorder.withdraw()
     if raised is not None:
         raise raised from None

@@ -11,7 +11,7 @@ from zobench.data import rows
 from zobench.models.smollm2 import is_converted
 from zobench.objective import Encoded, Encoder
 from zobench.run.build import build_task, load_splits, specs
-from zobench.tasks.base import PARTS, Example, Task
+from zobench.tasks.base import PARTS, Example, Task, value_of
 
 #: of a sequence in tokens, beyond any text that is read
 _UNCUT = 2**32
@@ -74,6 +74,16 @@ class Look:
         order = {id(e): e for text in self.classes("train") if (e := firsts.get(text))}
         return list((order | {id(e): e for e in train[:3]}).values())[:3]
 
+    def merged(self, encoded: Encoded) -> list[str]:
+        """The options whose beginning shares a token with the prompt's end; none of an example that was cut."""
+        prompt = tuple(self.tokenizer(encoded.example.prompt.strip(" "), add_special_tokens=False)["input_ids"])
+        start = self.start is not None
+        return [
+            option
+            for option, row in zip(encoded.example.options, encoded.rows, strict=True)
+            if not encoded.truncated and row.ids[start : start + len(prompt)] != prompt
+        ]
+
     def pieces(self, encoded: Encoded) -> list[list[str]]:
         """The tokens of each option, as the tokenizer writes them."""
         return [self.tokenizer.convert_ids_to_tokens(list(row.ids[-row.option_len :])) for row in encoded.rows]
@@ -101,8 +111,9 @@ def look_at(cfg: DictConfig) -> Look:
     tables = rows.read(task, cfg.choices.task, cfg.data.dir)
     empty: dict[str, int] = {}
     for part, examples in drawn.items():
-        for row in tables[rows.file_of(part, tables)].take(task.columns, [e.index for e in examples]):
-            for column, value in row.items():
+        table = tables[rows.file_of(part, tables)]
+        for row in table.take(list(map(table.holding, task.columns)), [e.index for e in examples]):
+            for column, value in ((column, value_of(row, column)) for column in task.columns):
                 if isinstance(value, str) and not value.strip():
                     empty[column] = empty.get(column, 0) + 1
     return Look(

@@ -60,8 +60,8 @@ class Task:
             hours before anything is loaded; it changes no run.
 
     Attributes:
-        columns: the columns that a row must have; they hold text, but for those of ``not_text``, which ``problem``
-            checks.
+        columns: the columns that a row must have, or dotted paths into them; they hold text, but for those of
+            ``not_text``, which ``problem`` checks.
         verbaliser: the text of each label, appended to the prompt.
         generates: whether the model answers in free text and does not choose among options.
         metric: how answers are scored, one of ``METRICS``.
@@ -143,13 +143,25 @@ class Task:
         return None
 
 
-def one_set(splits: Mapping[str, Any]) -> bool:
+def value_of(row: Row, path: str) -> Any:
+    """The value of a column, or of one within it that a dotted path leads to; None where there is none.
+
+    >>> value_of({"answers": {"text": ["Lyon"]}}, "answers.text")
+    ['Lyon']
+    """
+    found: Any = row
+    for name in [path] if path in row else path.split("."):
+        found = found.get(name) if isinstance(found, Mapping) else None
+    return found
+
+
+def one_set(splits: Any) -> bool:
     """Whether sizes are given once for all protocols and not by name.
 
     >>> one_set({"train": 0.8, "dev": 0.1, "test": 0.1}), one_set({"clean": {"train": 16, "dev": 8, "test": 8}})
     (True, False)
     """
-    return not any(isinstance(value, Mapping) for value in splits.values())
+    return not isinstance(splits, Mapping) or not any(isinstance(value, Mapping) for value in splits.values())
 
 
 def files_of(files: str | Mapping[str, str] | None) -> dict[str, str]:

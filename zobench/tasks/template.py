@@ -6,7 +6,7 @@ from string import Formatter
 from typing import Any
 
 from zobench.errors import shown
-from zobench.tasks.base import METRICS, Example, Row, Task
+from zobench.tasks.base import METRICS, Example, Row, Task, value_of
 
 #: what may follow a column's name, as in ``{sentence:strip}``
 FILTERS: dict[str, Callable[[str], str]] = {
@@ -26,7 +26,6 @@ class Template:
 
     Attributes:
         names: the columns, and the places within them, that are filled in, each once.
-        columns: the columns alone.
 
     Raises:
         ValueError: for braces that do not match, an empty name or another filter.
@@ -49,26 +48,13 @@ class Template:
                 raise ValueError(f"{written} names no column; expected {{column}}, {known}")
         self._parts = [(literal, name, kind or "") for literal, name, kind, _ in parts]
         self.names = tuple(dict.fromkeys(name for _, name, _ in self._parts if name is not None))
-        self.columns = tuple(dict.fromkeys(name.partition(".")[0] for name in self.names))
 
     def fill(self, row: Row) -> str:
         """The text for a row."""
         return "".join(
-            literal + ("" if name is None else FILTERS[kind](str(value(row, name))))
+            literal + ("" if name is None else FILTERS[kind](str(value_of(row, name))))
             for literal, name, kind in self._parts
         )
-
-
-def value(row: Row, path: str) -> Any:
-    """The value of a column, or of one within it that a dotted path leads to; None where there is none.
-
-    >>> value({"answers": {"text": ["Lyon"]}}, "answers.text")
-    ['Lyon']
-    """
-    found: Any = row
-    for name in [path] if path in row else path.split("."):
-        found = found.get(name) if isinstance(found, Mapping) else None
-    return found
 
 
 class TemplateTask(Task):
@@ -108,7 +94,7 @@ class TemplateTask(Task):
         super().__init__(**facts)
         self._label, self._answer = label, answer
         self._prompt = _template("prompt", prompt)
-        if not self._prompt.columns:
+        if not self._prompt.names:
             raise ValueError(f"prompt={shown(repr(prompt))}: names no column; expected one in braces, such as {{text}}")
         if bool(options) == bool(answer):
             raise ValueError(f"options={shown(options)}, answer={shown(answer)}: expected options or an answer column")
@@ -130,10 +116,11 @@ class TemplateTask(Task):
         self._gold = {word: place for place, name in enumerate(named) for word in _words_of(name)}
         self._options = [_template(f"options.{_word(name)}", text) for name, text in named.items()]
         _check_options(dict(zip(self._words, self._options, strict=True)))
-        self._fixed = not any(option.columns for option in self._options)
-        target = answer or label
-        read = [column for template in (self._prompt, *self._options) for column in template.columns]
-        self.columns = tuple(dict.fromkeys([*read, target.partition(".")[0]]))
+        self._fixed = not any(option.names for option in self._options)
+        read = [name for template in (self._prompt, *self._options) for name in template.names]
+        if not answer and label in read:
+            raise ValueError(f"label={shown(label)}: is in the prompt or an option, where the model would read it off")
+        self.columns = tuple(dict.fromkeys([*read, answer or label]))
         self.not_text = self.columns  # ``problem`` tells what is no text
 
     def prompt(self, row: Row) -> str:
@@ -141,24 +128,22 @@ class TemplateTask(Task):
 
     def example(self, index: int, row: Row) -> Example:
         if self._answer:
-            answers = tuple(_listed(value(row, self._answer)))
+            answers = tuple(map(str, _listed(value_of(row, self._answer))))
             return Example(index, self.prompt(row), (f" {answers[0]}\n",), 0, answers)
         options = tuple(option.fill(row) for option in self._options)
-        return Example(index, self.prompt(row), options, self._gold[_word(row[self._label])])
+        return Example(index, self.prompt(row), options, self._gold[_word(value_of(row, self._label))])
 
     def problem(self, row: Row) -> str | None:
         for template in (self._prompt, *self._options):
             if problem := _not_text(template, row):
                 return problem
         if self._answer:
-            answers = value(row, self._answer)
+            answers = value_of(row, self._answer)
             texts = _listed(answers)
-            if texts and all(isinstance(text, str) and text.strip() for text in texts):
+            if texts and all(_is_text(text) and str(text).strip() for text in texts):
                 return None
-            return (
-                f"{self._answer} is {shown(repr(answers))}, expected a list of texts that are not empty, at least one"
-            )
-        label = row.get(self._label)
+            return f"{self._answer} is {shown(repr(answers))}, expected a text or a list of texts, none of them empty"
+        label = value_of(row, self._label)
         if _word(label) not in self._gold:
             return f"{self._label} is {shown(repr(label))}, expected {self._expected}"
         filled = [] if self._fixed else [option.fill(row) for option in self._options]
@@ -202,11 +187,15 @@ def _listed(answers: Any) -> list[Any]:
 def _not_text(template: Template, row: Row) -> str | None:
     """What of a row cannot be put into a template; None if all can."""
     for name in template.names:
-        found = value(row, name)
-        number = isinstance(found, int | float) and not isinstance(found, bool) and math.isfinite(found)
-        if not (isinstance(found, str) or number):
+        found = value_of(row, name)
+        if not _is_text(found):
             return f"{name} is {shown(repr(found))}, expected text"
     return None
+
+
+def _is_text(value: Any) -> bool:
+    """Whether a value is a text, or a number, whose text is plain."""
+    return type(value) in (str, int) or (isinstance(value, float) and math.isfinite(value))
 
 
 def _word(label: Any) -> str:
