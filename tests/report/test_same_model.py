@@ -84,7 +84,7 @@ def test_one_model_is_pooled_under_its_plain_name(tmp_path, kind):
 
 def test_a_label_tells_family_size_and_digits(tmp_path):
     frame = report.load(write_two(tmp_path, A, B))
-    with pytest.raises(Mixed, match="--where model_checksum=VALUE") as refused:
+    with pytest.raises(Mixed, match="--where model_checksum=3fa1aaaa") as refused:
         report.comparison(frame)
     assert "llama [qwen2 0.5B 3fa1] in 1 run" in str(refused.value)
     assert main([str(tmp_path), "--where", "model_checksum=3fa1aaaa"]) == 0

@@ -105,7 +105,9 @@ def _size(node: yaml.Node, known: dict[int, int], loader: yaml.SafeLoader) -> in
             for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
                 meant = loader.construct_object(key) if key.tag != _MERGE else key.value  # yes is true, 1 is 1.0
                 if (before := seen.get(key.value, seen.get(meant))) is not None:
-                    twice = f"{key.value} is there twice" if before == key.value else f"{before} and {key.value} are one"
+                    twice = (
+                        f"{key.value} is there twice" if before == key.value else f"{before} and {key.value} are one"
+                    )
                     raise yaml.MarkedYAMLError(problem=twice, problem_mark=key.start_mark)
                 seen |= {key.value: key.value, meant: key.value}
             inner = [part for pair in node.value for part in pair]

@@ -165,7 +165,9 @@ class _JsonLines(Rows):
         try:
             row = json.loads(line.decode(), object_pairs_hook=_unique)
         except UnicodeDecodeError as error:
-            raise DataError(f"{self.path}, line {number}: no UTF-8 text at byte {error.start} of it; {_SAVE}") from error
+            raise DataError(
+                f"{self.path}, line {number}: no UTF-8 text at byte {error.start} of it; {_SAVE}"
+            ) from error
         except (ValueError, RecursionError) as error:
             raise DataError(
                 f"{self.path} cannot be read as jsonl (truncated?): line {number}: {first_line(error)}"
