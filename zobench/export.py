@@ -140,7 +140,7 @@ def _write_origin(rebuilt: "Rebuilt", folder: Path, *, adapter: bool) -> None:
 
     origin = {"step": rebuilt.step, "weights_checksum": rebuilt.checksum, "run": rebuilt.summary}
     (folder / "zobench.json").write_text(json.dumps(origin, indent=1) + "\n", encoding="utf-8")
-    base = rebuilt.loaded.model.name_or_path
+    base = rebuilt.loaded.model.name_or_path or ""
     text = card(rebuilt.summary, rebuilt.cfg, step=rebuilt.step, base=base, adapter=adapter)
     (folder / "README.md").write_text(text, encoding="utf-8")
 

@@ -107,7 +107,7 @@ def _other_folders(runs: pd.DataFrame) -> list[str]:
 
 
 def _advice(differing: dict[str, str], conditions: str | None) -> str:
-    """What to do about runs that differ: what to type to choose some, to give each a column, or to have them labelled."""
+    """What to type about runs that differ: to choose some, to give each a column, or to have them labelled."""
     if conditions is None:
         several = ", one model by --where model_checksum=VALUE" * ("[" in differing.get("model", ""))
         choose = f"Choose comparable ones with --where KEY=VALUE and make a table of each{several}"
