@@ -1,7 +1,4 @@
-"""Models and tokenizers that cannot be used: the message says what to do, and the record keeps it."""
-
-import json
-import shutil
+"""Models and tokenizers that cannot be used: the message says what to do, and nothing is left behind."""
 
 import pytest
 import torch
@@ -24,14 +21,10 @@ def cell(tmp_path, *overrides):
 
 
 def refused(tmp_path, *overrides, kind=ModelError):
-    """The message of a run that must fail; its record says the same."""
-    shutil.rmtree(tmp_path / "runs", ignore_errors=True)
+    """The message of a run that must fail, and leaves nothing behind."""
     with pytest.raises(kind) as caught:
         cell(tmp_path, *overrides)
-    (path,) = (tmp_path / "runs").rglob("summary.json")
-    row = json.loads(path.read_text())
-    assert row["state"] == "failed"
-    assert str(caught.value) in row["reason"]
+    assert not (tmp_path / "runs").exists()
     return str(caught.value)
 
 
@@ -57,7 +50,7 @@ def test_a_folder_that_is_none(tmp_path):
 
 @pytest.mark.parametrize("damage", ["truncated", "no weights", "no tokenizer", "bad config"])
 def test_a_damaged_folder(tmp_path, damage):
-    """Refused as it is loaded; what the record of a run says of it is proven by the folder that is none."""
+    """Refused as it is loaded; that a run leaves nothing is proven by the folder that is none."""
     model = saved_model(tmp_path)
     weights = model / "model.safetensors"
     if damage == "truncated":

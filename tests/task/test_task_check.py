@@ -109,6 +109,14 @@ def test_joins_and_options_that_tokens_do_not_tell_apart(tmp_path):
     assert warnings(tmp_path) == JOINS.strip("\n")
 
 
+def test_tokens_over_the_prompts_end_and_line_breaks_that_are_none(tmp_path):
+    prompt = "prompt: '{subject}\\n{body:strip} It is for th'"
+    options = 'options: {billing: "e bank", tech: "e shop", sales: "e sales"}'
+    write_task(tmp_path, tickets(60), "\n".join([prompt, options, *TASK.splitlines()[3:]]))
+    found = json.loads(command("zobench.task", *CHECK, "--json", cwd=tmp_path).stdout)
+    assert {"backslash", "merged"} <= {warning["kind"] for warning in found["warnings"]}
+
+
 COPIES = """\
 5 warnings:
 - options have 3 to 5 tokens; they are compared by the mean log-probability of

@@ -52,7 +52,8 @@ def _compare_rows(
         console.say(f"the code of the prompts changed, and they could not be compared: {str(error).splitlines()[0]}")
         return
     if rows_hash != summary["rows_hash"]:
-        asked = f"data.dir={place_of(cfg, 'data')}" if "data" in kinds else f"task={cfg.choices.task}"
+        key = "data.dir" if cfg.data.dir else "task.files"
+        asked = f"{key}={place_of(cfg, 'data')}" if "data" in kinds else f"task={cfg.choices.task}"
         raise _other(directory, asked, in_words(kinds), summary["rows_hash"], rows_hash)
 
 

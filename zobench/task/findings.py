@@ -32,7 +32,11 @@ class Finding:
 
 def findings(look: Look) -> list[Finding]:
     """All that is odd about a task."""
-    return [f for find in (_joins, _options, _classes, _copies, _lengths, _columns, _sizes) for f in find(look)]
+    return [
+        f
+        for find in (_joins, _line_breaks, _options, _classes, _copies, _lengths, _columns, _sizes)
+        for f in find(look)
+    ]
 
 
 def _joins(look: Look) -> Iterator[Finding]:
@@ -45,12 +49,32 @@ def _joins(look: Look) -> Iterator[Finding]:
             f"no space between prompt and option in {len(glued)} of {len(pairs)} pairs: {_joint(*glued[0])}",
             "begin the options with a space",
         )
+    merged = [(e, o) for part in PARTS for e in look.examples[part] for o in look.merged(e)]
+    if merged:
+        encoded, option = merged[0]
+        yield Finding(
+            "merged",
+            f"tokens reach over the end of the prompt in {len(merged)} of {len(pairs)} pairs: "
+            f"{_joint(encoded.example.prompt, option)}; what is left of the option is compared",
+            "begin the options with a space, or end the prompt differently",
+        )
     wide = [(p, o) for p, o in pairs if p[-1:] == " " and o[:1] == " "]
     if wide:
         yield Finding(
             "two_spaces",
             f"two spaces between prompt and option in {len(wide)} of {len(pairs)} pairs: {_joint(*wide[0])}",
             "take the space at the end of the prompt away",
+        )
+
+
+def _line_breaks(look: Look) -> Iterator[Finding]:
+    prompts = [e.example.prompt for part in PARTS for e in look.examples[part]]
+    count = sum(r"\n" in prompt for prompt in prompts)
+    if count:
+        yield Finding(
+            "backslash",
+            f"{count} of {len(prompts)} prompts hold a backslash and an n where a line break may be meant",
+            "put the prompt into double quotes in the task's file, or mend the column",
         )
 
 

@@ -74,6 +74,16 @@ class Look:
         order = {id(e): e for text in self.classes("train") if (e := firsts.get(text))}
         return list((order | {id(e): e for e in train[:3]}).values())[:3]
 
+    def merged(self, encoded: Encoded) -> list[str]:
+        """The options whose beginning shares a token with the prompt's end; none of an example that was cut."""
+        prompt = tuple(self.tokenizer(encoded.example.prompt.strip(" "), add_special_tokens=False)["input_ids"])
+        start = self.start is not None
+        return [
+            option
+            for option, row in zip(encoded.example.options, encoded.rows, strict=True)
+            if not encoded.truncated and row.ids[start : start + len(prompt)] != prompt
+        ]
+
     def pieces(self, encoded: Encoded) -> list[list[str]]:
         """The tokens of each option, as the tokenizer writes them."""
         return [self.tokenizer.convert_ids_to_tokens(list(row.ids[-row.option_len :])) for row in encoded.rows]
