@@ -48,7 +48,10 @@ def test_a_dot_leads_into_a_column_or_is_part_of_its_name(tmp_path, label):
 @pytest.mark.parametrize(
     ("lines", "said"),
     [
-        (["Text,label", *LINES], "no column text; found Text, label, expected text, label; did you mean Text?"),
+        (
+            ["Text,label", *LINES],
+            "no column text (task.prompt); did you mean Text?; found Text, label, expected text, label",
+        ),
         (["text, label", *LINES], "found text, ' label', expected text, label"),
         (["text,label", *LINES[:4], '"film,neg', *LINES], "line 6: cannot be read as a table: double quotes are not"),
         (["PK\x03\x04", *LINES], "a spreadsheet or an archive: save its table as CSV"),
