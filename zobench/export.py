@@ -57,6 +57,7 @@ def _export(options: argparse.Namespace) -> int:
         console.say(said)
     with writing(options.folder):
         (write_adapter if options.adapter else write_model)(rebuilt, options.folder)
+        _write_origin(rebuilt, options.folder, adapter=options.adapter)
     if options.adapter and (longest := same_up_to(rebuilt.model)) is not None:
         console.say(f"peft gives the run's numbers for up to {longest} tokens: virtual ones count in attention windows")
     console.say(
@@ -98,14 +99,14 @@ def write_model(rebuilt: "Rebuilt", folder: Path) -> None:
         ConfigError: for a run with tuning=prefix, whose keys and values are no weights of the model.
     """
     from zobench.models import adapters
+    from zobench.models.tokenizer import save_tokenizer
     from zobench.objective.virtual_tokens import prefixed
 
     if prefixed(rebuilt.model):
         raise ConfigError("tuning=prefix: the model's format has no place for a prefix; give --adapter")
     adapters.merge(rebuilt.model)
     rebuilt.loaded.model.save_pretrained(folder)
-    rebuilt.loaded.tokenizer.save_pretrained(folder)
-    _write_origin(rebuilt, folder)
+    save_tokenizer(rebuilt.loaded.tokenizer, folder)
 
 
 def write_adapter(rebuilt: "Rebuilt", folder: Path) -> None:
@@ -134,13 +135,17 @@ def write_adapter(rebuilt: "Rebuilt", folder: Path) -> None:
         raise ConfigError(
             f"--adapter: the run has tuning={rebuilt.summary.get('tuning')}, not lora or prefix; leave --adapter out"
         )
-    _write_origin(rebuilt, folder)
 
 
-def _write_origin(rebuilt: "Rebuilt", folder: Path) -> None:
-    """Write ``zobench.json``: where the weights come from, with the run's row."""
+def _write_origin(rebuilt: "Rebuilt", folder: Path, *, adapter: bool) -> None:
+    """Write ``zobench.json``, where the weights come from, with the run's row, and ``README.md``, for people."""
+    from zobench.run.card import card
+
     origin = {"step": rebuilt.step, "weights_checksum": rebuilt.checksum, "run": rebuilt.summary}
     (folder / "zobench.json").write_text(json.dumps(origin, indent=1) + "\n", encoding="utf-8")
+    base = rebuilt.loaded.model.name_or_path or ""
+    text = card(rebuilt.summary, rebuilt.cfg, step=rebuilt.step, base=base, adapter=adapter)
+    (folder / "README.md").write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -108,6 +108,7 @@ def test_a_mistake_is_answered_before_anything_loads_and_leaves_no_folder(tmp_pa
         ("dtype=fp16", "did you mean dtype=float16?"),
         ("device=gpu", "expected auto, cpu, cuda"),
         ("data=local", "data.dir=DIR"),
+        ("task=my_tickets", "one of your own, DIR/task/my_tickets.yaml, needs --config-dir DIR"),
     ],
 )
 def test_a_mistake_is_answered_in_one_message(command, argument, said):

@@ -1,5 +1,6 @@
 """From a table and a model folder to a tuned model and an adapter that give its numbers again; the guide to that."""
 
+import json
 import os
 import re
 import subprocess
@@ -9,7 +10,6 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-import torch
 from helpers.commands import command
 from helpers.own import tickets, write_model, write_task
 from helpers.tiny_runs import summary_of
@@ -44,25 +44,39 @@ def test_the_exported_model_gives_the_runs_test_numbers_again(tuned):
     assert abs(run["test/loss"] - run["zero_shot/test/loss"]) > 1e-3, "the adapter does something"
 
 
-def test_peft_with_the_adapter_gives_the_runs_scores(tuned):
-    from peft import PeftModel
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(tuned / "my-qwen2")
-    base = AutoModelForCausalLM.from_pretrained(tuned / "my-qwen2")
-    model = PeftModel.from_pretrained(base, tuned / "adapter").eval()
-    rows, stored = tickets(120), pq.read_table(tuned / "runs" / "lora" / "predictions.parquet").to_pylist()
+def test_the_guides_snippet_gives_the_runs_scores_of_options_of_several_tokens(tuned, monkeypatch):
+    (snippet,) = re.findall(r"^```python\n(.*?)^```", GUIDE.read_text(encoding="utf-8"), re.S | re.M)
+    monkeypatch.chdir(tuned)
+    names = {}
+    exec(snippet, names)
+    texts = list(names["options"].values())
+    assert sorted(len(names["tokenizer"](text)["input_ids"]) for text in texts) == [3, 3, 5]
+    rows, stored = tickets(120), pq.read_table("runs/lora/predictions.parquet").to_pylist()
     test = [each for each in stored if each["split"] == "test"]
     assert len(test) == 24
     for each in test:
         subject, body, _ = rows[each["index"]]
-        prompt = tokenizer(f"{subject}\n{body}\nThis ticket goes to", add_special_tokens=False)["input_ids"]
-        for text, score in zip((" billing", " technical", " sales"), each["scores"], strict=True):
-            option = tokenizer(text, add_special_tokens=False)["input_ids"]
-            with torch.no_grad():
-                logits = model(torch.tensor([[*prompt, *option]])).logits[0, len(prompt) - 1 : -1]
-            found = logits.log_softmax(-1).gather(-1, torch.tensor(option)[:, None]).mean()
-            assert float(found) == pytest.approx(score, abs=1e-4)
+        found = [names["score"](f"{subject}\n{body}\nThis ticket goes to", text) for text in texts]
+        assert found == pytest.approx(each["scores"], abs=1e-4)
+
+
+def test_exports_say_what_they_are_and_hold_the_tokenizer_as_it_was(tuned):
+    base, adapter, model = (tuned / name for name in ("my-qwen2", "adapter", "tuned"))
+    assert json.loads((adapter / "adapter_config.json").read_text())["base_model_name_or_path"] == str(base)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        assert (model / name).read_bytes() == (base / name).read_bytes()
+    for folder in (adapter, model):
+        text = (folder / "README.md").read_text(encoding="utf-8")
+        for part in ("\n{subject}\n{body:strip}\nThis ticket goes to\n", '" billing"', "`accuracy`", str(base)):
+            assert part in text
+    assert "PeftModel" in (adapter / "README.md").read_text()
+
+
+def test_the_row_and_its_report_say_that_rows_come_from_files(tuned):
+    row = summary_of(tuned / "runs" / "lora")
+    assert (row["data"], row["data.dir"]) == ("files", str(tuned / "tickets.csv"))
+    found = command("zobench.report", "runs/lora", cwd=tuned)
+    assert "protocol clean, data files tickets.csv" in found.stdout
 
 
 def test_an_adapter_alone_is_refused_with_the_way_to_merge_it(tuned):
@@ -89,6 +103,8 @@ def test_the_guide_runs_to_the_letter(tmp_path):
     )  # fmt: skip
     assert found.returncode == 0, found.stdout + found.stderr
     assert found.stdout.splitlines()[-1] in ("billing", "tech", "sales")
-    (again,) = tmp_path.glob("runs/my_tickets/tuned@*/zeroshot/*")
+    (again,) = tmp_path.glob("again/my_tickets/tuned@*/zeroshot/*")
     runs = [summary_of(path.parent) for path in tmp_path.glob("runs/my_tickets/my-qwen2@*/mezo/*/summary.json")]
-    assert summary_of(again)["test_metric"] == next(run["test_metric"] for run in runs if run["steps"] == 300)
+    assert summary_of(again)["test_metric"] == next(
+        run["test_metric"] for run in runs if (run["method.lr"], run["seed"]) == (1e-4, 0)
+    )

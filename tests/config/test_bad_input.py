@@ -107,7 +107,7 @@ def test_labels_out_of_range(tmp_path, label):
         rows = [{**row, "label": label} for row in rows]
     said = refused(tmp_path, folder(tmp_path, train=rows))
     assert "train" in said  # the split, the row, the reason
-    assert ("row 5: label is" if label in (2, -1, None) else "label is") in said
+    assert ("line 6: label is" if label in (2, -1, None) else "label is") in said
     assert "0 to 1" in said or label is None
 
 
@@ -115,7 +115,7 @@ def test_labels_out_of_range(tmp_path, label):
 def test_text_that_is_none(tmp_path, text):
     said = refused(tmp_path, folder(tmp_path, validation=[{"sentence": text, "label": 1}] * 8))
     assert "validation" in said
-    assert "row " in said
+    assert "line " in said
     assert "sentence" in said
 
 

@@ -150,7 +150,7 @@ def test_texts_that_are_none(refused, text):
 )  # fmt: skip
 def test_answers_that_are_no_list_of_texts(refused, answers):
     said = refused([*([SQUAD] * 7), {**SQUAD, "answers": answers}], "squad")
-    assert ", row 7: answers" in said
+    assert ", line 8: answers" in said
 
 
 def of_column(name, values, kind=None):

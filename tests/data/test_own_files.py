@@ -1,6 +1,7 @@
 """Files and prompts of a user's own: what spreadsheets and YAML do to them, and the line that says so."""
 
 import json
+import re
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -48,7 +49,10 @@ def test_a_dot_leads_into_a_column_or_is_part_of_its_name(tmp_path, label):
 @pytest.mark.parametrize(
     ("lines", "said"),
     [
-        (["Text,label", *LINES], "no column text; found Text, label, expected text, label; did you mean Text?"),
+        (
+            ["Text,label", *LINES],
+            "no column text (task.prompt); did you mean Text?; found Text, label, expected text, label",
+        ),
         (["text, label", *LINES], "found text, ' label', expected text, label"),
         (["text,label", *LINES[:4], '"film,neg', *LINES], "line 6: cannot be read as a table: double quotes are not"),
         (["PK\x03\x04", *LINES], "a spreadsheet or an archive: save its table as CSV"),
@@ -60,6 +64,43 @@ def test_tables_that_cannot_be_used(table, lines, said):
         loaded(table(*lines))
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("sign", [";", "\t", "|"])
+def test_another_separator_is_told_by_the_header(table, sign):
+    lines = [line.replace(",", f", a long one{sign}") for line in LINES]
+    found = loaded(table(f"text{sign}label", *lines))
+    assert found.train[0].prompt.endswith(", a long one It was")
+    with pytest.raises(DataError, match=r"its header has ';' and '\|': save it with one of them between cells"):
+        loaded(table("a;b|c", "1;2|3", name="both.csv"))
+
+
+def test_a_column_that_is_asked_for_in_vain_is_told_with_the_setting_that_asks(table):
+    path = table("text,label", *LINES)
+    with pytest.raises(DataError, match=r"no column txt \(task\.prompt\); did you mean text\?; found text, label"):
+        loaded(path, "{txt} It was")
+    with pytest.raises(DataError, match=r"no column lab \(task\.label\); did you mean label\?"):
+        loaded(path, label="lab")
+    with pytest.raises(DataError, match=r"the first line of \.csv must name the columns"):
+        loaded(table(*LINES, name="bare.csv"))
+
+
+def test_labels_without_an_option_are_counted_and_the_line_is_that_of_the_file(table):
+    lines = [line.replace("neg", "neutral") if i % 2 else line for i, line in enumerate(LINES)]
+    with pytest.raises(DataError) as caught:
+        loaded(table("text,label", "", *lines))
+    found = re.search(r"train, line (\d+): label is 'neutral'", str(caught.value))
+    assert "neutral" in ["", "", *lines][int(found[1]) - 1]
+    assert re.search(r"(\d) of 16 rows have such labels: neutral \(\1\)", str(caught.value))
+    assert 'add them to task.options, such as neutral: " neutral"' in str(caught.value)
+
+
+def test_splits_of_more_rows_than_there_are_name_all_parts(table):
+    path = table("text,label", *LINES)
+    with pytest.raises(DataError, match=r"train=15 and dev=5 and test=5 rows are wanted, 25 in all; .* has 20"):
+        loaded(path, splits={"train": 15, "dev": 5, "test": 5})
+    with pytest.raises(DataError, match=r"splits\.test add up to 1\.2; .* of one file of 20 rows: expected at most 1"):
+        loaded(path, splits={"train": 0.7, "dev": 0.1, "test": 0.4})
 
 
 def test_a_share_that_gives_no_row_and_a_test_file_are_named_as_such(table):

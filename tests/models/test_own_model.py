@@ -61,7 +61,7 @@ def test_a_folder_is_all_that_a_run_needs_and_its_row_says_what_it_is(own, tmp_p
     facts = ("model_family", "model_layers", "max_length", "start_token", "lora_targets", "attention", "model_commit")
     assert [row[name] for name in facts] == ["qwen2", families.LAYERS, 256, None, "q_proj, v_proj", "sdpa", None]
     assert row["model_parameters"] == stored_parameters(own)
-    assert "no token of their own, up to 256 tokens; LoRA would adapt q_proj, v_proj" in capsys.readouterr().out
+    assert "no start token, sequences of up to 256 tokens\n" in capsys.readouterr().out
     assert row["directory"].startswith(str(tmp_path / "sst2" / row["model"] / "mezo"))
 
 

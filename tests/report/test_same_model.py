@@ -2,6 +2,8 @@
 
 import itertools
 import json
+import re
+import shlex
 
 import pytest
 from helpers.written import write_run
@@ -84,10 +86,28 @@ def test_one_model_is_pooled_under_its_plain_name(tmp_path, kind):
 
 def test_a_label_tells_family_size_and_digits(tmp_path):
     frame = report.load(write_two(tmp_path, A, B))
-    with pytest.raises(Mixed, match="--where model_checksum=VALUE") as refused:
+    with pytest.raises(Mixed, match="--where model_checksum=3fa1aaaa") as refused:
         report.comparison(frame)
     assert "llama [qwen2 0.5B 3fa1] in 1 run" in str(refused.value)
     assert main([str(tmp_path), "--where", "model_checksum=3fa1aaaa"]) == 0
+
+
+def test_a_refusal_of_runs_that_differ_in_several_ways_names_conditions_that_work(tmp_path, capsys):
+    for seed in range(3):
+        write_run(tmp_path, "mezo", seed, forwards=600, steps=300)
+        write_run(tmp_path, "loren", seed, forwards=598, steps=100)
+    write_run(tmp_path, "mezo", 0, model="tuned", forwards=0, steps=0, trains=False)
+    write_run(tmp_path, "pgap", 0, forwards=3000, steps=1500)
+    assert main([str(tmp_path)]) == 1
+    said = capsys.readouterr().err
+    assert "they differ in model (" in said
+    assert "; forwards (" in said
+    words = shlex.split(re.search(r"such as by (.*?), and make", said)[1])
+    assert len(words) == 4
+    assert main([str(tmp_path), *words]) == 0
+    table = capsys.readouterr().out
+    assert "loren" in table
+    assert "tuned" not in table
 
 
 def test_a_rate_is_chosen_among_runs_of_one_model(tmp_path):

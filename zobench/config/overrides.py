@@ -4,6 +4,7 @@ Standard library and PyYAML only. It reads conf/ as files: a group is a folder, 
 comment line describes it.
 """
 
+import contextlib
 import fnmatch
 import re
 from collections.abc import Iterable, Iterator
@@ -168,9 +169,19 @@ class FrontDoor:
         for option in self._named(group, value or ""):
             if option in self.groups[group] or option in ("null", ""):
                 continue
-            hint = did_you_mean(option, self.groups[group], f"{group}=")
+            hint = did_you_mean(option, self.groups[group], f"{group}=") or self._own_hint(group, option)
             known = ", ".join(self.groups[group])
             raise ConfigError(f"{group}={option}: no such {group}{hint}\n{group} is one of: {known}")
+
+    def _own_hint(self, group: str, option: str) -> str:
+        """Where an option of a user's own may be, if no folder with such was given."""
+        if len(self.folders) > 1:
+            return ""
+        with contextlib.suppress(OSError):  # a name that no file can have
+            found = sorted(folder for folder in Path().iterdir() if (folder / group / f"{option}.yaml").is_file())
+            if found:
+                return f"; did you mean --config-dir {found[0]}, which has it?"
+        return f"; one of your own, DIR/{group}/{option}.yaml, needs --config-dir DIR"
 
     def _check_nested(self, group: str, argument: str, chosen: dict[str, list[str]]) -> None:
         """A group within another, such as ``method/rule``, is chosen for options whose file leaves the choice."""

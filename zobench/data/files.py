@@ -4,8 +4,6 @@ A file comes from anywhere: it may unpack to far more than it looks, and what is
 that looks like a date or a number stays a text.
 """
 
-import csv
-import io
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,51 +12,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from zobench.data.separated import Separated, TabSeparated
+from zobench.data.table import LARGEST_FILE, SAVE, Row, Rows, checked_size, content_of
 from zobench.errors import DataError, first_line, shown
 
-Row = dict[str, Any]
-
-#: bounds on what a file unpacks to, what is kept of it, and its rows: real data sets stay far below
-_LARGEST_FILE = 4 * 2**30
-_MOST_DRAWN = 2**27
+#: bounds on a file's rows, and on those that are unpacked at once: real data sets stay far below
 _MOST_ROWS = 50_000_000
 _BATCH_ROWS = 1024
-#: of a CSV cell, in characters; longer ones are refused by what reads the rows
-_LARGEST_CELL = 2**24
-_SAVE = "save the whole file as UTF-8"
-#: first bytes of files that are no text, whatever their name says
-_OTHERS = {
-    b"\x1f\x8b": "compressed: unpack it", b"BZh": "compressed: unpack it", b"PAR1": "parquet: name it .parquet",
-    b"PK\x03\x04": "a spreadsheet or an archive: save its table as CSV",
-    b"\xff\xfe": f"in UTF-16; {_SAVE}", b"\xfe\xff": f"in UTF-16; {_SAVE}",
-}  # fmt: skip
-
-
-class Rows:
-    """The rows of a file.
-
-    Attributes:
-        path: for messages.
-        names: of the columns.
-    """
-
-    path: Path | str
-    names: Sequence[str]
-
-    def __len__(self) -> int:
-        raise NotImplementedError
-
-    def holding(self, path: str) -> str:
-        """The column that a name with dots leads to or into: one of that very name comes first."""
-        return path if path in self.names else path.partition(".")[0]
-
-    def take(self, columns: Sequence[str], index: Sequence[int] | None = None) -> list[Row]:
-        """The rows at some positions, all if None, with some columns; a value that is not there is None.
-
-        Raises:
-            DataError: if the file is damaged, or rows are too large.
-        """
-        raise NotImplementedError
 
 
 def read(path: Path) -> Rows:
@@ -106,7 +66,7 @@ class _Parquet(Rows):
                 self._refuse_huge(unpacked)
                 wanted = [row for row in range(first, first + len(batch)) if row in places]
                 taken = batch.take(pa.array([row - first for row in wanted], pa.int64()))
-                drawn += _checked_size(self.path, sum(map(_text_bytes, taken.columns)), drawn)
+                drawn += checked_size(self.path, sum(map(_text_bytes, taken.columns)), drawn)
                 for row, values in zip(wanted, _texts(self.path, taken, wanted), strict=True):
                     rows[places[row]] = values
                 first += len(batch)
@@ -128,8 +88,8 @@ class _Parquet(Rows):
         return size
 
     def _refuse_huge(self, size: int) -> None:
-        if size > _LARGEST_FILE:
-            raise DataError(f"{self.path} unpacks to over {_LARGEST_FILE // 2**30} GiB of what is read; split it up")
+        if size > LARGEST_FILE:
+            raise DataError(f"{self.path} unpacks to over {LARGEST_FILE // 2**30} GiB of what is read; split it up")
 
 
 class _JsonLines(Rows):
@@ -137,7 +97,7 @@ class _JsonLines(Rows):
 
     def __init__(self, path: Path):
         self.path = path
-        content = _content(path)
+        content = content_of(path)
         if content.lstrip().startswith(b"["):
             raise DataError(
                 f"{path}: one JSON list; expected JSON lines, an object on each line, as pandas writes them: "
@@ -152,11 +112,14 @@ class _JsonLines(Rows):
     def __len__(self) -> int:
         return len(self._lines)
 
+    def place(self, row: int) -> str:
+        return f"line {self._lines[row][0]}"
+
     def take(self, columns: Sequence[str], index: Sequence[int] | None = None) -> list[Row]:
         drawn = 0
         rows = []
         for place in range(len(self)) if index is None else index:
-            drawn += _checked_size(self.path, len(self._lines[place][1]), drawn)
+            drawn += checked_size(self.path, len(self._lines[place][1]), drawn)
             row = self._parse(*self._lines[place])
             rows.append({column: row.get(column) for column in columns})
         return rows
@@ -165,9 +128,7 @@ class _JsonLines(Rows):
         try:
             row = json.loads(line.decode(), object_pairs_hook=_unique)
         except UnicodeDecodeError as error:
-            raise DataError(
-                f"{self.path}, line {number}: no UTF-8 text at byte {error.start} of it; {_SAVE}"
-            ) from error
+            raise DataError(f"{self.path}, line {number}: no UTF-8 text at byte {error.start} of it; {SAVE}") from error
         except (ValueError, RecursionError) as error:
             raise DataError(
                 f"{self.path} cannot be read as jsonl (truncated?): line {number}: {first_line(error)}"
@@ -177,91 +138,9 @@ class _JsonLines(Rows):
         return row
 
 
-class _Separated(Rows):
-    """A file with a header and then a row of cells on each line, quoted as in RFC 4180; all values are texts.
-
-    Lines without text in any cell, which spreadsheets leave at the end, are passed over.
-    """
-
-    _separator = ","
-
-    def __init__(self, path: Path):
-        self.path = path
-        content = _content(path)
-        try:
-            text = content.decode()
-        except UnicodeDecodeError as error:
-            line = content.count(b"\n", 0, error.start) + 1
-            raise DataError(
-                f"{path}, line {line}: no UTF-8 text at byte {error.start} of the file ({content[error.start]:#04x}); "
-                f"{_SAVE}"
-            ) from error
-        csv.field_size_limit(_LARGEST_CELL)
-        lines = csv.reader(io.StringIO(text, newline=""), delimiter=self._separator, strict=True)
-        self.names, self._rows = [], []
-        begins = 1
-        try:
-            for row in lines:
-                if not self.names:
-                    self.names = row if _says_something(row) else []
-                elif len(row) == len(self.names):
-                    self._rows += [row] if _says_something(row) else []
-                elif _says_something(row):
-                    raise DataError(
-                        f"{path}, line {begins}: {len(row)} cells, the header has {len(self.names)}; put a cell that "
-                        f"holds {_named_separator(self._separator)} or a line break into double quotes"
-                    )
-                begins = lines.line_num + 1
-        except csv.Error as error:
-            reason = "double quotes are not closed" if "end of data" in str(error) else error
-            raise DataError(f"{path}, line {begins}: cannot be read as a table: {reason}") from error
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def take(self, columns: Sequence[str], index: Sequence[int] | None = None) -> list[Row]:
-        places = {name: self.names.index(name) for name in columns}
-        taken = self._rows if index is None else [self._rows[place] for place in index]
-        _checked_size(self.path, sum(len(cell.encode()) for row in taken for cell in row), 0)
-        return [{name: row[place] for name, place in places.items()} for row in taken]
-
-
-class _TabSeparated(_Separated):
-    """The same with a tab between cells."""
-
-    _separator = "\t"
-
-
-def _says_something(cells: Sequence[str]) -> bool:
-    return any(map(str.strip, cells))
-
-
-def _named_separator(separator: str) -> str:
-    return "a tab" if separator == "\t" else f"a {separator!r}"
-
-
-def _content(path: Path) -> bytes:
-    """A file's bytes without a byte order mark.
-
-    Raises:
-        DataError: for a file that is too large, or of another kind by its first bytes.
-    """
-    size = path.stat().st_size
-    if size > _LARGEST_FILE:
-        raise DataError(
-            f"{path} has {size / 2**30:.0f} GiB; at most {_LARGEST_FILE // 2**30} are read of such a file; parquet may "
-            "be larger"
-        )
-    content = path.read_bytes()
-    for mark, what in _OTHERS.items():
-        if content.startswith(mark):
-            raise DataError(f"{path} is {what}")
-    return content.removeprefix(b"\xef\xbb\xbf")
-
-
 #: suffix → how such a file is read
 _KINDS: dict[str, type[Any]] = {
-    ".parquet": _Parquet, ".jsonl": _JsonLines, ".json": _JsonLines, ".csv": _Separated, ".tsv": _TabSeparated,
+    ".parquet": _Parquet, ".jsonl": _JsonLines, ".json": _JsonLines, ".csv": Separated, ".tsv": TabSeparated,
 }  # fmt: skip
 SUFFIXES = tuple(_KINDS)
 
@@ -290,13 +169,6 @@ def _text_bytes(array: Any) -> int:
 def _is_text(kind: Any) -> bool:
     types = pa.types
     return types.is_string(kind) or types.is_large_string(kind) or types.is_binary(kind) or types.is_large_binary(kind)
-
-
-def _checked_size(path: Path | str, size: int, drawn: int) -> int:
-    """The size of some rows in bytes, unless it is too much."""
-    if drawn + size > _MOST_DRAWN:
-        raise DataError(f"{path}: the drawn rows have over {_MOST_DRAWN // 2**20} MiB; set smaller task.splits")
-    return size
 
 
 def _texts(path: Path | str, taken: Any, index: Sequence[int]) -> Iterator[Row]:

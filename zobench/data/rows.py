@@ -6,6 +6,7 @@ rows from its validation file: the hub's test files have no labels.
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +17,14 @@ import numpy as np
 from zobench.data import files
 from zobench.data.folder import from_files, from_folder
 from zobench.data.hub import from_hub
+from zobench.data.separated import SEPARATORS
 from zobench.errors import ConfigError, DataError, did_you_mean, shown
 from zobench.tasks.base import PARTS, Example, Sizes, Task, one_set, value_of
 
 #: rows of dev and test at most, where a task does not give sizes: those of the MeZO suite
 MOST_DEV, MOST_TEST = 500, 1000
+#: the file of each part, where there is one
+_FILE = {"train": "train", "dev": "dev", "test": "validation"}
 #: so many rows of one label are no chance
 _FEW = 16
 #: of one text of a row, in characters; a tokenizer takes seconds for a million
@@ -127,8 +131,7 @@ def file_of(part: str, tables: Mapping[str, files.Rows]) -> str:
     >>> file_of("test", {"train": files.Rows(), "validation": files.Rows()}), file_of("dev", {"train": files.Rows()})
     ('validation', 'train')
     """
-    file = "validation" if part == "test" else part
-    return file if file in tables else "train"
+    return _FILE[part] if _FILE[part] in tables else "train"
 
 
 def _drawn(
@@ -149,22 +152,25 @@ def _drawn(
     pool = [left[place] for place in _draw(len(left), sizes["train"] + inside, data_seed)]
     n_train = len(pool) - inside
     if min(n_train, sizes["dev"], len(test)) < 1 or (strict and n_train < sizes["train"]):
-        wanted = " and ".join(
-            f"{part}={sizes[part]}"
-            for part in ("train", "dev", "test")
-            if part == "train" or (part == "dev" and inside) or (part == "test" and "validation" not in rows)
-        )
-        raise DataError(
-            f"{wanted} rows are wanted, the train file has {rows['train']}; set smaller sizes: {where}train and "
-            f"{where}dev"
-        )
+        drawn = [part for part in PARTS if part == "train" or (_FILE[part] not in rows)]
+        raise DataError(_too_many(given, sizes, drawn, rows["train"], where))
     dev = _draw(rows["dev"], sizes["dev"], data_seed) if "dev" in rows else pool[n_train:]
     return {"train": pool[:n_train], "dev": dev, "test": test}
 
 
+def _too_many(given: Sizes | None, sizes: Mapping[str, int], drawn: Sequence[str], there: int, where: str) -> str:
+    """What is said of splits that ask for more rows than the train file has, from which some parts are drawn."""
+    wanted, keys = " and ".join(f"{part}={sizes[part]}" for part in drawn), " and ".join(f"{where}{p}" for p in drawn)
+    asked = [given[part] for part in drawn] if given else []
+    if asked and all(isinstance(share, float) for share in asked):
+        return f"the shares {keys} add up to {sum(asked):g}; they are of one file of {there} rows: expected at most 1"
+    total = sum(sizes[part] for part in drawn)
+    return f"{wanted} rows are wanted, {total} in all; the train file has {there}; set smaller {keys}"
+
+
 def _counted(sizes: Sizes | None, rows: Mapping[str, int], where: str) -> dict[str, int]:
     """Numbers of rows: shares of their file counted, down; sizes that are not given by the rule that ``Task`` has."""
-    file = {part: rows.get("validation" if part == "test" else part, rows["train"]) for part in PARTS}
+    file = {part: rows.get(_FILE[part], rows["train"]) for part in PARTS}
     if sizes is None:
         test = min(MOST_TEST, file["test"] if "validation" in rows else file["test"] // 10)
         dev = min(MOST_DEV, file["dev"] if "dev" in rows else file["dev"] // 10)
@@ -215,12 +221,26 @@ def _hash_of_texts(examples: Mapping[str, Sequence[Example]]) -> str:
 def _examples(task: Task, where: str, table: files.Rows, index: list[int]) -> list[Example]:
     examples = []
     columns = list(dict.fromkeys(map(table.holding, task.columns)))
-    for i, row in zip(index, table.take(columns, index), strict=True):
+    taken = table.take(columns, index)
+    for i, row in zip(index, taken, strict=True):
         problem = _bad_text(task, row) or task.problem(row)
         if problem:
-            raise DataError(f"{where}, row {i}: {problem}")
+            raise DataError(f"{where}, {table.place(i)}: {problem}{_how_often(task, taken, row)}")
         examples.append(task.example(i, row))
     return examples
+
+
+def _how_often(task: Task, taken: Sequence[files.Row], bad: files.Row) -> str:
+    """What to do about a label that no option has, and how many of the rows have such; nothing of another problem."""
+    if task.unknown_label(bad) is None:
+        return ""
+    counts = Counter(label for row in taken if (label := task.unknown_label(row)) is not None)
+    told = shown(", ".join(f"{label} ({n})" for label, n in counts.most_common()), 200)
+    first = shown(next(iter(counts)), 40)
+    return (
+        f"; {counts.total()} of {len(taken)} rows have such labels: {told}; add them to task.options, such as "
+        f'{first}: " {first}", or take these rows out'
+    )
 
 
 def _bad_text(task: Task, row: Mapping[str, Any]) -> str | None:
@@ -252,19 +272,15 @@ def _listed(names: Iterable[str]) -> str:
     return shown(", ".join(name if name and name == name.strip() else repr(name) for name in names), 200)
 
 
-def _header_hint(table: files.Rows, missing: str) -> str:
-    """What may be the matter with a table that lacks a column."""
+def _missing_hint(task: Task, table: files.Rows, missing: str) -> str:
+    """What to do about a column that a table lacks."""
     suffix = Path(table.path).suffix.lower()
-    of_text = suffix in (".csv", ".tsv")
-    other = next((mark for mark in (";", "\t", "|", ",") if len(table.names) == 1 and mark in table.names[0]), None)
-    if of_text and other is not None:
-        between = {"\t": "tabs; name it .tsv"}.get(
-            other, f"{other!r}; save it with {'tabs' if suffix == '.tsv' else 'commas'}"
-        )
-        return f"; its cells seem to be separated by {between}"
-    return did_you_mean(
-        missing, table.names, otherwise=f"; the first line of {suffix} must name the columns" if of_text else ""
-    )
+    if suffix not in (".csv", ".tsv") or any(table.holding(column) in table.names for column in task.columns):
+        return did_you_mean(missing, table.names)
+    several = [mark for mark in SEPARATORS if len(table.names) == 1 and mark in table.names[0]]
+    if several:
+        return f"; its header has {' and '.join(map(repr, several))}: save it with one of them between cells"
+    return f"; the first line of {suffix} must name the columns"
 
 
 def _check_columns(task: Task, name: str, split: str, table: files.Rows) -> None:
@@ -272,9 +288,11 @@ def _check_columns(task: Task, name: str, split: str, table: files.Rows) -> None
         raise DataError(f"task={name}: {split} has no rows ({table.path})")
     missing = [c for c in task.columns if table.holding(c) not in table.names]
     if missing:
+        told = ", ".join(f"{_listed([column])} ({key})" if (key := task.asks(column)) else _listed([column])
+                         for column in missing)  # fmt: skip
         raise DataError(
-            f"task={name}: {split} has no column {_listed(missing)}; found {_listed(table.names)}, "
-            f"expected {_listed(task.columns)}{_header_hint(table, missing[0])}"
+            f"task={name}: {split} has no column {shown(told, 200)}{_missing_hint(task, table, missing[0])}; "
+            f"found {_listed(table.names)}, expected {_listed(task.columns)}"
         )
     twice = [c for c in map(table.holding, task.columns) if list(table.names).count(c) > 1]
     if twice:

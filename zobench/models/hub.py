@@ -68,6 +68,7 @@ class HubModel(ModelSpec):
         if self.dir is not None:
             folder = Path(self.dir)
             loaded = load_folder(folder, dtype=dtype, device=device, attention=attention, device_map=self.device_map)
+            loaded.model.name_or_path = loaded.model.config.name_or_path = str(folder.expanduser().absolute())
         else:
             silence_libraries()
             with _from_hub(self.id):

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,11 @@ from zobench.objective import Encoded
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+#: the files of a tokenizer, of which a folder has some
+FILES = (
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json",
+    "vocab.txt", "merges.txt", "chat_template.*", "*.model", "*.tiktoken",
+)  # fmt: skip
 #: a text that any tokenizer has tokens for
 _ANY_TEXT = "It was."
 
@@ -35,6 +41,19 @@ def load_tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
     if not ids:  # some families make an empty one where there are no files
         raise Unusable("the tokenizer is missing or damaged: it has no tokens for a text")
     return tokenizer
+
+
+def save_tokenizer(tokenizer: "PreTrainedTokenizerBase", folder: Path) -> None:
+    """Write a tokenizer: the files that it was read from as they are, or its own where there are none.
+
+    The library writes what it made of them, which may be another normaliser, and what it was asked in loading them.
+    """
+    source = Path(tokenizer.name_or_path)
+    files = {path for pattern in FILES for path in source.glob(pattern)} if tokenizer.name_or_path else set()
+    for path in files:
+        shutil.copyfile(path, folder / path.name)
+    if not files:
+        tokenizer.save_pretrained(folder)
 
 
 def check_vocabulary(tokenizer: "PreTrainedTokenizerBase", model: "PreTrainedModel") -> None:

@@ -12,6 +12,9 @@ from zobench.record.reading import Unreadable, json_object
 from zobench.record.summaries import RESULTS
 from zobench.tasks.base import files_of
 
+#: what a row says of rows that come from files which the task names
+FILES = "files"
+
 
 def located(directory: Path, settings: Mapping[str, Any]) -> Path:
     """The directory of a run whose name says ``directory``; a sibling's, where that holds the run under an old name.
@@ -95,6 +98,17 @@ def place_of(settings: Mapping[str, Any], group: str) -> str | None:
     if folder is None and own:
         return ", ".join(str(place(path)) for path in files_of(own).values())
     return place(folder)
+
+
+def origin_of(settings: Mapping[str, Any]) -> str:
+    """Where rows come from: the chosen option of ``data``, or ``files`` where the task names files and no folder does.
+
+    >>> task = {"files": "tickets.csv"}
+    >>> origin_of({"task": task, "data": {"dir": None}, "choices": {"data": "hub"}})
+    'files'
+    """
+    own = settings["data"].get("dir") is None and settings["task"].get("files")
+    return FILES if own else str(settings["choices"]["data"])
 
 
 def place(folder: str | None) -> str | None:

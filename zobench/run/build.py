@@ -11,7 +11,7 @@ from zobench.config import instantiate
 from zobench.data import rows
 from zobench.data.rows import Splits
 from zobench.errors import ConfigError, shown
-from zobench.models.adapters import named_parameters
+from zobench.models.adapters import adapted, named_parameters
 from zobench.models.base import ModelSpec
 from zobench.models.facts import layers_of
 from zobench.models.identity import model_family, model_parameters
@@ -150,11 +150,12 @@ def _described(spec: ModelSpec, trained: TrainedModel, protocol: Protocol) -> st
     """The facts by which a model is used, in one line: its option's, or its folder's where they are left open."""
     model, token = trained.loaded.model, spec.start_token.get(protocol.start_token)
     size = sum(param.numel() for param in trained.as_loaded.values())
-    targets = ", ".join(spec.targets or ()) or "what tuning.targets names"
+    targets = dict.fromkeys(name.rpartition(".")[2] for name in adapted(model))
     depth = f" in {len(layers_of(model))} layers" if layers_of(model) else ""
     return (
-        f"{model_family(model)}, {size:,} parameters{depth}; prompts begin with {token or 'no token of their own'}, "
-        f"up to {spec.max_length} tokens; LoRA would adapt {targets}"
+        f"{model_family(model)}, {size:,} parameters{depth}; {f'start token {token}' if token else 'no start token'}, "
+        f"sequences of up to {spec.max_length} tokens"
+        + (f"; LoRA adapts {', '.join(targets)}" if targets else "")
         + (f"; commit {spec.commit}" if spec.commit else "")
     )
 

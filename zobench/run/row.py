@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from zobench.config.signature import SCHEMA
 from zobench.record.inputs import digests
-from zobench.record.lookup import place, place_of
+from zobench.record.lookup import origin_of, place, place_of
 from zobench.run.evaluate import Evaluation
 from zobench.run.parts import Parts
 from zobench.run.progress import Progress
@@ -20,7 +20,7 @@ from zobench.system import costs
 from zobench.zo import noise
 
 Row = dict[str, Any]
-_CHOICES = ("method", "model", "task", "tuning", "protocol", "data", "experiment")
+_CHOICES = ("method", "model", "task", "tuning", "protocol", "experiment")
 _SETTINGS = (
     "seed", "data_seed", "noise_seed", "order_seed", "init_seed", "batch_size", "micro_batch_size", "device", "dtype",
 )  # fmt: skip
@@ -35,6 +35,7 @@ def chosen(cfg: DictConfig, directory: Path, provenance: Provenance) -> Row:
         **_flat("tuning", OmegaConf.to_container(cfg.tuning, resolve=True)),
         "schema": SCHEMA,
         "config_hash": provenance.signature,
+        "data": origin_of(cfg),
         "data.dir": place_of(cfg, "data"),
         "model.dir": place(cfg.model.get("dir")),
         "directory": str(directory),

@@ -220,7 +220,7 @@ class Trainer:
             self.log(named("dev", dev.values))
             if p.best is None or self.parts.protocol.better(new, p.best):
                 p.best_checksum = self.checkpoints.save_best()
-                p.best, p.best_step, p.best_forwards, mark = new, method.t, method.oracle.forwards, " *"
+                p.best, p.best_step, p.best_forwards, mark = new, method.t, method.oracle.forwards, "  best so far"
             p.evaluated_step = method.t
         shown = "  ".join(f"{k} {dev.values[k]:.3f}" for k in (metric, "auc", "loss") if k in dev.values)
         self.say(f"step {method.t:>6}  dev {shown}{mark}")

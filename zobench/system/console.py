@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from zobench.errors import give_up, printable
+from zobench.system.verdict import verdict
 
 _PLAIN_EVERY_S = 20.0
 
@@ -157,7 +158,10 @@ def _number(value: float | None, form: str) -> str:
 
 def _facts(row: Mapping[str, Any]) -> list[str]:
     lines = [f"{row['state']}" + (f": {row['reason']}" if row.get("reason") else "")]
-    if row.get("zero_shot/test/majority") and row.get("metric") == "accuracy":
+    judged = verdict(row)
+    if judged:
+        lines.append(judged)
+    elif row.get("zero_shot/test/majority") and row.get("metric") == "accuracy":
         lines[0] += f"; always the majority class: {row['zero_shot/test/majority']:.3f}"
     if row.get("best_step") is not None:
         lines.append(

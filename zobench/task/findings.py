@@ -9,8 +9,8 @@ from zobench.task.copies import PAIRS, conflicts, copies
 from zobench.task.look import Look
 from zobench.tasks.base import PARTS
 
-#: below so many test rows one standard error of an accuracy may be over five points
-_FEW_TEST = 100
+#: below so many rows one standard error of an accuracy may be over five points
+_FEW = 100
 #: from this share on, always the same answer is hard to beat
 _LARGE_MAJORITY = 0.8
 
@@ -182,13 +182,17 @@ def _columns(look: Look) -> Iterator[Finding]:
 
 
 def _sizes(look: Look) -> Iterator[Finding]:
-    n = len(look.examples["test"])
-    if n < _FEW_TEST:
-        yield Finding(
-            "few_test_rows",
-            f"test has {_count(n, 'row')}: one standard error of an accuracy of 0.5 is {0.5 / n**0.5:.3f}",
-            "give test more rows, or expect to see large differences alone",
-        )
+    for part, use, do in (
+        ("dev", ", which choose learning rate and checkpoint", "or do not trust what dev prefers by little"),
+        ("test", "", "or expect to see large differences alone"),
+    ):
+        n = len(look.examples[part])
+        if n < _FEW:
+            yield Finding(
+                f"few_{part}_rows",
+                f"{part} has {_count(n, 'row')}{use}: one standard error of an accuracy of 0.5 is {0.5 / n**0.5:.3f}",
+                f"give {part} more rows, {do}",
+            )
 
 
 def _count(n: int, word: str) -> str:

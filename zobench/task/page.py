@@ -32,7 +32,7 @@ def show(look: Look, *, without_model: bool = False) -> None:
     console.print(_text(f"{look.name}: tokens by the tokenizer of model={look.model}, {start}{instead}"))
     for encoded in look.shown:
         length = max(len(row.ids) for row in encoded.rows)
-        console.print(_text(f"\ntrain, row {encoded.example.index}: {length} tokens with the longest option"))
+        console.print(_text(f"\ntrain, row {encoded.example.index} (from 0): {length} tokens with the longest option"))
         console.print(Padding(_text(_with_end(encoded.example.prompt)), (0, 0, 0, 4), expand=False))
         console.print(_options(look, encoded))
     console.print(_splits(look))

@@ -142,6 +142,14 @@ class Task:
             return f"label is {shown(repr(label))}, expected an integer from 0 to {len(self.verbaliser) - 1}"
         return None
 
+    def asks(self, column: str) -> str | None:
+        """The setting that asks for a column, such as ``task.prompt``; None where the class itself does."""
+        return None
+
+    def unknown_label(self, row: Row) -> str | None:
+        """A row's label as text where it is that of no option; None where it is, and for tasks that number them."""
+        return None
+
 
 def value_of(row: Row, path: str) -> Any:
     """The value of a column, or of one within it that a dotted path leads to; None where there is none.

@@ -107,10 +107,10 @@ class TemplateTask(Task):
         self.loss = "lm" if answer else "classification"
         named = dict(_named(options or {}))
         self._words = [_word(name) for name in named]
-        by_number = not isinstance(options, Mapping)
+        self._by_number = not isinstance(options, Mapping)
         self._expected = (
             f"an integer from 0 to {len(named) - 1}"
-            if by_number
+            if self._by_number
             else f"one of {shown(', '.join(self._words), 200)} (task.options)"
         )
         self._gold = {word: place for place, name in enumerate(named) for word in _words_of(name)}
@@ -150,6 +150,16 @@ class TemplateTask(Task):
         if not all(map(str.strip, filled)) or len(set(filled)) < len(filled):
             return f"its options are {shown(filled, 200)}, expected texts that are not empty, all different"
         return None
+
+    def asks(self, column: str) -> str | None:
+        if column in self._prompt.names:
+            return "task.prompt"
+        own = "task.answer" if self._answer else "task.label"
+        return own if column == (self._answer or self._label) else "task.options"
+
+    def unknown_label(self, row: Row) -> str | None:
+        word = _word(value_of(row, self._label))
+        return None if self._answer or self._by_number or word in self._gold else word
 
 
 def _template(key: str, text: Any) -> Template:

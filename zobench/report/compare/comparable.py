@@ -112,9 +112,11 @@ def _values(runs: pd.DataFrame, name: str, title: str | None = None) -> str | No
 def _budgets(trained: pd.DataFrame) -> str | None:
     """Compare budgets: they are equal up to one step of the costliest method, which need not divide them."""
     finished = trained[trained["state"].eq("finished") & trained["steps"].gt(0)]
-    if (
-        finished.empty
-        or finished["forwards"].max() - finished["forwards"].min() < (finished["forwards"] / finished["steps"]).max()
-    ):
+    if finished.empty or finished["forwards"].max() - finished["forwards"].min() < budget_step(finished):
         return None
     return _values(finished, "forwards")
+
+
+def budget_step(runs: pd.DataFrame) -> float:
+    """The most forward passes that a step of some runs takes, up to which their budgets may differ."""
+    return float((runs["forwards"] / runs["steps"]).max())

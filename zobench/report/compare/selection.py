@@ -10,6 +10,7 @@ from zobench.config.folders import conf_dir
 from zobench.config.options import TUNED, defaults, load_yaml
 from zobench.errors import UserError
 from zobench.record.summaries import RESULTS
+from zobench.report.compare.advice import agreeing
 from zobench.report.compare.comparable import (
     AGREE,
     AGREE_IF_TRAINED,
@@ -66,7 +67,7 @@ def results(frame: pd.DataFrame, axes: Sequence[str] = ("method",), allow_mixed:
     if differing and not allow_mixed:
         raise Mixed(
             f"these runs cannot share one table; they differ in {'; '.join(differing.values())}. "
-            f"Choose comparable ones with --where KEY=VALUE and make a table of each{_advice(differing)}"
+            f"{_advice(differing, agreeing(runs, frame.loc[runs.index], differing, within))}"
         )
     labels = [name for name in differing if name not in within]
     if data := [name for name in DATA if name in labels]:
@@ -105,12 +106,18 @@ def _other_folders(runs: pd.DataFrame) -> list[str]:
     return said
 
 
-def _advice(differing: dict[str, str]) -> str:
+def _advice(differing: dict[str, str], conditions: str | None) -> str:
+    """What to type about runs that differ: to choose some, to give each a column, or to have them labelled."""
+    if conditions is None:
+        several = ", one model by --where model_checksum=VALUE" * ("[" in differing.get("model", ""))
+        choose = f"Choose comparable ones with --where KEY=VALUE and make a table of each{several}"
+    else:
+        choose = f"Choose comparable ones, such as by {conditions}, and make a table of each"
     axes = [name for name in ("task", "model") if name in differing]
-    one = ", one model by --where model_checksum=VALUE" * ("[" in differing.get("model", ""))
-    return f"{one}, give each {' and '.join(axes)} a column with --columns {','.join(axes)}" * bool(axes) + (
-        ", or have them labelled with --allow-mixed"
-    )
+    columns = f", give each {' and '.join(axes)} a column with --columns {','.join(axes)}" if axes else ""
+    if columns and len(axes) < len(differing):
+        columns += f" (not enough for {', '.join(name for name in differing if name not in axes)})"
+    return f"{choose}{columns}, or have them labelled with --allow-mixed"
 
 
 def _refuse_repetitions(runs: pd.DataFrame, within: list[str]) -> None:

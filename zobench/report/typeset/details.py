@@ -1,9 +1,11 @@
 """The detailed table, one line per row and slice, and the grid behind its learning rates."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import pandas as pd
 
+from zobench.record.lookup import FILES
 from zobench.report.compare.board import CALIBRATED, REFERENCE, Board, make_board, means, with_train_losses
 from zobench.report.compare.comparable import text
 from zobench.report.compare.memory import SHARED
@@ -190,7 +192,7 @@ def _against(board: Board) -> list[str]:
 
 
 def _facts(slice_: Slice) -> list[str]:
-    runs, one = slice_.runs, slice_.runs.iloc[0]
+    runs, one = slice_.runs, slice_.runs.iloc[0].to_dict()
     known = [
         f"{title} {runs[name].mean():.3f}"
         for title, name in (
@@ -201,9 +203,16 @@ def _facts(slice_: Slice) -> list[str]:
         if name in runs and runs[name].notna().any()
     ]
     facts = [] if slice_.mixed else [
-        f"{one['task']}, {one['model']}, tuning {one['tuning']}, protocol {one['protocol']}, data {one['data']}"
+        f"{one['task']}, {one['model']}, tuning {one['tuning']}, protocol {one['protocol']}, data {_data(one)}"
     ]  # fmt: skip
     return facts + ([f"{one['task']}: test {slice_.metric} without training: {'; '.join(known)}"] if known else [])
+
+
+def _data(one: Row) -> str:
+    """Where rows come from; of files that the task names, with their names."""
+    if one["data"] != FILES or pd.isna(one["data.dir"]):
+        return str(one["data"])
+    return f"{FILES} {', '.join(Path(path).name for path in str(one['data.dir']).split(', '))}"
 
 
 def _peak(row: Row) -> str:

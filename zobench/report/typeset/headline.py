@@ -9,11 +9,11 @@ from zobench.report.compare.pairs import ENOUGH
 from zobench.report.frames.runs import Row
 from zobench.report.typeset.details import BOLD, delta, details, unseen
 from zobench.report.typeset.table import Bold, Table, number, spread
+from zobench.system.verdict import ABOVE, above
 
 _BASES = {
     "zero_shot": "zero-shot", "zero_shot_calibrated": CALIBRATED, "majority": "majority class", "chance": "chance",
 }  # fmt: skip
-_ERRORS = 2  # standard errors that a result must be above guessing
 
 
 def tables(
@@ -86,7 +86,7 @@ def _guesses(line: Row) -> bool:
     names = _BASES if line["trains"] else ("majority", "chance")
     bases = [line[name] for name in names if not pd.isna(line[name])]
     error = 0.0 if pd.isna(line["test_metric_stderr"]) else max(line["test_metric_stderr"], line["test_resolution"])
-    return bool(bases) and line["test_metric"] - _ERRORS * error <= max(bases)
+    return bool(bases) and not above(line["test_metric"], error, bases)
 
 
 def _bases(frame: pd.DataFrame, columns: Sequence[str]) -> list[Row]:
@@ -110,7 +110,7 @@ def _notes(board: Board) -> list[str]:
     budgets = [f"{value:,.0f}" for value in sorted({passes.min(), passes.max()})]
     notes += [f"forward passes: {' to '.join(budgets)}"] if len(passes) else []
     marks = {
-        "†": f"not {_ERRORS} standard errors (of the test rows) above all that is reached without training",
+        "†": f"not {ABOVE}",
         "‡": f"fewer than {ENOUGH} runs",
     }
     shown = "".join(_score(line) for line in board.frame.to_dict("records"))
