@@ -12,8 +12,8 @@ from helpers.written import write_run
 from zobench import report
 from zobench.config.folders import conf_dir
 from zobench.report.compare.board import make_board
+from zobench.report.pictures.colours import METHODS, styles
 from zobench.report.pictures.comparison import _supported_front
-from zobench.report.pictures.picture import METHODS, styles
 
 NAMES = (r"$x_{", r"a$b$c", r"\frac{1}", "<b>&", "^_^", "$")
 

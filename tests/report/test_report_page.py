@@ -12,7 +12,7 @@ from PIL import Image
 
 from zobench import report
 from zobench.report.__main__ import main
-from zobench.report.pictures.picture import DASHES, MARKERS
+from zobench.report.pictures.colours import DASHES, MARKERS
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 

@@ -14,9 +14,10 @@ from zobench.report.compare.board import COLUMNS, ROWS, Board, label, make_board
 from zobench.report.compare.memory import SHARED
 from zobench.report.compare.slices import Slice, slices
 from zobench.report.frames.runs import Row
+from zobench.report.pictures.colours import COLOURS, styles
 from zobench.report.pictures.curves import mixed
 from zobench.report.pictures.files import picture_files
-from zobench.report.pictures.picture import COLOURS, GREY, Picture, finish, styles, unit_of
+from zobench.report.pictures.picture import GREY, Picture, finish, unit_of
 
 #: part of a run's time -> its hatch, which tells it in grey as the colour does
 _PARTS = {

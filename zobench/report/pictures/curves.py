@@ -14,8 +14,9 @@ from zobench.errors import ConfigError, UserError, did_you_mean
 from zobench.report.compare.board import CALIBRATED
 from zobench.report.compare.comparable import text
 from zobench.report.compare.slices import Slice, slices
+from zobench.report.pictures.colours import Style, styles
 from zobench.report.pictures.files import picture_files
-from zobench.report.pictures.picture import GREY, Picture, Style, finish, line, plain, styles
+from zobench.report.pictures.picture import GREY, Picture, finish, line, plain
 
 #: what curves may be drawn against
 AGAINST = {"forwards": "forward passes", "step": "steps", "seconds": "training seconds"}

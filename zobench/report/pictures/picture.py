@@ -4,8 +4,7 @@ import io
 import math
 import re
 import textwrap
-import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -17,20 +16,9 @@ from matplotlib.axis import Axis
 from matplotlib.container import Container
 from matplotlib.figure import Figure
 
+from zobench.report.pictures.colours import Style
 from zobench.report.pictures.files import picture_files
 
-#: Okabe and Ito's colours without yellow, which is too light for a line; lines differ in dash and marker as well
-#: a method has one colour, dash and marker in every picture, and no two of these agree in all three; those of a method
-#: that is not here follow from its name
-METHODS = (
-    "mezo", "loren", "ldsd", "kerzoo", "curvzo", "pgap", "adamw", "zeroshot", "agzo", "aim_zo", "bszo", "conmezo",
-    "dizo", "forward_gradient", "fzoo", "grzo", "hizoo", "lozo", "lozo_m", "meazo", "mezo_adam", "mezo_greedy",
-    "mezo_gv", "mezo_momentum", "mezo_svrg", "sparse_mezo", "subzero", "subzero_plus", "tezo", "tezo_adam", "tezo_m",
-    "zo_mopi", "zo_muon", "zo_muon_sgd",
-)  # fmt: skip
-COLOURS = ("#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F")
-DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (4, 1, 1, 1)), (0, (2, 1)), (0, (7, 1, 1, 1, 1, 1)))
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 GREY = "0.35"
 _STYLE: dict[Any, Any] = {
     "font.size": 8, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.25,
@@ -113,39 +101,6 @@ class Picture:
                 entries |= _entries(figure)
                 svgs.append(_svg(figure, f"{name}-{i}"))
             return _key(entries, f"{name}-key") if entries else "", svgs
-
-
-@dataclass(frozen=True)
-class Style:
-    """How a row is drawn: in its method's colour; a further row of the method has open markers, and another dash."""
-
-    colour: str
-    dash: Any
-    marker: str
-    filled: bool = True
-
-
-def styles(rows: Iterable[str]) -> dict[str, Style]:
-    """Give each row its style.
-
-    >>> found = styles(["ldsd", "ldsd (lr_mu=0)"])
-    >>> found["ldsd"].colour == found["ldsd (lr_mu=0)"].colour, found["ldsd (lr_mu=0)"].filled
-    (True, False)
-
-    Args:
-        rows: their names, which begin with the method's.
-    """
-    found: dict[str, Style] = {}
-    of_method: dict[str, int] = {}
-    for row in sorted(dict.fromkeys(rows), key=lambda row: (row.partition(" (")[0], len(row), row)):
-        method = row.partition(" (")[0]
-        known = METHODS.index(method) if method in METHODS else zlib.crc32(method.encode())
-        n = of_method[method] = of_method.get(method, -1) + 1
-        found[row] = Style(
-            colour=COLOURS[known % len(COLOURS)], dash=DASHES[(known + 2 * n) % len(DASHES)],
-            marker=MARKERS[(known + n) % len(MARKERS)], filled=n == 0,
-        )  # fmt: skip
-    return found
 
 
 def line(
