@@ -50,6 +50,15 @@ def colour_of(method: str) -> str:
     return COLOURS[_place(method_of(method)) % len(COLOURS)]
 
 
+def class_of(row: str) -> str:
+    """The class that all elements of a row's method have in a page, whatever signs its name is made of.
+
+    >>> class_of("mezo"), class_of("mezo (eps=0.01)")
+    ('of-6d657a6f', 'of-6d657a6f')
+    """
+    return f"of-{method_of(row).encode(errors='backslashreplace').hex()}"
+
+
 def styles(rows: Iterable[str]) -> dict[str, Style]:
     """Give each row its style.
 

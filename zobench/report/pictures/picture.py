@@ -15,9 +15,11 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.container import Container
 from matplotlib.figure import Figure
+from matplotlib.legend import Legend
 
 from zobench.report.pictures.colours import Style
 from zobench.report.pictures.files import picture_files
+from zobench.report.pictures.marks import as_classes, band_of, mark, mark_legend
 
 GREY = "0.35"
 _STYLE: dict[Any, Any] = {
@@ -98,6 +100,7 @@ class Picture:
                 width, height = (max(wanted, least) for wanted, least in zip(self.size, _ALONE, strict=True))
                 figure = Figure(figsize=(width, height), layout="constrained")
                 draw(figure.subplots())
+                mark(figure)
                 entries |= _entries(figure)
                 svgs.append(_svg(figure, f"{name}-{i}"))
             return _key(entries, f"{name}-key") if entries else "", svgs
@@ -125,7 +128,7 @@ def line(
     drawn |= {} if style.filled else {"markerfacecolor": "white"}
     panel.errorbar(x, mean, yerr=error, elinewidth=0.8, capsize=2, **drawn)
     if low is not None and high is not None:
-        panel.fill_between(x, low, high, color=style.colour, alpha=0.12, linewidth=0)
+        panel.fill_between(x, low, high, color=style.colour, alpha=0.12, linewidth=0, label=band_of(label))
 
 
 def finish(panel: Axes, x: str, y: str) -> None:
@@ -168,8 +171,8 @@ def _entries(figure: Figure) -> dict[str, Any]:
 
 def _legend(
     figure: Figure, entries: dict[str, Any], columns: int, place: Literal["center", "outside upper center"]
-) -> None:
-    figure.legend(list(entries.values()), list(entries), loc=place, ncols=columns, handlelength=3.2)
+) -> Legend:
+    return figure.legend(list(entries.values()), list(entries), loc=place, ncols=columns, handlelength=3.2)
 
 
 def _entry_width(entries: dict[str, Any]) -> float:
@@ -182,7 +185,7 @@ def _key(entries: dict[str, Any], name: str) -> str:
     each = _entry_width(entries)
     columns = min(len(entries), max(1, int(_KEY_WIDTH / each)))
     figure = Figure(figsize=(columns * each, 0.1 + _ENTRY * math.ceil(len(entries) / columns)))
-    _legend(figure, entries, columns, "center")
+    mark_legend(_legend(figure, entries, columns, "center"))
     return _svg(figure, name)
 
 
@@ -194,7 +197,7 @@ def _svg(figure: Figure, name: str) -> str:
 
 def _embedded(svg: str, name: str, width: float) -> str:
     """Cut out the element, scale it to its place, and make its ids unique in a page of many."""
-    svg = svg[svg.index("<svg") :]
+    svg = as_classes(svg[svg.index("<svg") :])
     svg = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', svg)
     svg = re.sub(r'(url\(|href=")#', rf"\1#{name}-", svg)
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)

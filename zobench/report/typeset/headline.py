@@ -64,7 +64,8 @@ def _pivot(
     filled: dict[str, Row] = {}
     for line in lines:
         name = label(line, rows)
-        filled.setdefault(name, {"": name})[label(line, columns)] = show(line)
+        of_one = {"row": line["row"]} if "method" in rows else {}
+        filled.setdefault(name, {"": name} | of_one)[label(line, columns)] = show(line)
     headers = list(dict.fromkeys(label(line, columns) for line in lines))
     texts: dict[str, Callable[[Row], str]] = {", ".join(rows): lambda r: r[""]}
     texts |= {header: lambda r, header=header: r.get(header, "-") for header in headers}  # type: ignore[misc]
