@@ -13,7 +13,8 @@ from zobench import report
 from zobench.config.folders import conf_dir
 from zobench.report.compare.board import make_board
 from zobench.report.pictures.colours import METHODS, styles
-from zobench.report.pictures.comparison import _supported_front
+from zobench.report.pictures.comparison import JOINED, pareto_picture
+from zobench.report.pictures.front import supported_front
 
 NAMES = (r"$x_{", r"a$b$c", r"\frac{1}", "<b>&", "^_^", "$")
 
@@ -45,26 +46,43 @@ def test_any_name_is_drawn_as_it_is_written(tmp_path):
 
 
 def front(folder, rows):
-    """The front over time of rows: method -> (hours, test metric of each seed)."""
+    """The front over time of rows: method -> (hours, test metric of each seed); and which of them a line joins."""
     for method, (hours, scores) in rows.items():
         for seed, score in enumerate(scores):
             write_run(folder, method, seed, test=score, cpu_hours=hours + seed / 1e6, **{"test/n": 10_000})
     board = make_board(report.load(folder))
     points = board.frame.assign(time=board.frame["cpu_hours"], time_std=board.frame["cpu_hours_std"])
-    return list(_supported_front(board, board.slices[0], points, "time")["row"])
+    ringed, joined = supported_front(board, board.slices[0], points, "time")
+    drawn = [
+        line for panel in pareto_picture(board).figure().axes for line in panel.get_lines() if line.get_gid() == JOINED
+    ]
+    assert len(drawn) == len(joined)  # over time; memory is not on record
+    return [row["row"] for row in ringed], [(row["row"], dearer["row"]) for row, dearer in joined]
 
 
-def test_a_front_holds_only_what_the_tests_support(tmp_path):
-    noise = (0.70, 0.75, 0.65)
-    better = tuple(score + 0.1 + i / 1000 for i, score in enumerate(noise))
-    rows = {"mezo": (0.01, noise), "loren": (0.02, (0.71, 0.74, 0.66)), "ldsd": (0.03, better)}
-    assert front(tmp_path, rows) == ["mezo", "ldsd"]  # loren's mean is higher than mezo's, within noise
+NOISE = (0.70, 0.75, 0.65)
+BETTER = tuple(score + 0.1 + i / 1000 for i, score in enumerate(NOISE))
+BEST = tuple(score + 0.2 + i / 500 for i, score in enumerate(NOISE))
+
+
+def test_a_front_holds_and_joins_only_what_the_tests_support(tmp_path):
+    rows = {"mezo": (0.01, NOISE), "loren": (0.02, (0.71, 0.74, 0.66)), "ldsd": (0.03, BETTER), "pgap": (0.04, BEST)}
+    ringed, joined = front(tmp_path, rows)
+    assert ringed == ["mezo", "ldsd", "pgap"]  # loren's mean is higher than mezo's, within noise
+    assert joined == [("mezo", "ldsd"), ("ldsd", "pgap")]
+
+
+def test_no_line_joins_rows_within_noise(tmp_path):
+    """Neither of equal cost nor of results that the tests cannot tell apart."""
+    assert front(tmp_path / "a", {"mezo": (0.01, NOISE), "loren": (0.01, (0.71, 0.74, 0.66))}) == (
+        ["loren", "mezo"],
+        [],
+    )
+    assert front(tmp_path / "b", {"mezo": (0.01, NOISE), "loren": (0.02, (0.71, 0.74, 0.66))}) == (["mezo"], [])
 
 
 def test_of_equal_costs_the_worse_is_not_on_the_front(tmp_path):
-    noise = (0.70, 0.75, 0.65)
-    rows = {"mezo": (0.01, tuple(score + 0.1 + i / 1000 for i, score in enumerate(noise))), "kerzoo": (0.01, noise)}
-    assert front(tmp_path, rows) == ["mezo"]
+    assert front(tmp_path, {"mezo": (0.01, BETTER), "kerzoo": (0.01, NOISE)}) == (["mezo"], [])
 
 
 def test_each_column_of_the_heat_map_has_a_scale_of_its_own(tmp_path):

@@ -1,4 +1,4 @@
-"""One self-contained page about a sweep: tables, pictures, runs, settings. It loads nothing and runs no script."""
+"""One self-contained page about a sweep, which loads nothing: tables, pictures, runs, settings."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -114,15 +114,15 @@ def _runs(frame: pd.DataFrame) -> Table:
     """List every run: those without a result first, then by their settings."""
     order = [name for name in ("task", "model", "method", "method.lr", "seed") if name in frame]
     rows = frame.assign(done=frame["state"].isin(RESULTS)).sort_values(["done", *order], key=_sortable)
-    shown = ("state", "method", "task", "model", "method.lr", "seed")
-    columns: dict[str, Callable[[Row], str]] = {name: partial(_said, name=name) for name in shown}
+    names = ("method", "task", "model", "method.lr", "seed")
+    columns: dict[str, Callable[[Row], str]] = {name: partial(_said, name=name) for name in (*names, "state")}
     columns |= {
         "steps": lambda r: number(r.get("steps"), ",.0f"),
         "test metric": lambda r: number(r.get("test_metric"), ".3f"),
         "reason": lambda r: text(r.get("reason")).replace("null", ""),
         "record": lambda r: r["directory"],
     }
-    return Table(rows, columns, [])
+    return Table(rows, columns, [], keys=len(names))
 
 
 def _said(run: Row, name: str) -> str:

@@ -1,4 +1,8 @@
-"""Whose lines are whose in an SVG picture, so that a page can hide those of a method."""
+"""What is whose in an SVG picture, so that a page can hide what belongs to a method.
+
+matplotlib writes an artist's ``gid`` as an id and knows no classes. So ``mark`` gives all artists of a method the same
+``gid`` before they are written, and ``as_classes`` makes a class of it after.
+"""
 
 import re
 
@@ -10,21 +14,30 @@ from matplotlib.text import Text
 
 from zobench.report.pictures.colours import class_of
 
+_UNLISTED = "_of "  # a legend leaves out what has a label that begins with an underscore
+
+
+def unlisted(row: str) -> str:
+    """The label of what is drawn of a row, or of a panel of its own, that no legend names."""
+    return _UNLISTED + row
+
 
 def mark(figure: Figure) -> None:
-    """Mark what is drawn of each row, lines, bars and bands, with the class of its method, as the id in an SVG."""
-    for axes in figure.axes:
-        rows = [container for container in axes.containers if isinstance(container, ErrorbarContainer)]
-        bands = {band_of(str(row.get_label())): str(row.get_label()) for row in rows}
-        for row in rows:
-            _mark(row.get_children(), str(row.get_label()))
-        for artist in axes.collections:
-            if (label := str(artist.get_label())) in bands:
-                _mark([artist], bands[label])
+    """Mark what is drawn of each row: lines with error bars, and all that is labelled as ``unlisted``."""
+    without_ids(figure)
+    for panel in figure.axes:
+        bars = [drawn for drawn in panel.containers if isinstance(drawn, ErrorbarContainer)]
+        named: list[tuple[str, list[Artist]]] = [(str(drawn.get_label()), drawn.get_children()) for drawn in bars]
+        for artist in [panel, *panel.collections, *panel.lines, *panel.texts]:
+            if (label := str(artist.get_label())).startswith(_UNLISTED):
+                leader = getattr(artist, "arrow_patch", None)  # of a name that stands away from its point
+                named.append((label, [artist, *filter(None, [leader])]))
+        for label, artists in named:
+            _mark(artists, label.removeprefix(_UNLISTED))
 
 
 def mark_legend(legend: Legend) -> None:
-    """Mark the entries of a legend, each a sign and its text, as ``mark`` does."""
+    """Mark the entries of a legend, each a sign and its text."""
     entry: list[Artist] = []
     for artist in legend.findobj(include_self=False):
         entry.append(artist)
@@ -33,13 +46,14 @@ def mark_legend(legend: Legend) -> None:
             entry = []
 
 
-def band_of(row: str) -> str:
-    """The label of a row's band: one that begins with an underscore has no entry in a legend."""
-    return f"_band of {row}"
+def without_ids(figure: Figure) -> None:
+    """Take from all artists the names by which they are found, which would be ids that occur several times."""
+    for artist in figure.findobj():
+        artist.set_gid(None)
 
 
 def as_classes(svg: str) -> str:
-    """Turn the marks of an SVG from ids, of which each may occur but once, into classes."""
+    """Turn the marks of an SVG into classes."""
     return re.sub(r'\bid="(of-[0-9a-f]*)"', r'class="\1"', svg)
 
 

@@ -16,18 +16,20 @@ from matplotlib.axis import Axis
 from matplotlib.container import Container
 from matplotlib.figure import Figure
 from matplotlib.legend import Legend
+from matplotlib.transforms import offset_copy
 
-from zobench.report.pictures.colours import Style
+from zobench.report.pictures.colours import Style, styles
 from zobench.report.pictures.files import picture_files
-from zobench.report.pictures.marks import as_classes, band_of, mark, mark_legend
+from zobench.report.pictures.marks import as_classes, mark, mark_legend, unlisted, without_ids
+from zobench.report.pictures.names import spread_names
 
-GREY = "0.35"
+GREY, PALE = "0.35", "0.8"
 _STYLE: dict[Any, Any] = {
     "font.size": 8, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.25,
     "grid.linewidth": 0.5, "legend.frameon": False, "svg.fonttype": "none", "svg.hashsalt": "zobench",
     "axes.axisbelow": True, "hatch.linewidth": 0.6, "text.parse_math": False,  # a name may hold any sign
 }  # fmt: skip
-_ALONE = (4.2, 3.1)  # inches of a panel that stands alone, at least
+_ALONE, _SMALL = (4.2, 3.1), (3.4, 2.0)  # inches of a panel that stands alone, at least; of one among many
 _KEY_WIDTH = 5.0  # inches of a legend that stands alone, at most
 _ENTRY = 0.19  # inches that a line of a legend takes
 _DECADES = 1.5  # a logarithmic axis from this span on
@@ -44,6 +46,7 @@ class Picture:
         alt: what a reader who cannot see it is told.
         columns: panels side by side, at most.
         size: width and height of a panel in inches.
+        shared: the axis that is told once: x by the lowest panels, all of which may be small, y by those at the left.
     """
 
     panels: Sequence[Callable[[Axes], None]]
@@ -51,6 +54,7 @@ class Picture:
     alt: str
     columns: int = 3
     size: tuple[float, float] = (2.9, 2.5)
+    shared: Literal["", "x", "y"] = ""
 
     def save(self, path: str | Path) -> list[Path]:
         """Write all panels into one figure: to one file, or both .png and .svg where the path has no suffix.
@@ -62,6 +66,16 @@ class Picture:
             ConfigError: if the suffix is unknown.
         """
         files = picture_files(path)
+        with rc_context(_STYLE):
+            figure = self.figure()
+            without_ids(figure)
+            for file in files:
+                file.parent.mkdir(parents=True, exist_ok=True)
+                figure.savefig(file, dpi=200, metadata={"Date": None} if file.suffix == ".svg" else None)
+        return files
+
+    def figure(self) -> Figure:
+        """Draw all panels into one figure, with the legend above and the caption below."""
         columns = min(len(self.panels), self.columns)
         rows = math.ceil(len(self.panels) / columns)
         width, height = self.size
@@ -72,17 +86,21 @@ class Picture:
                 spare.remove()
             for draw, panel in zip(self.panels, axes, strict=False):
                 draw(panel)
+            for i, panel in enumerate(axes[: len(self.panels)]):
+                if self.shared == "x" and i + columns < len(self.panels):
+                    panel.set_xlabel("")
+                    panel.tick_params(labelbottom=False)
+                if self.shared == "y" and i % columns:
+                    panel.tick_params(labelleft=False)
             if entries := _entries(figure):
-                columns = min(4, max(1, int(figure.get_figwidth() / _entry_width(entries))))
+                columns = _columns(entries, figure.get_figwidth())
                 figure.set_figheight(figure.get_figheight() + _ENTRY * max(0, math.ceil(len(entries) / columns) - 2))
                 _legend(figure, entries, columns, "outside upper center")
             characters = int(figure.get_figwidth() * 17)
             wrapped = "\n".join(textwrap.fill(line, characters) for line in self.caption.splitlines())
             figure.supxlabel(wrapped, fontsize=7, color=GREY)
-            for file in files:
-                file.parent.mkdir(parents=True, exist_ok=True)
-                figure.savefig(file, dpi=200, metadata={"Date": None} if file.suffix == ".svg" else None)
-        return files
+            spread_names(figure)
+        return figure
 
     def svgs(self, name: str) -> tuple[str, list[str]]:
         """Write each panel as an SVG element to stand in a page.
@@ -97,9 +115,11 @@ class Picture:
         entries: dict[str, Any] = {}
         with rc_context(_STYLE | {"font.size": 9}):
             for i, draw in enumerate(self.panels):
-                width, height = (max(wanted, least) for wanted, least in zip(self.size, _ALONE, strict=True))
+                least = _SMALL if self.shared == "x" else _ALONE
+                width, height = map(max, self.size, least)
                 figure = Figure(figsize=(width, height), layout="constrained")
                 draw(figure.subplots())
+                spread_names(figure)
                 mark(figure)
                 entries |= _entries(figure)
                 svgs.append(_svg(figure, f"{name}-{i}"))
@@ -116,19 +136,22 @@ def line(
     low: pd.Series | None = None,
     high: pd.Series | None = None,
     error: pd.Series | None = None,
+    labelled: bool = True,
 ) -> None:
     """Draw a row's line, with error bars, or with a band from ``low`` to ``high``.
 
     Args:
         place: 0 to 1, other for each line: where between two markers its first one stands.
+        labelled: whether the legend names it.
     """
     every = max(1, len(mean) // 6)  # a few markers a line
     drawn: dict[str, Any] = {"marker": style.marker, "markersize": 3.5, "markevery": (int(place * every), every)}
-    drawn |= {"color": style.colour, "linestyle": style.dash, "linewidth": 1.3, "label": label}
+    drawn |= {"color": style.colour, "linestyle": style.dash, "linewidth": 1.3, "zorder": 3}
+    drawn |= {"label": label if labelled else unlisted(label)}
     drawn |= {} if style.filled else {"markerfacecolor": "white"}
     panel.errorbar(x, mean, yerr=error, elinewidth=0.8, capsize=2, **drawn)
     if low is not None and high is not None:
-        panel.fill_between(x, low, high, color=style.colour, alpha=0.12, linewidth=0, label=band_of(label))
+        panel.fill_between(x, low, high, color=style.colour, alpha=0.12, linewidth=0, label=unlisted(label))
 
 
 def finish(panel: Axes, x: str, y: str) -> None:
@@ -148,6 +171,29 @@ def plain(axis: Axis) -> None:
     """Label the decades of a logarithmic axis without mathematical signs."""
     axis.set_major_formatter(lambda value, _: f"{value:g}")
     axis.set_minor_formatter(lambda value, _: "")
+
+
+def mark_rows(panel: Axes, rows: Sequence[str]) -> None:
+    """Put each row's marker, in its method's colour, between its name on the upright axis and the axis."""
+    known = styles(rows)
+    place = offset_copy(panel.get_yaxis_transform(), panel.get_figure(root=True), x=-7, units="points")
+    for height, row in enumerate(rows):
+        style = known[row]
+        panel.plot([0], [height], marker=style.marker, color=style.colour, markersize=4.5, linestyle="", clip_on=False,
+                   markerfacecolor=style.colour if style.filled else "white", transform=place, scalex=False,
+                   scaley=False, gid=row)  # fmt: skip
+    panel.tick_params(axis="y", pad=12, length=0)
+
+
+def ink_on(colour: tuple[float, ...]) -> str:
+    """The colour of text that is easier to read on a colour: black or white, by their contrasts in WCAG 2.1.
+
+    >>> ink_on((1.0, 0.9, 0.2)), ink_on((0.0, 0.1, 0.3))
+    ('black', 'white')
+    """
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in colour[:3])
+    luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue
+    return "black" if (luminance + 0.05) ** 2 > 0.05 * 1.05 else "white"
 
 
 def unit_of(seconds: float) -> tuple[float, str]:
@@ -175,6 +221,12 @@ def _legend(
     return figure.legend(list(entries.values()), list(entries), loc=place, ncols=columns, handlelength=3.2)
 
 
+def _columns(entries: dict[str, Any], width: float) -> int:
+    """As many columns of a legend as fit, or fewer where that leaves no line shorter than another."""
+    lines = math.ceil(len(entries) / max(1, int(width / _entry_width(entries))))
+    return math.ceil(len(entries) / lines)
+
+
 def _entry_width(entries: dict[str, Any]) -> float:
     """Inches that an entry of a legend takes, at most."""
     return 0.7 + 0.075 * max(map(len, entries))
@@ -182,9 +234,8 @@ def _entry_width(entries: dict[str, Any]) -> float:
 
 def _key(entries: dict[str, Any], name: str) -> str:
     """Draw a legend by itself, with as many columns as fit a panel's width."""
-    each = _entry_width(entries)
-    columns = min(len(entries), max(1, int(_KEY_WIDTH / each)))
-    figure = Figure(figsize=(columns * each, 0.1 + _ENTRY * math.ceil(len(entries) / columns)))
+    columns = _columns(entries, _KEY_WIDTH)
+    figure = Figure(figsize=(columns * _entry_width(entries), 0.1 + _ENTRY * math.ceil(len(entries) / columns)))
     mark_legend(_legend(figure, entries, columns, "center"))
     return _svg(figure, name)
 

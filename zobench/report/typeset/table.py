@@ -43,6 +43,7 @@ class Table:
         notes: printed below the table.
         title: printed above it.
         rows: the rows that ``columns`` see, where they are not those of ``frame``.
+        keys: how many columns, from the left, name a row.
     """
 
     frame: pd.DataFrame
@@ -50,6 +51,7 @@ class Table:
     notes: list[str]
     title: str = ""
     rows: Sequence[Row] | None = None
+    keys: int = 1
 
     def cells(self) -> list[list[str]]:
         """Write out the header and the rows as they are shown."""
