@@ -12,9 +12,9 @@ from helpers.written import write_run
 from zobench import report
 from zobench.config.folders import conf_dir
 from zobench.report.compare.board import make_board
+from zobench.report.compare.front import supported_front
 from zobench.report.pictures.colours import METHODS, styles
 from zobench.report.pictures.comparison import JOINED, pareto_picture
-from zobench.report.pictures.front import supported_front
 
 NAMES = (r"$x_{", r"a$b$c", r"\frac{1}", "<b>&", "^_^", "$")
 
@@ -74,11 +74,9 @@ def test_a_front_holds_and_joins_only_what_the_tests_support(tmp_path):
 
 def test_no_line_joins_rows_within_noise(tmp_path):
     """Neither of equal cost nor of results that the tests cannot tell apart."""
-    assert front(tmp_path / "a", {"mezo": (0.01, NOISE), "loren": (0.01, (0.71, 0.74, 0.66))}) == (
-        ["loren", "mezo"],
-        [],
-    )
-    assert front(tmp_path / "b", {"mezo": (0.01, NOISE), "loren": (0.02, (0.71, 0.74, 0.66))}) == (["mezo"], [])
+    alike = (0.71, 0.74, 0.66)
+    assert front(tmp_path / "a", {"mezo": (0.01, NOISE), "loren": (0.01, alike)}) == (["mezo", "loren"], [])
+    assert front(tmp_path / "b", {"mezo": (0.01, NOISE), "loren": (0.02, alike)}) == (["mezo"], [])
 
 
 def test_of_equal_costs_the_worse_is_not_on_the_front(tmp_path):

@@ -11,14 +11,15 @@ from matplotlib.axes import Axes
 
 from zobench.errors import UserError
 from zobench.report.compare.board import COLUMNS, ROWS, Board, label, make_board
+from zobench.report.compare.front import Front, supported_front
 from zobench.report.compare.memory import SHARED
 from zobench.report.compare.slices import Slice, slices
+from zobench.report.compare.units import unit_of
 from zobench.report.pictures.colours import styles
 from zobench.report.pictures.curves import mixed
 from zobench.report.pictures.files import picture_files
-from zobench.report.pictures.front import Front, supported_front
 from zobench.report.pictures.names import name_point
-from zobench.report.pictures.picture import GREY, Picture, finish, ink_on, mark_rows, unit_of
+from zobench.report.pictures.picture import GREY, Picture, finish, ink_on, mark_rows
 
 #: part of a run's time -> its hatch, which tells it in grey as the colour does
 _PARTS = {

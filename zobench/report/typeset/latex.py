@@ -1,9 +1,10 @@
 """Tables in LaTeX, with the rules of booktabs."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from zobench.errors import printable
+from zobench.report.pictures.colours import colour_of
 from zobench.report.typeset.table import Bold, Table
 
 _WIDE = 7  # columns beyond which a table is scaled to the line
@@ -15,7 +16,7 @@ _SIGNS = {
     "[": "{[}", "]": "{]}", "§": r"\S{}", "¶": r"\P{}",
 }  # fmt: skip
 _MINUS = re.compile(r"(?<![\w-])-(?=\d)")
-_HEAD = "% needs \\usepackage[T1]{fontenc}, \\usepackage{booktabs} and \\usepackage{graphicx}\n"
+_HEAD = "% needs \\usepackage[T1]{fontenc}, \\usepackage{booktabs}, \\usepackage{graphicx} and \\usepackage{xcolor}\n"
 
 
 def latex(tables: Sequence[Table]) -> str:
@@ -46,13 +47,21 @@ def _cell(cell: str) -> str:
 def _table(table: Table) -> str:
     header, *rows = table.cells()
     lines = [rf"\begin{{tabular}}{{l{'r' * (len(header) - 1)}}}", r"\toprule", _line(header), r"\midrule"]
-    lines += [*map(_line, rows), r"\bottomrule", r"\end{tabular}"]
+    methods = set(table.frame["row"]) if "row" in table.frame else set()
+    lines += [*(_mark(row[0], methods) + _line(row) for row in rows), r"\bottomrule", r"\end{tabular}"]
     if len(header) > _WIDE:
         lines = [r"\resizebox{\linewidth}{!}{%", *lines[:-1], lines[-1] + "}"]
     notes = [r"\par\smallskip", r"\begin{minipage}{\linewidth}\footnotesize\raggedright"]
     notes += [rf"{escape(note)}.\par" for note in table.notes] + [r"\end{minipage}"]
     caption = [rf"\caption{{{escape(table.title)}}}\smallskip"] if table.title else []
     return "\n".join([r"\begin{table}[ht]", r"\centering", *caption, *lines, *notes, r"\end{table}", ""])
+
+
+def _mark(name: str, methods: Collection[str]) -> str:
+    """A square in the colour that the method of a row has in pictures; nothing where a row is of no method."""
+    if not name.startswith(tuple(methods)):
+        return ""
+    return rf"\textcolor[HTML]{{{colour_of(name).lstrip('#')}}}{{\rule{{0.6em}}{{0.6em}}}} "
 
 
 def _line(cells: Sequence[str]) -> str:
