@@ -30,8 +30,8 @@ _PARTS = {
     "lens_seconds": ("lens", "----"),
 }
 _PART_SHADES = ("0.3", "0.55", "0.7", "0.8", "0.87")  # a colour is a method's
-#: marks the lines of a Pareto front
-JOINED = "front"
+#: the label of the lines of a Pareto front, which no legend shows
+JOINED = "_front"
 
 
 def draw_pareto(frame: pd.DataFrame, path: str | Path, allow_mixed: bool = False) -> list[Path]:
@@ -209,7 +209,7 @@ def _front(panel: Axes, *, points: pd.DataFrame, front: Front, x: str, label: st
                   edgecolors=GREY, zorder=0)  # fmt: skip
     for row, dearer in joined:
         panel.plot([row[x], dearer[x]], [row["test_metric"], dearer["test_metric"]], color=GREY, linestyle=":",
-                   linewidth=1.2, zorder=0, gid=JOINED)  # fmt: skip
+                   linewidth=1.2, zorder=0, label=JOINED)  # fmt: skip
     finish(panel, label, f"test {metric}")
     panel.margins(0.18)
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Annotation, Text
 from matplotlib.transforms import Bbox
 
-_NAME = "name of a point"
+_NAME = "_name of a point"  # the label of an artist; no legend shows those with a leading line
 _WIDEST = 26  # characters of a line
 _DISTANCES = (6, 13, 21, 30, 42)  # points from a point to its name
 _SIDES = tuple((right, up) for right, up in product((1, 0, -1), (0, 1, -1)) if right or up)
@@ -28,13 +28,13 @@ def name_point(panel: Axes, x: float, y: float, name: str) -> None:
     """Write a name beside a point; ``spread_names`` finds its place once the panels have theirs."""
     leader = {"arrowstyle": "-", "linewidth": 0.5, "color": "0.35", "shrinkA": 0, "shrinkB": _MARK + 1}
     name = textwrap.fill(name, _WIDEST)
-    panel.annotate(name, (x, y), xytext=(_DISTANCES[0], 0), textcoords="offset points", fontsize=7, gid=_NAME,
+    panel.annotate(name, (x, y), xytext=(_DISTANCES[0], 0), textcoords="offset points", fontsize=7, label=_NAME,
                    annotation_clip=False, arrowprops=leader).set_in_layout(False)  # fmt: skip
 
 
 def names_of(panel: Axes) -> list[Annotation]:
     """List the names of a panel's points."""
-    return [text for text in panel.texts if isinstance(text, Annotation) and text.get_gid() == _NAME]
+    return [text for text in panel.texts if isinstance(text, Annotation) and text.get_label() == _NAME]
 
 
 def spread_names(figure: Figure) -> None:

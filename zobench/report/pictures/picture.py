@@ -176,7 +176,7 @@ def mark_rows(panel: Axes, rows: Sequence[str]) -> None:
         style = known[row]
         panel.plot([0], [height], marker=style.marker, color=style.colour, markersize=4.5, linestyle="", clip_on=False,
                    markerfacecolor=style.colour if style.filled else "white", transform=place, scalex=False,
-                   scaley=False, gid=row)  # fmt: skip
+                   scaley=False)  # fmt: skip
     panel.tick_params(axis="y", pad=12, length=0)
 
 
