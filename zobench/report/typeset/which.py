@@ -99,7 +99,7 @@ def _sure(model: Standing) -> str:
     for verdict in VERDICTS[:-1]:
         of = [f"{row} ({', '.join(tasks)})" for row, (said_of, tasks) in model.verdicts.items() if said_of == verdict]
         said += [f"{verdict}: {', '.join(of)}"] if of else []
-    return "; ".join(said)
+    return "; ".join(said) or "no other method was run on every task"
 
 
 def _why(choice: Choice, name: str, model: Standing) -> str:
@@ -129,14 +129,15 @@ def _amount(value: float, name: str, most: float) -> str:
 
 
 def _size(parameters: float) -> str:
-    """A number of parameters in millions or billions, in brackets; nothing where it is not known.
+    """A number of parameters in thousands, millions or billions, in brackets; nothing where it is not known.
 
-    >>> _size(134515008.0), _size(13e9), _size(math.inf)
-    (' (135M)', ' (13B)', '')
+    >>> _size(95472.0), _size(134515008.0), _size(13e9), _size(math.inf)
+    (' (95.5k)', ' (135M)', ' (13B)', '')
     """
     if parameters == math.inf:
         return ""
-    return f" ({parameters / 1e9:.3g}B)" if parameters >= 1e9 else f" ({parameters / 1e6:.3g}M)"
+    scale, unit = next(pair for pair in ((1e9, "B"), (1e6, "M"), (1e3, "k"), (1.0, "")) if parameters >= pair[0])
+    return f" ({parameters / scale:.3g}{unit})"
 
 
 def _listed(runs: pd.DataFrame, name: str) -> str:
