@@ -114,15 +114,15 @@ def _runs(frame: pd.DataFrame) -> Table:
     """List every run: those without a result first, then by their settings."""
     order = [name for name in ("task", "model", "method", "method.lr", "seed") if name in frame]
     rows = frame.assign(done=frame["state"].isin(RESULTS)).sort_values(["done", *order], key=_sortable)
-    names = ("method", "task", "model", "method.lr", "seed")
-    columns: dict[str, Callable[[Row], str]] = {name: partial(_said, name=name) for name in (*names, "state")}
+    shown = ("method", "task", "model", "method.lr", "seed", "state")
+    columns: dict[str, Callable[[Row], str]] = {name: partial(_said, name=name) for name in shown}
     columns |= {
         "steps": lambda r: number(r.get("steps"), ",.0f"),
         "test metric": lambda r: number(r.get("test_metric"), ".3f"),
         "reason": lambda r: text(r.get("reason")).replace("null", ""),
         "record": lambda r: r["directory"],
     }
-    return Table(rows, columns, [], keys=len(names))
+    return Table(rows, columns, [], keys=2)
 
 
 def _said(run: Row, name: str) -> str:

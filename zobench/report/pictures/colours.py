@@ -5,6 +5,7 @@ The first eight methods have one each. Beyond them colours come again with anoth
 are named here agree in all three. Those of any other method follow from a checksum of its name.
 """
 
+import re
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -35,10 +36,10 @@ class Style:
 def method_of(row: str) -> str:
     """The method that the name of a row begins with.
 
-    >>> method_of("ldsd (lr_mu=0)")
-    'ldsd'
+    >>> method_of("ldsd (lr_mu=0)"), method_of("mezo, lora")
+    ('ldsd', 'mezo')
     """
-    return row.partition(" (")[0]
+    return re.split(r" \(|, ", row, maxsplit=1)[0]
 
 
 def colour_of(method: str) -> str:

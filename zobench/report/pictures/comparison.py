@@ -11,15 +11,16 @@ from matplotlib.axes import Axes
 
 from zobench.errors import UserError
 from zobench.report.compare.board import COLUMNS, ROWS, Board, label, make_board
+from zobench.report.compare.front import Front, supported_front
 from zobench.report.compare.memory import SHARED
 from zobench.report.compare.slices import Slice, slices
+from zobench.report.compare.units import unit_of
 from zobench.report.pictures.colours import styles
 from zobench.report.pictures.curves import mixed
 from zobench.report.pictures.files import picture_files
-from zobench.report.pictures.front import Front, supported_front
 from zobench.report.pictures.marks import unlisted
 from zobench.report.pictures.names import name_point
-from zobench.report.pictures.picture import GREY, Picture, finish, ink_on, mark_rows, unit_of
+from zobench.report.pictures.picture import GREY, Picture, finish, ink_on, mark_rows
 
 #: part of a run's time -> its hatch, which tells it in grey as the colour does
 _PARTS = {
@@ -30,8 +31,8 @@ _PARTS = {
     "lens_seconds": ("lens", "----"),
 }
 _PART_SHADES = ("0.3", "0.55", "0.7", "0.8", "0.87")  # a colour is a method's
-#: marks the lines of a Pareto front
-JOINED = "front"
+#: the label of the lines of a Pareto front, which no legend shows
+JOINED = "_front"
 
 
 def draw_pareto(frame: pd.DataFrame, path: str | Path, allow_mixed: bool = False) -> list[Path]:
@@ -172,9 +173,9 @@ def heatmap_picture(board: Board, rows: Sequence[str] = ROWS, columns: Sequence[
                       for cell in cells)  # fmt: skip
     told = (
         "Test metric, mean over seeds. Lighter is higher, from the lowest to the highest of each column alone: colours "
+        "of two columns say nothing of each other. ±: standard deviation over seeds, pooled over the rows; it may be luck "
+        "if rows differ by no more. Empty: no run."
     )
-    told += "of two columns say nothing of each other. ±: standard deviation over seeds, pooled over the rows; what "
-    told += "differs by less is noise. Empty: no run."
     if cells and len({cell["runs"] for cell in cells}) > 1:
         told += " (n): of n runs."
     told += "\n" + "\n".join(board.mixed()) if board.mixed() else ""
@@ -209,7 +210,7 @@ def _front(panel: Axes, *, points: pd.DataFrame, front: Front, x: str, label: st
                   edgecolors=GREY, zorder=0)  # fmt: skip
     for row, dearer in joined:
         panel.plot([row[x], dearer[x]], [row["test_metric"], dearer["test_metric"]], color=GREY, linestyle=":",
-                   linewidth=1.2, zorder=0, gid=JOINED)  # fmt: skip
+                   linewidth=1.2, zorder=0, label=JOINED)  # fmt: skip
     finish(panel, label, f"test {metric}")
     panel.margins(0.18)
 

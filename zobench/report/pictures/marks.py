@@ -24,7 +24,6 @@ def unlisted(row: str) -> str:
 
 def mark(figure: Figure) -> None:
     """Mark what is drawn of each row: lines with error bars, and all that is labelled as ``unlisted``."""
-    without_ids(figure)
     for panel in figure.axes:
         bars = [drawn for drawn in panel.containers if isinstance(drawn, ErrorbarContainer)]
         named: list[tuple[str, list[Artist]]] = [(str(drawn.get_label()), drawn.get_children()) for drawn in bars]
@@ -44,12 +43,6 @@ def mark_legend(legend: Legend) -> None:
         if isinstance(artist, Text):
             _mark(entry, artist.get_text())
             entry = []
-
-
-def without_ids(figure: Figure) -> None:
-    """Take from all artists the names by which they are found, which would be ids that occur several times."""
-    for artist in figure.findobj():
-        artist.set_gid(None)
 
 
 def as_classes(svg: str) -> str:

@@ -20,7 +20,7 @@ from matplotlib.transforms import offset_copy
 
 from zobench.report.pictures.colours import Style, styles
 from zobench.report.pictures.files import picture_files
-from zobench.report.pictures.marks import as_classes, mark, mark_legend, unlisted, without_ids
+from zobench.report.pictures.marks import as_classes, mark, mark_legend, unlisted
 from zobench.report.pictures.names import spread_names
 
 GREY, PALE = "0.35", "0.8"
@@ -33,7 +33,6 @@ _ALONE, _SMALL = (4.2, 3.1), (3.4, 2.0)  # inches of a panel that stands alone, 
 _KEY_WIDTH = 5.0  # inches of a legend that stands alone, at most
 _ENTRY = 0.19  # inches that a line of a legend takes
 _DECADES = 1.5  # a logarithmic axis from this span on
-_SPANS = ((3600.0, "h"), (60.0, "min"), (1.0, "s"))
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,6 @@ class Picture:
         files = picture_files(path)
         with rc_context(_STYLE):
             figure = self.figure()
-            without_ids(figure)
             for file in files:
                 file.parent.mkdir(parents=True, exist_ok=True)
                 figure.savefig(file, dpi=200, metadata={"Date": None} if file.suffix == ".svg" else None)
@@ -181,7 +179,7 @@ def mark_rows(panel: Axes, rows: Sequence[str]) -> None:
         style = known[row]
         panel.plot([0], [height], marker=style.marker, color=style.colour, markersize=4.5, linestyle="", clip_on=False,
                    markerfacecolor=style.colour if style.filled else "white", transform=place, scalex=False,
-                   scaley=False, gid=row)  # fmt: skip
+                   scaley=False)  # fmt: skip
     panel.tick_params(axis="y", pad=12, length=0)
 
 
@@ -194,15 +192,6 @@ def ink_on(colour: tuple[float, ...]) -> str:
     red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in colour[:3])
     luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue
     return "black" if (luminance + 0.05) ** 2 > 0.05 * 1.05 else "white"
-
-
-def unit_of(seconds: float) -> tuple[float, str]:
-    """Choose the unit in which a span of time is told: its seconds, and its name.
-
-    >>> unit_of(7200.0), unit_of(90.0)
-    ((3600.0, 'h'), (1.0, 's'))
-    """
-    return next(((size, name) for size, name in _SPANS if seconds >= 2 * size), _SPANS[-1])
 
 
 def _entries(figure: Figure) -> dict[str, Any]:

@@ -78,11 +78,11 @@ def _score(line: Row) -> str:
     if shown in ("diverged", "-"):
         return shown
     few = "‡" if line["trains"] and line["runs"] < ENOUGH else ""
-    shown = f"{shown} ({line['runs']}){few}" + ("†" if _guesses(line) else "")
+    shown = f"{shown} ({line['runs']}){few}" + ("†" if guesses(line) else "")
     return Bold(shown) if line["supported"] else shown
 
 
-def _guesses(line: Row) -> bool:
+def guesses(line: Row) -> bool:
     """Tell if the result cannot be told from what is reached without training, or is below it."""
     names = _BASES if line["trains"] else ("majority", "chance")
     bases = [line[name] for name in names if not pd.isna(line[name])]
