@@ -15,7 +15,7 @@ from zobench.report.compare.identity import DATA, MODEL
 from zobench.report.compare.slices import Slice
 from zobench.report.frames.runs import SEEDS, LeftOut, Row, curves
 from zobench.report.pictures.comparison import heatmap_picture, pareto_picture, times_picture
-from zobench.report.pictures.curves import curves_picture, lens_picture
+from zobench.report.pictures.curves import ACROSS, curves_picture, lens_picture
 from zobench.report.pictures.picture import Picture
 from zobench.report.typeset.headline import of_board
 from zobench.report.typeset.html import render
@@ -79,10 +79,11 @@ def _figures(name: str, board: Board, slice_: Slice) -> list[Row]:
         "Against forward passes": lambda: curves_picture(slice_),
         "Accuracy, time and memory": lambda: pareto_picture(board, slice_),
         "Where the time went": lambda: times_picture(slice_),
-        "Against steps": lambda: curves_picture(slice_, ("step",)),
-        "Against training seconds": lambda: curves_picture(slice_, ("seconds",)),
         "How good the estimates are": lambda: lens_picture(slice_),
     }
+    if slice_.best["row"].nunique() <= ACROSS:  # else each row has panels of its own, of which one set is enough
+        further = {"Against steps": "step", "Against training seconds": "seconds"}
+        makers |= {title: partial(curves_picture, slice_, (x,)) for title, x in further.items()}
     figures = [_figure(f"{name}f{i}", make, title) for i, (title, make) in enumerate(makers.items())]
     return [figure for figure in figures if figure["svgs"]]
 

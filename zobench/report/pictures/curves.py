@@ -22,7 +22,8 @@ from zobench.report.pictures.picture import GREY, PALE, Picture, finish, line, m
 
 #: what curves may be drawn against
 AGAINST = {"forwards": "forward passes", "step": "steps", "seconds": "training seconds"}
-_ACROSS = 6  # rows whose lines can still be told apart in one panel
+#: rows whose lines can still be told apart in one panel; where there are more, each has panels of its own
+ACROSS = 6
 _LARGE = 1e4  # values from here on are told with their power of ten
 _DECADES = 30.0  # a panel whose values span a larger factor is logarithmic
 _TITLE = 36  # characters of a line of a panel's title
@@ -113,7 +114,7 @@ def curves_picture(slice_: Slice, against: Sequence[str] = ("forwards",)) -> Pic
     lines = pd.concat([pd.DataFrame(start), lines])
     titles = {"train/loss": "training loss", "dev/loss": "dev loss", f"dev/{metric}": f"dev {metric}"}
     rows = list(runs["row"].unique())
-    apart = len(rows) > _ACROSS
+    apart = len(rows) > ACROSS
     panels: list[Callable[[Axes], None]] = [
         partial(_curve, lines=lines, name=name, label=label, x=x, window=window, zero=zero.get(name, {}), only=row)
         for x in against for row in (rows if apart else [""]) for name, label in titles.items()
@@ -133,7 +134,7 @@ def lens_picture(slice_: Slice) -> Picture:
     panels = {name: label for name, label in _LENS.items() if name in lines and lines[name].notna().any()}
     if not panels:
         raise UserError("no run has lens measurements (lens/cosine and others in metrics.jsonl)")
-    side_by_side = runs["row"].nunique() > _ACROSS
+    side_by_side = runs["row"].nunique() > ACROSS
     told = (
         "Dots: looks along the run, pale at its start. Bars: their mean, and its standard error over the looks."
         if side_by_side
