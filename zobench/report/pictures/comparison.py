@@ -206,8 +206,9 @@ def _front(panel: Axes, *, points: pd.DataFrame, front: Front, x: str, label: st
         )  # fmt: skip
         name_point(panel, point[x], point["test_metric"], point["row"])
     ringed, joined = front
-    panel.scatter([row[x] for row in ringed], [row["test_metric"] for row in ringed], s=100, facecolors="none",
-                  edgecolors=GREY, zorder=0)  # fmt: skip
+    for row in ringed:
+        panel.scatter(row[x], row["test_metric"], s=100, facecolors="none", edgecolors=GREY, zorder=0,
+                      label=unlisted(row["row"]))  # fmt: skip
     for row, dearer in joined:
         panel.plot([row[x], dearer[x]], [row["test_metric"], dearer["test_metric"]], color=GREY, linestyle=":",
                    linewidth=1.2, zorder=0, label=JOINED)  # fmt: skip
