@@ -173,8 +173,8 @@ def heatmap_picture(board: Board, rows: Sequence[str] = ROWS, columns: Sequence[
                       for cell in cells)  # fmt: skip
     told = (
         "Test metric, mean over seeds. Lighter is higher, from the lowest to the highest of each column alone: colours "
-        "of two columns say nothing of each other. ±: standard deviation over seeds, pooled over the rows; it may be luck "
-        "if rows differ by no more. Empty: no run."
+        "of two columns say nothing of each other. ±: standard deviation over seeds, pooled over the rows; it may be "
+        "luck if rows differ by no more. Empty: no run."
     )
     if cells and len({cell["runs"] for cell in cells}) > 1:
         told += " (n): of n runs."

@@ -22,6 +22,7 @@ from zobench.report.pictures.picture import GREY, PALE, Picture, finish, line, m
 
 #: what curves may be drawn against
 AGAINST = {"forwards": "forward passes", "step": "steps", "seconds": "training seconds"}
+Track = tuple[float, Style, str, pd.DataFrame]
 #: rows whose lines can still be told apart in one panel; where there are more, each has panels of its own
 ACROSS = 6
 _LARGE = 1e4  # values from here on are told with their power of ten
@@ -115,8 +116,9 @@ def curves_picture(slice_: Slice, against: Sequence[str] = ("forwards",)) -> Pic
     titles = {"train/loss": "training loss", "dev/loss": "dev loss", f"dev/{metric}": f"dev {metric}"}
     rows = list(runs["row"].unique())
     apart = len(rows) > ACROSS
+    tracks = {(x, name): _tracks(lines, name, x, window) for x in against for name in titles}
     panels: list[Callable[[Axes], None]] = [
-        partial(_curve, lines=lines, name=name, label=label, x=x, window=window, zero=zero.get(name, {}), only=row)
+        partial(_curve, tracks=tracks[x, name], label=label, x=x, zero=zero.get(name, {}), only=row)
         for x in against for row in (rows if apart else [""]) for name, label in titles.items()
     ]  # fmt: skip
     told = f"Mean of {_count(runs)}, band from lowest to highest. Training loss: means over {window} forward passes. "
@@ -156,20 +158,25 @@ def mixed(slice_: Slice) -> str:
     return f"\nMIXED, not a comparison: the runs differ in {'; '.join(slice_.mixed)}." if slice_.mixed else ""
 
 
-def _curve(
-    panel: Axes, *, lines: pd.DataFrame, name: str, label: str, x: str, window: int, zero: dict[str, float], only: str
-) -> None:
-    """Draw a line for each row; those of others than ``only``, where one is named, in grey."""
+def _tracks(lines: pd.DataFrame, name: str, x: str, window: int) -> list[Track]:
+    """What is drawn of a quantity, for each row: (share of the rows before it, style, name, mean and range at each x)."""
+    tracks = []
     for place, style, row, logged in _by_row(lines, name):
-        points = _binned(logged, name, window) if name == "train/loss" else logged
-        over = points.groupby("forwards")
-        at = over[x].mean() if x != "forwards" else over[name].mean().index.to_series()
-        mean, low, high = over[name].mean(), over[name].min(), over[name].max()
+        over = (_binned(logged, name, window) if name == "train/loss" else logged).groupby("forwards")
+        values = over[name].agg(["mean", "min", "max"])
+        tracks.append((place, style, row, values.assign(x=values.index if x == "forwards" else over[x].mean())))
+    return tracks
+
+
+def _curve(panel: Axes, *, tracks: Sequence[Track], label: str, x: str, zero: dict[str, float], only: str) -> None:
+    """Draw a line for each row; those of others than ``only``, where one is named, in grey."""
+    for place, style, row, over in tracks:
         if only in ("", row):
-            line(panel, style, place, row, at, mean, low, high, labelled=not only)
+            line(panel, style, place, row, over["x"], over["mean"], over["min"], over["max"], labelled=not only)
         else:
-            panel.plot(at, mean, color=PALE, linewidth=0.8, zorder=1, label=unlisted(row))
-            panel.update_datalim([(at.iloc[0], low.min()), (at.iloc[0], high.max())])  # as wide as where it is in front
+            panel.plot(over["x"], over["mean"], color=PALE, linewidth=0.8, zorder=1, label=unlisted(row))
+            ends = [(over["x"].iloc[0], over["min"].min()), (over["x"].iloc[0], over["max"].max())]
+            panel.update_datalim(ends)  # as wide as where it is in front
     for (title, value), dash in zip(zero.items(), (":", "-."), strict=False):
         panel.axhline(value, color=GREY, linestyle=dash, linewidth=1.2, label=title)
     if only:
