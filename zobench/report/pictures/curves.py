@@ -159,7 +159,7 @@ def mixed(slice_: Slice) -> str:
 
 
 def _tracks(lines: pd.DataFrame, name: str, x: str, window: int) -> list[Track]:
-    """What is drawn of a quantity, for each row: (share of the rows before it, style, name, mean and range at each x)."""
+    """What is drawn of a quantity, for each row: (share of the rows before it, style, name, mean and range)."""
     tracks = []
     for place, style, row, logged in _by_row(lines, name):
         over = (_binned(logged, name, window) if name == "train/loss" else logged).groupby("forwards")
