@@ -1,4 +1,4 @@
-"""Make every table, picture and notebook of this folder, and README's table, from the records in records/.
+"""Make every table, picture and notebook of this folder, README's table and docs/which-method.md from records/.
 
     python analysis/make.py
 
@@ -16,7 +16,7 @@ from zobench import report
 
 HERE = Path(__file__).parent
 METHODS, ABLATIONS, MEMORY = "records/methods.zip", "records/ablations.zip", "records/memory.zip"
-README = HERE.parent / "README.md"
+README, WHICH = HERE.parent / "README.md", HERE.parent / "docs" / "which-method.md"
 MARKS = "<!-- the table of analysis/, by analysis/make.py -->\n", "<!-- end of the table -->\n"
 
 
@@ -29,6 +29,7 @@ def main() -> None:
     _pictures(methods)
     report.draw_heatmap(everything, "figures/heatmap")
     README.write_text(with_table(README.read_text(encoding="utf-8"), methods), encoding="utf-8")
+    WHICH.write_text(report.which(methods), encoding="utf-8")
     for path in sorted(HERE.glob("*.ipynb")):
         nbformat.write(executed(path, HERE), path)
         print(f"written: {path.name}")

@@ -84,6 +84,7 @@ def test_make_runs_a_notebook_in_a_kernel(make, folder):
 def test_the_readme_and_the_tables_are_those_of_the_records(make, methods, tmp_path):
     text = make.README.read_text(encoding="utf-8")
     assert make.with_table(text, methods) == text
+    assert make.WHICH.read_text(encoding="utf-8") == report.which(methods), "made anew by python analysis/make.py"
     again = report.write(report.tables(methods), tmp_path / "methods.md")
     assert (ANALYSIS / "tables" / "methods.md").read_text() == again.read_text()
 

@@ -30,13 +30,14 @@ if TYPE_CHECKING:  # at run time each is imported when it is asked for: pandas, 
     from zobench.report.typeset.details import comparison, grid
     from zobench.report.typeset.headline import tables
     from zobench.report.typeset.table import Table
+    from zobench.report.typeset.which import which
     from zobench.report.typeset.write import write
     from zobench.report.wandb_page import to_wandb
 
 __all__ = [
     "Table", "beside", "claims_sheet", "comparison", "curves", "draw_curves", "draw_heatmap", "draw_lens",
     "draw_pareto", "draw_times", "grid", "load", "pack", "page", "predictions", "published", "registry", "tables",
-    "to_wandb", "verdicts", "with_memory", "write",
+    "to_wandb", "verdicts", "which", "with_memory", "write",
 ]  # fmt: skip
 
 

@@ -33,6 +33,10 @@ def main(arguments: list[str] | None = None) -> int:
             show(report.claims_sheet(runs))
         elif asked.beside:
             show(report.beside(runs).markdown())
+        elif asked.which:
+            from zobench.report.typeset.write import write_text
+
+            show(f"written: {write_text(asked.which, report.which(runs))}")
         else:
             _make(asked, runs)
     except ModuleNotFoundError as error:
@@ -75,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--claims", action="store_true", help="print the papers' claims and what the runs say of them, nothing else")
     whole = parser.add_argument_group("the whole sweep")
     add = whole.add_argument
+    add("--which", metavar="FILE", help="write a page on which method to use, by memory, time and size of model: .md")
     add("--html", metavar="FILE", help="write one page with everything; it needs no network")
     add("--zip", metavar="FILE", help="pack the records into one .zip, which RUNS may be, and nothing else")
     add("--wandb", action="store_true", help="send that page to wandb; offline unless WANDB_MODE=online")
@@ -93,6 +98,8 @@ def _check(asked: argparse.Namespace) -> None:
     for name in _PICTURES:
         if path := getattr(asked, name):
             picture_files(path)
+    if asked.which and Path(asked.which).suffix != ".md":
+        raise ConfigError(f"--which {asked.which}: this page is written as .md")
     if asked.zip:
         zip_file(asked.zip)
     if asked.wandb_group and not asked.wandb:

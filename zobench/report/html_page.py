@@ -1,4 +1,4 @@
-"""One self-contained page about a sweep: tables, pictures, runs, settings. It loads nothing and runs no script."""
+"""One self-contained page about a sweep, which loads nothing: tables, pictures, runs, settings."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -15,7 +15,7 @@ from zobench.report.compare.identity import DATA, MODEL
 from zobench.report.compare.slices import Slice
 from zobench.report.frames.runs import SEEDS, LeftOut, Row, curves
 from zobench.report.pictures.comparison import heatmap_picture, pareto_picture, times_picture
-from zobench.report.pictures.curves import curves_picture, lens_picture
+from zobench.report.pictures.curves import ACROSS, curves_picture, lens_picture
 from zobench.report.pictures.picture import Picture
 from zobench.report.typeset.headline import of_board
 from zobench.report.typeset.html import render
@@ -79,10 +79,11 @@ def _figures(name: str, board: Board, slice_: Slice) -> list[Row]:
         "Against forward passes": lambda: curves_picture(slice_),
         "Accuracy, time and memory": lambda: pareto_picture(board, slice_),
         "Where the time went": lambda: times_picture(slice_),
-        "Against steps": lambda: curves_picture(slice_, ("step",)),
-        "Against training seconds": lambda: curves_picture(slice_, ("seconds",)),
         "How good the estimates are": lambda: lens_picture(slice_),
     }
+    if slice_.best["row"].nunique() <= ACROSS:  # else each row has panels of its own, of which one set is enough
+        further = {"Against steps": "step", "Against training seconds": "seconds"}
+        makers |= {title: partial(curves_picture, slice_, (x,)) for title, x in further.items()}
     figures = [_figure(f"{name}f{i}", make, title) for i, (title, make) in enumerate(makers.items())]
     return [figure for figure in figures if figure["svgs"]]
 
@@ -114,7 +115,7 @@ def _runs(frame: pd.DataFrame) -> Table:
     """List every run: those without a result first, then by their settings."""
     order = [name for name in ("task", "model", "method", "method.lr", "seed") if name in frame]
     rows = frame.assign(done=frame["state"].isin(RESULTS)).sort_values(["done", *order], key=_sortable)
-    shown = ("state", "method", "task", "model", "method.lr", "seed")
+    shown = ("method", "task", "model", "method.lr", "seed", "state")
     columns: dict[str, Callable[[Row], str]] = {name: partial(_said, name=name) for name in shown}
     columns |= {
         "steps": lambda r: number(r.get("steps"), ",.0f"),
@@ -122,7 +123,7 @@ def _runs(frame: pd.DataFrame) -> Table:
         "reason": lambda r: text(r.get("reason")).replace("null", ""),
         "record": lambda r: r["directory"],
     }
-    return Table(rows, columns, [])
+    return Table(rows, columns, [], keys=2)
 
 
 def _said(run: Row, name: str) -> str:

@@ -9,7 +9,7 @@ import pandas as pd
 from zobench.errors import ConfigError
 from zobench.record.summaries import RESULTS
 from zobench.report.compare.memory import of_the_run_alone
-from zobench.report.compare.pairs import POINTS, Pairs
+from zobench.report.compare.pairs import POINTS, PairedResult, Pairs
 from zobench.report.compare.slices import Slice, slices
 from zobench.report.compare.stats import ALPHA, POWER, resolution_of
 from zobench.report.compare.time_to_target import reached
@@ -71,10 +71,13 @@ class Board:
         """The axes other than the method."""
         return [axis for axis in self.axes if axis != "method"]
 
+    def versus(self, slice_: Slice, row: str, other: str) -> PairedResult:
+        """Compare two rows of a slice: the first less the second."""
+        return next(pairs for pairs in self._pairs if pairs.slice is slice_).versus(row, other)
+
     def supported(self, slice_: Slice, row: str, other: str) -> bool:
         """Whether the tests say that a row is better than another of its slice."""
-        pairs = next(pairs for pairs in self._pairs if pairs.slice is slice_)
-        result = pairs.versus(row, other)
+        result = self.versus(slice_, row, other)
         return result.supported and result.seeds.mean > 0
 
     def said(self) -> list[str]:

@@ -11,12 +11,16 @@ from matplotlib.axes import Axes
 
 from zobench.errors import UserError
 from zobench.report.compare.board import COLUMNS, ROWS, Board, label, make_board
+from zobench.report.compare.front import Front, supported_front
 from zobench.report.compare.memory import SHARED
 from zobench.report.compare.slices import Slice, slices
-from zobench.report.frames.runs import Row
+from zobench.report.compare.units import unit_of
+from zobench.report.pictures.colours import styles
 from zobench.report.pictures.curves import mixed
 from zobench.report.pictures.files import picture_files
-from zobench.report.pictures.picture import COLOURS, GREY, Picture, finish, styles, unit_of
+from zobench.report.pictures.marks import unlisted
+from zobench.report.pictures.names import name_point
+from zobench.report.pictures.picture import GREY, Picture, finish, ink_on, mark_rows
 
 #: part of a run's time -> its hatch, which tells it in grey as the colour does
 _PARTS = {
@@ -26,10 +30,9 @@ _PARTS = {
     "cache_seconds": ("cache", "xxxx"),
     "lens_seconds": ("lens", "----"),
 }
-_PART_COLOURS = (COLOURS[2], COLOURS[5], COLOURS[6], COLOURS[4], COLOURS[3])
-_SAME_COST = 1e-3  # relative
-_SAME_MIB = 16.0  # of peaks on a CPU: what its allocators keep differs so much from one time to another
-_INK = 0.45  # white figures on cells darker than this share of the scale
+_PART_SHADES = ("0.3", "0.55", "0.7", "0.8", "0.87")  # a colour is a method's
+#: the label of the lines of a Pareto front, which no legend shows
+JOINED = "_front"
 
 
 def draw_pareto(frame: pd.DataFrame, path: str | Path, allow_mixed: bool = False) -> list[Path]:
@@ -120,17 +123,22 @@ def pareto_picture(board: Board, slice_: Slice | None = None) -> Picture:
     if not known:
         raise UserError(f"{slice_.title}: no finished run has its training hours or peak memory on record")
     panels = [
-        partial(_front, points=points, front=_supported_front(board, slice_, points, x), x=x, label=text,
+        partial(_front, points=points, front=supported_front(board, slice_, points, x), x=x, label=text,
                 metric=slice_.metric)
         for x, text in known.items()
     ]  # fmt: skip
-    told = "Bars: standard deviation over seeds. Ringed: what the tests find better than all that is cheaper."
+    told = (
+        "Bars: standard deviation over seeds. Ringed: better than all that is cheaper, by the paired tests over seeds "
+        "and test rows, and no row of equal cost is better. Lines join ringed rows whose costs differ by more than "
+        "their spread over seeds" + (" (peaks: by 16 MiB)" if board.on_cpu and memory[0] == "peak_mib" else "") + "."
+    )
     if memory[0] == "held_mib":
         told += f" Peak memory is not drawn: it is {SHARED}."
     told += mixed(slice_)
     shown = ", ".join(f"{p['row']} {p['test_metric']:.3f}" for p in points.to_dict("records"))
     alt = f"{slice_.title}: test {slice_.metric} against {' and '.join(known.values())}: {shown}"
-    return Picture(panels, told, alt)
+    side = 3.2 + 0.05 * len(points)  # inches; names need room
+    return Picture(panels, told, alt, columns=2, size=(side, 0.85 * side))
 
 
 def times_picture(slice_: Slice) -> Picture:
@@ -141,7 +149,7 @@ def times_picture(slice_: Slice) -> Picture:
         raise UserError(f"{slice_.title}: no finished run has its seconds on record")
     size, unit = unit_of(float(means.sum(axis=1).max()))
     shown = "; ".join(f"{row} {_told(parts / size)}" for row, parts in means.iterrows())
-    height = 1.2 + 0.32 * len(means)
+    height = 0.9 + 0.28 * len(means)
     told = "Wall-clock time of a run, mean over seeds. Outside them: noise, updates, and what surrounds a forward pass."
     told += mixed(slice_)
     panels = [partial(_bars, means=means / size, unit=unit)]
@@ -154,67 +162,63 @@ def heatmap_picture(board: Board, rows: Sequence[str] = ROWS, columns: Sequence[
         **{"row label": board.frame.apply(label, axis=1, keys=rows),
            "column label": board.frame.apply(label, axis=1, keys=columns)}
     )  # fmt: skip
-    names = [lines[name].unique() for name in ("row label", "column label")]
-    values = lines.pivot(index="row label", columns="column label", values="test_metric").reindex(names[0])[names[1]]
-    size = (1.6 + 0.9 * len(names[1]), 0.9 + 0.34 * len(names[0]))
+    heads = {name: _head(name, of) for name, of in lines.groupby("column label", sort=False)}
+    lines["column label"] = lines["column label"].map(heads)
+    of_rows = lines.drop_duplicates("row label").set_index("row label")["row"]
+    grids = {name: lines.pivot(index="row label", columns="column label", values=name).reindex(of_rows.index)[
+        [*heads.values()]] for name in ("test_metric", "runs")}  # fmt: skip
+    size = (1.0 + 0.075 * max(map(len, of_rows.index)) + 0.95 * len(heads), 0.9 + 0.3 * len(of_rows))
     cells = lines.dropna(subset=["test_metric"]).to_dict("records")
-    shown = "; ".join(f"{cell['row label']}, {cell['column label']} {cell['test_metric']:.3f}" for cell in cells)
+    shown = "; ".join(f"{cell['row label']}, {' '.join(cell['column label'].split())} {cell['test_metric']:.3f}"
+                      for cell in cells)  # fmt: skip
     told = (
-        "Test metric, mean over seeds; lighter is higher, from the lowest to the highest of each column. Empty: no run."
+        "Test metric, mean over seeds. Lighter is higher, from the lowest to the highest of each column alone: colours "
+        "of two columns say nothing of each other. ±: standard deviation over seeds, pooled over the rows; it may be "
+        "luck if rows differ by no more. Empty: no run."
     )
     if cells and len({cell["runs"] for cell in cells}) > 1:
         told += " (n): of n runs."
     told += "\n" + "\n".join(board.mixed()) if board.mixed() else ""
-    counts = lines.pivot(index="row label", columns="column label", values="runs").reindex(names[0])[names[1]]
-    return Picture(
-        [partial(_cells, values=values, counts=counts)], told, f"Test metric of methods by tasks: {shown}", size=size
-    )
+    panel = partial(_cells, values=grids["test_metric"], counts=grids["runs"], rows=list(of_rows))
+    return Picture([panel], told, f"Test metric of methods by tasks: {shown}", size=size)
+
+
+def _head(name: str, lines: pd.DataFrame) -> str:
+    """The head of a column: its name, its metric, and how much that varies over seeds."""
+    spread = math.sqrt(lines["test_metric_std"].pow(2).mean())
+    metrics = lines["metric"].unique()
+    said = [name, *([metrics[0]] if len(metrics) == 1 else []), *([f"± {spread:.3f}"] if spread == spread else [])]
+    return "\n".join(said)
 
 
 def _told(parts: "pd.Series[float]") -> str:
     return ", ".join(f"{_PARTS[str(name)][0]} {value:.3g}" for name, value in parts.items() if value)
 
 
-def _supported_front(board: Board, slice_: Slice, points: pd.DataFrame, x: str) -> pd.DataFrame:
-    """Select the rows that are better than every cheaper one by the tests; where nothing is tested, none.
-
-    Costs that differ by less than their spread over seeds, by a thousandth, or peaks on a CPU by 16 MiB, are equal: of
-    these a row stays unless another is better than it.
-    """
-    if slice_.mixed:
-        return points.iloc[:0]
-    known = points[points[x].notna()].to_dict("records")
-    least = _SAME_MIB if x == "peak_mib" and board.on_cpu else 0.0
-
-    def beaten(row: Row, other: Row) -> bool:
-        spread = math.hypot(*(each.get(f"{x}_std") or 0.0 for each in (row, other)))
-        spread = max(0.0 if spread != spread else spread, _SAME_COST * row[x], least)
-        if other[x] < row[x] - spread:
-            return not board.supported(slice_, row["row"], other["row"])
-        return abs(other[x] - row[x]) <= spread and board.supported(slice_, other["row"], row["row"])
-
-    front = [row for row in known if not any(beaten(row, other) for other in known if other is not row)]
-    return pd.DataFrame(front, columns=points.columns).sort_values(x)
-
-
-def _front(panel: Axes, *, points: pd.DataFrame, front: pd.DataFrame, x: str, label: str, metric: str) -> None:
+def _front(panel: Axes, *, points: pd.DataFrame, front: Front, x: str, label: str, metric: str) -> None:
     known = styles(points["row"])
-    for point in points.to_dict("records"):
+    for point in points[points[x].notna()].to_dict("records"):
         style = known[point["row"]]
         panel.errorbar(
             point[x], point["test_metric"], yerr=point["test_metric_std"], xerr=point.get(f"{x}_std"), capsize=2,
-            elinewidth=0.8, marker=style.marker, color=style.colour, markersize=5, linestyle="", label=point["row"],
-            markerfacecolor=style.colour if style.filled else "white",
+            elinewidth=0.8, marker=style.marker, color=style.colour, markersize=5, linestyle="",
+            markerfacecolor=style.colour if style.filled else "white", label=unlisted(point["row"]),
         )  # fmt: skip
-    panel.plot(front[x], front["test_metric"], color=GREY, linestyle=":", linewidth=1, marker="o", markersize=10,
-               markerfacecolor="none", zorder=0)  # fmt: skip
+        name_point(panel, point[x], point["test_metric"], point["row"])
+    ringed, joined = front
+    for row in ringed:
+        panel.scatter(row[x], row["test_metric"], s=100, facecolors="none", edgecolors=GREY, zorder=0,
+                      label=unlisted(row["row"]))  # fmt: skip
+    for row, dearer in joined:
+        panel.plot([row[x], dearer[x]], [row["test_metric"], dearer["test_metric"]], color=GREY, linestyle=":",
+                   linewidth=1.2, zorder=0, label=JOINED)  # fmt: skip
     finish(panel, label, f"test {metric}")
-    panel.margins(0.15)
+    panel.margins(0.18)
 
 
 def _bars(panel: Axes, *, means: pd.DataFrame, unit: str) -> None:
     left = pd.Series(0.0, index=means.index)
-    for (name, (part, hatch)), shade in zip(_PARTS.items(), _PART_COLOURS, strict=True):
+    for (name, (part, hatch)), shade in zip(_PARTS.items(), _PART_SHADES, strict=True):
         if means[name].gt(0).any():
             panel.barh(means.index, means[name], left=left, label=part, color=shade, hatch=hatch, edgecolor="white",
                        height=0.7, linewidth=0.4)  # fmt: skip
@@ -222,19 +226,22 @@ def _bars(panel: Axes, *, means: pd.DataFrame, unit: str) -> None:
     panel.invert_yaxis()
     panel.grid(axis="y", visible=False)
     panel.set_xlabel(f"wall-clock time ({unit})")
+    mark_rows(panel, list(means.index))
 
 
-def _cells(panel: Axes, *, values: pd.DataFrame, counts: pd.DataFrame) -> None:
+def _cells(panel: Axes, *, values: pd.DataFrame, counts: pd.DataFrame, rows: Sequence[str]) -> None:
     numbers, runs = values.to_numpy(float), counts.to_numpy(float)
     shades = (values - values.min()) / (values.max() - values.min()).where(lambda span: span > 0)
     shades = shades.mask(values.notna() & shades.isna(), 0.5).to_numpy(float)  # a column of one value
     uneven = len({*runs[~np.isnan(numbers)]}) > 1
-    panel.imshow(shades, cmap="cividis", aspect="auto", vmin=0.0, vmax=1.0)
+    image = panel.imshow(shades, cmap="cividis", aspect="auto", vmin=0.0, vmax=1.0)
     panel.set_xticks(range(values.shape[1]), values.columns)
     panel.set_yticks(range(values.shape[0]), values.index)
+    panel.xaxis.tick_top()
+    panel.tick_params(length=0)
     panel.grid(visible=False)
     panel.spines[:].set_visible(False)
     for i, j in np.argwhere(~np.isnan(numbers)):
         told = f"{numbers[i, j]:.3f}" + (f" ({runs[i, j]:.0f})" if uneven else "")
-        ink = "white" if shades[i, j] < _INK else "black"
-        panel.text(j, i, told, ha="center", va="center", color=ink)
+        panel.text(j, i, told, ha="center", va="center", color=ink_on(image.cmap(shades[i, j])))
+    mark_rows(panel, rows)

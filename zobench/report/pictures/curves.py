@@ -1,6 +1,7 @@
 """Pictures along a run: loss and dev curves, and the estimator lens."""
 
 import math
+import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
@@ -14,14 +15,19 @@ from zobench.errors import ConfigError, UserError, did_you_mean
 from zobench.report.compare.board import CALIBRATED
 from zobench.report.compare.comparable import text
 from zobench.report.compare.slices import Slice, slices
+from zobench.report.pictures.colours import Style, styles
 from zobench.report.pictures.files import picture_files
-from zobench.report.pictures.picture import GREY, Picture, Style, finish, line, plain, styles
+from zobench.report.pictures.marks import unlisted
+from zobench.report.pictures.picture import GREY, PALE, Picture, finish, line, mark_rows, plain
 
 #: what curves may be drawn against
 AGAINST = {"forwards": "forward passes", "step": "steps", "seconds": "training seconds"}
-_ACROSS = 6  # rows whose lines can still be told apart in one panel
+Track = tuple[float, Style, str, pd.DataFrame]
+#: rows whose lines can still be told apart in one panel; where there are more, each has panels of its own
+ACROSS = 6
 _LARGE = 1e4  # values from here on are told with their power of ten
 _DECADES = 30.0  # a panel whose values span a larger factor is logarithmic
+_TITLE = 36  # characters of a line of a panel's title
 _WINDOWS = 40  # points of a smoothed training loss
 _LENS = {
     "lens/efficiency": "efficiency per forward pass",
@@ -108,17 +114,19 @@ def curves_picture(slice_: Slice, against: Sequence[str] = ("forwards",)) -> Pic
              | {name: run[f"zero_shot/{name}"] for name in zero} for run in runs.to_dict("records")]  # fmt: skip
     lines = pd.concat([pd.DataFrame(start), lines])
     titles = {"train/loss": "training loss", "dev/loss": "dev loss", f"dev/{metric}": f"dev {metric}"}
+    rows = list(runs["row"].unique())
+    apart = len(rows) > ACROSS
+    tracks = {(x, name): _tracks(lines, name, x, window) for x in against for name in titles}
     panels: list[Callable[[Axes], None]] = [
-        partial(_curve, lines=lines, name=name, label=label, x=x, window=window, zero=zero.get(name, {}))
-        for x in against for name, label in titles.items()
+        partial(_curve, tracks=tracks[x, name], label=label, x=x, zero=zero.get(name, {}), only=row)
+        for x in against for row in (rows if apart else [""]) for name, label in titles.items()
     ]  # fmt: skip
     told = f"Mean of {_count(runs)}, band from lowest to highest. Training loss: means over {window} forward passes. "
     told += f"Zero-shot: the untrained model, as it comes, and with the threshold from dev.\n{_rates(runs)}"
-    told += mixed(slice_)
+    told = "One row in its colour, all others in grey; axes agree down a column. " * apart + told + mixed(slice_)
     against_what = _and(AGAINST[x] for x in against)
-    shown = ", ".join(runs["row"].unique())
-    alt = f"{slice_.title}: training loss, dev loss and dev {metric} of {shown} against {against_what}"
-    return Picture(panels, told, alt)
+    alt = f"{slice_.title}: training loss, dev loss and dev {metric} of {', '.join(rows)} against {against_what}"
+    return Picture(panels, told, alt, size=(2.9, 1.45), shared="x") if apart else Picture(panels, told, alt)
 
 
 def lens_picture(slice_: Slice) -> Picture:
@@ -128,7 +136,7 @@ def lens_picture(slice_: Slice) -> Picture:
     panels = {name: label for name, label in _LENS.items() if name in lines and lines[name].notna().any()}
     if not panels:
         raise UserError("no run has lens measurements (lens/cosine and others in metrics.jsonl)")
-    side_by_side = runs["row"].nunique() > _ACROSS
+    side_by_side = runs["row"].nunique() > ACROSS
     told = (
         "Dots: looks along the run, pale at its start. Bars: their mean, and its standard error over the looks."
         if side_by_side
@@ -141,7 +149,8 @@ def lens_picture(slice_: Slice) -> Picture:
     size = (2.9, 0.8 + 0.2 * runs["row"].nunique()) if side_by_side else (2.9, 2.5)
     rows = list(runs["row"].unique())
     made = [partial(draw, lines=lines, name=name, label=label, rows=rows) for name, label in panels.items()]
-    return Picture(made, told, alt, columns=2 if side_by_side else 3, size=(4.4, size[1]) if side_by_side else size)
+    return Picture(made, told, alt, columns=2 if side_by_side else 3, size=(4.0, size[1]) if side_by_side else size,
+                   shared="y" if side_by_side else "")  # fmt: skip
 
 
 def mixed(slice_: Slice) -> str:
@@ -149,16 +158,31 @@ def mixed(slice_: Slice) -> str:
     return f"\nMIXED, not a comparison: the runs differ in {'; '.join(slice_.mixed)}." if slice_.mixed else ""
 
 
-def _curve(
-    panel: Axes, *, lines: pd.DataFrame, name: str, label: str, x: str, window: int, zero: dict[str, float]
-) -> None:
+def _tracks(lines: pd.DataFrame, name: str, x: str, window: int) -> list[Track]:
+    """What is drawn of a quantity, for each row: (share of the rows before it, style, name, mean and range)."""
+    tracks = []
     for place, style, row, logged in _by_row(lines, name):
-        points = _binned(logged, name, window) if name == "train/loss" else logged
-        over = points.groupby("forwards")
-        line(panel, style, place, row, over[x].mean() if x != "forwards" else over[name].mean().index.to_series(),
-             over[name].mean(), over[name].min(), over[name].max())  # fmt: skip
+        over = (_binned(logged, name, window) if name == "train/loss" else logged).groupby("forwards")
+        values = over[name].agg(["mean", "min", "max"])
+        tracks.append((place, style, row, values.assign(x=values.index if x == "forwards" else over[x].mean())))
+    return tracks
+
+
+def _curve(panel: Axes, *, tracks: Sequence[Track], label: str, x: str, zero: dict[str, float], only: str) -> None:
+    """Draw a line for each row; those of others than ``only``, where one is named, in grey."""
+    for place, style, row, over in tracks:
+        if only in ("", row):
+            line(panel, style, place, row, over["x"], over["mean"], over["min"], over["max"], labelled=not only)
+        else:
+            panel.plot(over["x"], over["mean"], color=PALE, linewidth=0.8, zorder=1, label=unlisted(row))
+            ends = [(over["x"].iloc[0], over["min"].min()), (over["x"].iloc[0], over["max"].max())]
+            panel.update_datalim(ends)  # as wide as where it is in front
     for (title, value), dash in zip(zero.items(), (":", "-."), strict=False):
         panel.axhline(value, color=GREY, linestyle=dash, linewidth=1.2, label=title)
+    if only:
+        panel.set_label(unlisted(only))
+        panel.set_title(textwrap.fill(only, _TITLE), fontsize=8, loc="left")
+    panel.autoscale_view()
     finish(panel, AGAINST[x], label)
 
 
@@ -186,12 +210,15 @@ def _looks(panel: Axes, *, lines: pd.DataFrame, name: str, label: str, rows: Seq
         panel.axvline(1.0, color=GREY, linestyle=":", linewidth=1.2, label=_ONE[name])
     panel.set_yticks(range(len(rows)), rows)
     panel.set_ylim(len(rows) - 0.4, -0.6)
+    mark_rows(panel, rows)
     values = told[name].dropna()
     if len(values) and values.min() > 0 and values.max() / values.min() > _DECADES:
         panel.set_xscale("log")
         plain(panel.xaxis)
-    elif len(values) and values.abs().max() >= _LARGE:
-        panel.xaxis.set_major_formatter(lambda value, _: f"{value:.3g}")
+    else:
+        panel.locator_params(axis="x", nbins=4)
+        if len(values) and values.abs().max() >= _LARGE:
+            panel.xaxis.set_major_formatter(lambda value, _: f"{value:.3g}")
     panel.set_xlabel(label)
 
 

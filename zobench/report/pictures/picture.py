@@ -4,8 +4,7 @@ import io
 import math
 import re
 import textwrap
-import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,32 +15,24 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.container import Container
 from matplotlib.figure import Figure
+from matplotlib.legend import Legend
+from matplotlib.transforms import offset_copy
 
+from zobench.report.pictures.colours import Style, styles
 from zobench.report.pictures.files import picture_files
+from zobench.report.pictures.marks import as_classes, mark, mark_legend, unlisted
+from zobench.report.pictures.names import spread_names
 
-#: Okabe and Ito's colours without yellow, which is too light for a line; lines differ in dash and marker as well
-#: a method has one colour, dash and marker in every picture, and no two of these agree in all three; those of a method
-#: that is not here follow from its name
-METHODS = (
-    "mezo", "loren", "ldsd", "kerzoo", "curvzo", "pgap", "adamw", "zeroshot", "agzo", "aim_zo", "bszo", "conmezo",
-    "dizo", "forward_gradient", "fzoo", "grzo", "hizoo", "lozo", "lozo_m", "meazo", "mezo_adam", "mezo_greedy",
-    "mezo_gv", "mezo_momentum", "mezo_svrg", "sparse_mezo", "subzero", "subzero_plus", "tezo", "tezo_adam", "tezo_m",
-    "zo_mopi", "zo_muon", "zo_muon_sgd",
-)  # fmt: skip
-COLOURS = ("#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F")
-DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (4, 1, 1, 1)), (0, (2, 1)), (0, (7, 1, 1, 1, 1, 1)))
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
-GREY = "0.35"
+GREY, PALE = "0.35", "0.8"
 _STYLE: dict[Any, Any] = {
     "font.size": 8, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.25,
     "grid.linewidth": 0.5, "legend.frameon": False, "svg.fonttype": "none", "svg.hashsalt": "zobench",
     "axes.axisbelow": True, "hatch.linewidth": 0.6, "text.parse_math": False,  # a name may hold any sign
 }  # fmt: skip
-_ALONE = (4.2, 3.1)  # inches of a panel that stands alone, at least
+_ALONE, _SMALL = (4.2, 3.1), (3.4, 2.0)  # inches of a panel that stands alone, at least; of one among many
 _KEY_WIDTH = 5.0  # inches of a legend that stands alone, at most
 _ENTRY = 0.19  # inches that a line of a legend takes
 _DECADES = 1.5  # a logarithmic axis from this span on
-_SPANS = ((3600.0, "h"), (60.0, "min"), (1.0, "s"))
 
 
 @dataclass(frozen=True)
@@ -54,6 +45,7 @@ class Picture:
         alt: what a reader who cannot see it is told.
         columns: panels side by side, at most.
         size: width and height of a panel in inches.
+        shared: the axis that is told once: x by the lowest panels, all of which may be small, y by those at the left.
     """
 
     panels: Sequence[Callable[[Axes], None]]
@@ -61,6 +53,7 @@ class Picture:
     alt: str
     columns: int = 3
     size: tuple[float, float] = (2.9, 2.5)
+    shared: Literal["", "x", "y"] = ""
 
     def save(self, path: str | Path) -> list[Path]:
         """Write all panels into one figure: to one file, or both .png and .svg where the path has no suffix.
@@ -72,6 +65,15 @@ class Picture:
             ConfigError: if the suffix is unknown.
         """
         files = picture_files(path)
+        with rc_context(_STYLE):
+            figure = self.figure()
+            for file in files:
+                file.parent.mkdir(parents=True, exist_ok=True)
+                figure.savefig(file, dpi=200, metadata={"Date": None} if file.suffix == ".svg" else None)
+        return files
+
+    def figure(self) -> Figure:
+        """Draw all panels into one figure, with the legend above and the caption below."""
         columns = min(len(self.panels), self.columns)
         rows = math.ceil(len(self.panels) / columns)
         width, height = self.size
@@ -82,17 +84,21 @@ class Picture:
                 spare.remove()
             for draw, panel in zip(self.panels, axes, strict=False):
                 draw(panel)
+            for i, panel in enumerate(axes[: len(self.panels)]):
+                if self.shared == "x" and i + columns < len(self.panels):
+                    panel.set_xlabel("")
+                    panel.tick_params(labelbottom=False)
+                if self.shared == "y" and i % columns:
+                    panel.tick_params(labelleft=False)
             if entries := _entries(figure):
-                columns = min(4, max(1, int(figure.get_figwidth() / _entry_width(entries))))
+                columns = _columns(entries, figure.get_figwidth())
                 figure.set_figheight(figure.get_figheight() + _ENTRY * max(0, math.ceil(len(entries) / columns) - 2))
                 _legend(figure, entries, columns, "outside upper center")
             characters = int(figure.get_figwidth() * 17)
             wrapped = "\n".join(textwrap.fill(line, characters) for line in self.caption.splitlines())
             figure.supxlabel(wrapped, fontsize=7, color=GREY)
-            for file in files:
-                file.parent.mkdir(parents=True, exist_ok=True)
-                figure.savefig(file, dpi=200, metadata={"Date": None} if file.suffix == ".svg" else None)
-        return files
+            spread_names(figure)
+        return figure
 
     def svgs(self, name: str) -> tuple[str, list[str]]:
         """Write each panel as an SVG element to stand in a page.
@@ -107,45 +113,15 @@ class Picture:
         entries: dict[str, Any] = {}
         with rc_context(_STYLE | {"font.size": 9}):
             for i, draw in enumerate(self.panels):
-                width, height = (max(wanted, least) for wanted, least in zip(self.size, _ALONE, strict=True))
+                least = _SMALL if self.shared == "x" else _ALONE
+                width, height = map(max, self.size, least)
                 figure = Figure(figsize=(width, height), layout="constrained")
                 draw(figure.subplots())
+                spread_names(figure)
+                mark(figure)
                 entries |= _entries(figure)
                 svgs.append(_svg(figure, f"{name}-{i}"))
             return _key(entries, f"{name}-key") if entries else "", svgs
-
-
-@dataclass(frozen=True)
-class Style:
-    """How a row is drawn: in its method's colour; a further row of the method has open markers, and another dash."""
-
-    colour: str
-    dash: Any
-    marker: str
-    filled: bool = True
-
-
-def styles(rows: Iterable[str]) -> dict[str, Style]:
-    """Give each row its style.
-
-    >>> found = styles(["ldsd", "ldsd (lr_mu=0)"])
-    >>> found["ldsd"].colour == found["ldsd (lr_mu=0)"].colour, found["ldsd (lr_mu=0)"].filled
-    (True, False)
-
-    Args:
-        rows: their names, which begin with the method's.
-    """
-    found: dict[str, Style] = {}
-    of_method: dict[str, int] = {}
-    for row in sorted(dict.fromkeys(rows), key=lambda row: (row.partition(" (")[0], len(row), row)):
-        method = row.partition(" (")[0]
-        known = METHODS.index(method) if method in METHODS else zlib.crc32(method.encode())
-        n = of_method[method] = of_method.get(method, -1) + 1
-        found[row] = Style(
-            colour=COLOURS[known % len(COLOURS)], dash=DASHES[(known + 2 * n) % len(DASHES)],
-            marker=MARKERS[(known + n) % len(MARKERS)], filled=n == 0,
-        )  # fmt: skip
-    return found
 
 
 def line(
@@ -158,19 +134,22 @@ def line(
     low: pd.Series | None = None,
     high: pd.Series | None = None,
     error: pd.Series | None = None,
+    labelled: bool = True,
 ) -> None:
     """Draw a row's line, with error bars, or with a band from ``low`` to ``high``.
 
     Args:
         place: 0 to 1, other for each line: where between two markers its first one stands.
+        labelled: whether the legend names it.
     """
     every = max(1, len(mean) // 6)  # a few markers a line
     drawn: dict[str, Any] = {"marker": style.marker, "markersize": 3.5, "markevery": (int(place * every), every)}
-    drawn |= {"color": style.colour, "linestyle": style.dash, "linewidth": 1.3, "label": label}
+    drawn |= {"color": style.colour, "linestyle": style.dash, "linewidth": 1.3, "zorder": 3}
+    drawn |= {"label": label if labelled else unlisted(label)}
     drawn |= {} if style.filled else {"markerfacecolor": "white"}
     panel.errorbar(x, mean, yerr=error, elinewidth=0.8, capsize=2, **drawn)
     if low is not None and high is not None:
-        panel.fill_between(x, low, high, color=style.colour, alpha=0.12, linewidth=0)
+        panel.fill_between(x, low, high, color=style.colour, alpha=0.12, linewidth=0, label=unlisted(label))
 
 
 def finish(panel: Axes, x: str, y: str) -> None:
@@ -192,13 +171,27 @@ def plain(axis: Axis) -> None:
     axis.set_minor_formatter(lambda value, _: "")
 
 
-def unit_of(seconds: float) -> tuple[float, str]:
-    """Choose the unit in which a span of time is told: its seconds, and its name.
+def mark_rows(panel: Axes, rows: Sequence[str]) -> None:
+    """Put each row's marker, in its method's colour, between its name on the upright axis and the axis."""
+    known = styles(rows)
+    place = offset_copy(panel.get_yaxis_transform(), panel.get_figure(root=True), x=-7, units="points")
+    for height, row in enumerate(rows):
+        style = known[row]
+        panel.plot([0], [height], marker=style.marker, color=style.colour, markersize=4.5, linestyle="", clip_on=False,
+                   markerfacecolor=style.colour if style.filled else "white", transform=place, scalex=False,
+                   scaley=False)  # fmt: skip
+    panel.tick_params(axis="y", pad=12, length=0)
 
-    >>> unit_of(7200.0), unit_of(90.0)
-    ((3600.0, 'h'), (1.0, 's'))
+
+def ink_on(colour: tuple[float, ...]) -> str:
+    """The colour of text that is easier to read on a colour: black or white, by their contrasts in WCAG 2.1.
+
+    >>> ink_on((1.0, 0.9, 0.2)), ink_on((0.0, 0.1, 0.3))
+    ('black', 'white')
     """
-    return next(((size, name) for size, name in _SPANS if seconds >= 2 * size), _SPANS[-1])
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in colour[:3])
+    luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue
+    return "black" if (luminance + 0.05) ** 2 > 0.05 * 1.05 else "white"
 
 
 def _entries(figure: Figure) -> dict[str, Any]:
@@ -213,8 +206,14 @@ def _entries(figure: Figure) -> dict[str, Any]:
 
 def _legend(
     figure: Figure, entries: dict[str, Any], columns: int, place: Literal["center", "outside upper center"]
-) -> None:
-    figure.legend(list(entries.values()), list(entries), loc=place, ncols=columns, handlelength=3.2)
+) -> Legend:
+    return figure.legend(list(entries.values()), list(entries), loc=place, ncols=columns, handlelength=3.2)
+
+
+def _columns(entries: dict[str, Any], width: float) -> int:
+    """As many columns of a legend as fit, or fewer where that leaves no line shorter than another."""
+    lines = math.ceil(len(entries) / max(1, int(width / _entry_width(entries))))
+    return math.ceil(len(entries) / lines)
 
 
 def _entry_width(entries: dict[str, Any]) -> float:
@@ -224,10 +223,9 @@ def _entry_width(entries: dict[str, Any]) -> float:
 
 def _key(entries: dict[str, Any], name: str) -> str:
     """Draw a legend by itself, with as many columns as fit a panel's width."""
-    each = _entry_width(entries)
-    columns = min(len(entries), max(1, int(_KEY_WIDTH / each)))
-    figure = Figure(figsize=(columns * each, 0.1 + _ENTRY * math.ceil(len(entries) / columns)))
-    _legend(figure, entries, columns, "center")
+    columns = _columns(entries, _KEY_WIDTH)
+    figure = Figure(figsize=(columns * _entry_width(entries), 0.1 + _ENTRY * math.ceil(len(entries) / columns)))
+    mark_legend(_legend(figure, entries, columns, "center"))
     return _svg(figure, name)
 
 
@@ -239,7 +237,7 @@ def _svg(figure: Figure, name: str) -> str:
 
 def _embedded(svg: str, name: str, width: float) -> str:
     """Cut out the element, scale it to its place, and make its ids unique in a page of many."""
-    svg = svg[svg.index("<svg") :]
+    svg = as_classes(svg[svg.index("<svg") :])
     svg = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', svg)
     svg = re.sub(r'(url\(|href=")#', rf"\1#{name}-", svg)
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)

@@ -1,6 +1,7 @@
 """The detailed table, one line per row and slice, and the grid behind its learning rates."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -44,7 +45,7 @@ def comparison(
     """
     board = make_board(frame, axes, reference, allow_mixed)
     shown = details(board)
-    return Table(shown.frame, shown.columns, [*([] if board.mixed() else [BOLD]), *shown.notes, *board.power()])
+    return replace(shown, notes=[*([] if board.mixed() else [BOLD]), *shown.notes, *board.power()])
 
 
 def details(board: Board, title: str = "") -> Table:
@@ -81,7 +82,7 @@ def details(board: Board, title: str = "") -> Table:
         *_peaks(board),
         *(warning for slice_ in board.slices for warning in _warnings(slice_)),
     ]
-    return Table(board.frame, columns, [*notes, *board.left_out()], title)
+    return Table(board.frame, columns, [*notes, *board.left_out()], title, keys=1 + len(board.within))
 
 
 def grid(frame: pd.DataFrame, allow_mixed: bool = False) -> Table:
@@ -135,7 +136,7 @@ def grid(frame: pd.DataFrame, allow_mixed: bool = False) -> Table:
             f'by what all rates of a row have: "chosen by" is the {title} over the seeds that they share'
         )
     notes += [*board.tried(), *_facts(slice_), *_measured_how(board)]
-    return Table(pd.DataFrame(rows), columns, [*notes, *board.left_out()])
+    return Table(pd.DataFrame(rows), columns, [*notes, *board.left_out()], keys=2)
 
 
 def delta(row: Row) -> str:

@@ -64,7 +64,8 @@ def _pivot(
     filled: dict[str, Row] = {}
     for line in lines:
         name = label(line, rows)
-        filled.setdefault(name, {"": name})[label(line, columns)] = show(line)
+        of_one = {"row": line["row"]} if "method" in rows else {}
+        filled.setdefault(name, {"": name} | of_one)[label(line, columns)] = show(line)
     headers = list(dict.fromkeys(label(line, columns) for line in lines))
     texts: dict[str, Callable[[Row], str]] = {", ".join(rows): lambda r: r[""]}
     texts |= {header: lambda r, header=header: r.get(header, "-") for header in headers}  # type: ignore[misc]
@@ -77,11 +78,11 @@ def _score(line: Row) -> str:
     if shown in ("diverged", "-"):
         return shown
     few = "‡" if line["trains"] and line["runs"] < ENOUGH else ""
-    shown = f"{shown} ({line['runs']}){few}" + ("†" if _guesses(line) else "")
+    shown = f"{shown} ({line['runs']}){few}" + ("†" if guesses(line) else "")
     return Bold(shown) if line["supported"] else shown
 
 
-def _guesses(line: Row) -> bool:
+def guesses(line: Row) -> bool:
     """Tell if the result cannot be told from what is reached without training, or is below it."""
     names = _BASES if line["trains"] else ("majority", "chance")
     bases = [line[name] for name in names if not pd.isna(line[name])]

@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 
 from zobench.errors import printable
+from zobench.report.pictures.colours import colour_of
 from zobench.report.typeset.table import Bold, Table
 
 _WIDE = 7  # columns beyond which a table is scaled to the line
@@ -15,7 +16,7 @@ _SIGNS = {
     "[": "{[}", "]": "{]}", "§": r"\S{}", "¶": r"\P{}",
 }  # fmt: skip
 _MINUS = re.compile(r"(?<![\w-])-(?=\d)")
-_HEAD = "% needs \\usepackage[T1]{fontenc}, \\usepackage{booktabs} and \\usepackage{graphicx}\n"
+_HEAD = "% needs \\usepackage[T1]{fontenc}, \\usepackage{booktabs}, \\usepackage{graphicx} and \\usepackage{xcolor}\n"
 
 
 def latex(tables: Sequence[Table]) -> str:
@@ -46,13 +47,21 @@ def _cell(cell: str) -> str:
 def _table(table: Table) -> str:
     header, *rows = table.cells()
     lines = [rf"\begin{{tabular}}{{l{'r' * (len(header) - 1)}}}", r"\toprule", _line(header), r"\midrule"]
-    lines += [*map(_line, rows), r"\bottomrule", r"\end{tabular}"]
+    marks = map(_mark, table.methods())
+    lines += [*(mark + _line(row) for mark, row in zip(marks, rows, strict=True)), r"\bottomrule", r"\end{tabular}"]
     if len(header) > _WIDE:
         lines = [r"\resizebox{\linewidth}{!}{%", *lines[:-1], lines[-1] + "}"]
     notes = [r"\par\smallskip", r"\begin{minipage}{\linewidth}\footnotesize\raggedright"]
     notes += [rf"{escape(note)}.\par" for note in table.notes] + [r"\end{minipage}"]
     caption = [rf"\caption{{{escape(table.title)}}}\smallskip"] if table.title else []
     return "\n".join([r"\begin{table}[ht]", r"\centering", *caption, *lines, *notes, r"\end{table}", ""])
+
+
+def _mark(method: str) -> str:
+    """A square in the colour that a method has in pictures; nothing where a row is of no method."""
+    if not method:
+        return ""
+    return rf"\textcolor[HTML]{{{colour_of(method).lstrip('#')}}}{{\rule{{0.6em}}{{0.6em}}}} "
 
 
 def _line(cells: Sequence[str]) -> str:

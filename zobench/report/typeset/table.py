@@ -9,6 +9,7 @@ import pandas as pd
 
 from zobench.errors import printable
 from zobench.report.frames.runs import Row
+from zobench.report.pictures.colours import method_of
 from zobench.system.markdown import pipe_table
 
 #: what Markdown would read as its own; of a bracket, the end of a link's text
@@ -42,6 +43,7 @@ class Table:
         notes: printed below the table.
         title: printed above it.
         rows: the rows that ``columns`` see, where they are not those of ``frame``.
+        keys: how many columns, from the left, name a row.
     """
 
     frame: pd.DataFrame
@@ -49,11 +51,19 @@ class Table:
     notes: list[str]
     title: str = ""
     rows: Sequence[Row] | None = None
+    keys: int = 1
 
     def cells(self) -> list[list[str]]:
         """Write out the header and the rows as they are shown."""
-        rows = self.frame.to_dict("records") if self.rows is None else self.rows
-        return [list(self.columns), *([show(row) for show in self.columns.values()] for row in rows)]
+        return [list(self.columns), *([show(row) for show in self.columns.values()] for row in self._rows())]
+
+    def methods(self) -> list[str]:
+        """Name the method of each row, empty for a row that is of none, such as what guessing scores."""
+        named = [row.get("row", row.get("method")) for row in self._rows()]
+        return [method_of(name) if isinstance(name, str) else "" for name in named]
+
+    def _rows(self) -> Sequence[Row]:
+        return self.frame.to_dict("records") if self.rows is None else self.rows
 
     def markdown(self) -> str:
         """Write the title, a pipe table that is readable as plain text, and the notes below it."""
