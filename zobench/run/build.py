@@ -8,6 +8,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from zobench.config import instantiate
+from zobench.config.settings import no_gradient
 from zobench.data import rows
 from zobench.data.rows import Splits
 from zobench.errors import ConfigError, shown
@@ -17,7 +18,8 @@ from zobench.models.facts import layers_of
 from zobench.models.identity import model_family, model_parameters
 from zobench.models.tokenizer import check_ids, tokenizer_hash
 from zobench.models.tuning import Tuning
-from zobench.objective import Encoded, Encoder, Objective, check
+from zobench.objective import Criterion, Encoded, Encoder, Loss, Objective, check, metrics, own_score
+from zobench.objective.own_score import OwnScore
 from zobench.protocols import Protocol
 from zobench.run import parallel
 from zobench.run.budget import total_steps
@@ -58,12 +60,36 @@ def check_parts(cfg: DictConfig, processes: int = 1) -> None:
     if processes > 1:
         parallel.check(stand_in, cfg.parallel, cfg.choices.protocol, protocol.micro_batches)
     protocol.attach(stand_in, cfg.noise_seed)
+    criterion = criterion_of(cfg)
+    _check_criterion(criterion, cfg, stand_in, task, protocol, processes)
+    stand_in.oracle.forwards_each = criterion.forwards(task)
     if min(cfg.batch_size, train) < (least := stand_in.fewest_examples):
         raise ConfigError(
             f"batch_size={cfg.batch_size}, {train} training examples: method={cfg.choices.method} weighs the examples "
             f"of a batch against one another; it needs {least} or more of both"
         )
     _settings(cfg, stand_in)
+
+
+def _check_criterion(
+    criterion: Criterion, cfg: DictConfig, method: Method, task: Task, protocol: Protocol, processes: int
+) -> None:
+    """Raises ConfigError for what does not go with a criterion without a gradient."""
+    if criterion.differentiable:
+        return
+    if method.differentiates:
+        raise ConfigError(no_gradient(cfg.choices.method))
+    if not protocol.micro_batches:
+        raise ConfigError(
+            f"objective={cfg.choices.objective}: protocol={cfg.choices.protocol} reproduces runs that minimise losses; "
+            "set protocol=clean"
+        )
+    metric = criterion.metric(task)
+    if processes > 1 and cfg.parallel == "data" and metric in metrics.OF_CLASSES:
+        raise ConfigError(
+            f"parallel=data: {metric} is no mean over examples, so that no process has its share of it; set "
+            "parallel=queries, or task.metric=accuracy"
+        )
 
 
 def build(
@@ -112,6 +138,10 @@ def build(
         console.say(f"{truncated} examples are longer than {spec.max_length} tokens and were cut on the left")
     objective = protocol.objective(loaded.model, loaded.tokenizer, task, tuning.cache_gib, cfg.length_buckets)
     _settle(objective, protocol, [*train, *dev, *test], console)
+    criterion = criterion_of(cfg)
+    if (score := cfg.objective.get("score")) is not None:
+        criterion.own = OwnScore(score, instantiate.function(score, own_score.KEY))
+    criterion.prepare(objective, train, pads=not method.taps)
     return Parts(
         device=device,
         peak=peak,
@@ -122,6 +152,7 @@ def build(
         as_loaded=trained.as_loaded,
         method=method,
         objective=objective,
+        criterion=criterion,
         settings=settings,
         train=train,
         dev=dev,
@@ -138,7 +169,7 @@ def build(
             "padding": objective.padding,
             "attention": attention,
             "selection": protocol.selection,
-            "metric": task.metric,
+            "metric": criterion.metric(task),
             "trains": settings.total_steps > 0,
             "processes": team.size,
             "parallel": cfg.parallel if team.size > 1 else None,
@@ -215,6 +246,15 @@ def specs(cfg: DictConfig) -> tuple[Protocol, ModelSpec, Tuning]:
     return protocol, spec, tuning
 
 
+def criterion_of(cfg: DictConfig) -> Criterion:
+    """What is minimised; the loss, for configurations of versions that knew nothing else."""
+    if cfg.get("objective") is None:
+        return Loss()
+    node: Any = OmegaConf.to_container(cfg.objective, resolve=True)
+    criterion: Criterion = instantiate.build(node, "objective", kind=Criterion)
+    return criterion
+
+
 def build_trained(
     cfg: DictConfig,
     device: torch.device,
@@ -252,6 +292,7 @@ def build_trained(
     assert isinstance(node, dict)
     method = instantiate.build(node["method"], "method", named, kind=Method, seed=cfg.noise_seed)
     protocol.attach(method, cfg.noise_seed)
+    method.oracle.forwards_each = criterion_of(cfg).forwards(build_task(node["task"]))
     settings = _settings(cfg, method)
     method.total_steps = settings.total_steps
     return TrainedModel(loaded, method, settings, as_loaded)
