@@ -25,12 +25,12 @@ OWN = {
 }
 #: settings -> what is said of them
 LINES = {
-    "method=adamw": "objective=metric: a score has no derivative, and method=adamw takes one; choose a method of forward "
-    "passes, such as method=mezo",
+    "method=adamw": "objective=metric: a score has no derivative, and method=adamw takes one; choose a method of "
+    "forward passes, such as method=mezo",
     "method=forward_gradient": "objective=metric: a score has no derivative, and method=forward_gradient takes one; "
     "choose a method of forward passes, such as method=mezo",
-    "lens.every=2": "lens.every=2: it compares with a gradient, and objective=metric has none; add lens.gradient=false, "
-    "or leave it out",
+    "lens.every=2": "lens.every=2: it compares with a gradient, and objective=metric has none; add "
+    "lens.gradient=false, or leave it out",
     "objective.score=7": "objective.score=7: expected the dotted path of a function of (answer, example), such as "
     "my_package.my_module.my_function",
     "objective.score=nosuch.fn": "objective.score=nosuch.fn: cannot be imported: No module named 'nosuch'",

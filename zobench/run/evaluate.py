@@ -13,6 +13,9 @@ from zobench.objective.own_score import Answer
 from zobench.tasks.base import Task
 from zobench.zo import Team
 
+#: metrics of all right and chosen classes, which are no mean over examples
+_OF_CLASSES = {name: metrics.OF_CLASSES[name] for name in ("macro_f1", "mcc")}
+
 
 class NotFinite(ArithmeticError):
     """Scores or losses of some examples are not finite numbers: there is no metric of such an evaluation."""
@@ -87,7 +90,7 @@ def _classification(
     added |= _own(criterion, scores, examples)
     facts = {"loss": _loss(objective.task, examples, scores), "n": len(gold)}
     if not any(e.example.right for e in examples):  # an option is a class, right alone
-        added |= {name: metrics.shares(metric_of, gold, chosen) for name, metric_of in metrics.OF_CLASSES.items()}
+        added |= {name: metrics.shares(metric_of, gold, chosen) for name, metric_of in _OF_CLASSES.items()}
         facts["majority"] = max(Counter(gold).values()) / len(gold)
     values = _means(added) | facts
     if all(len(s) == 2 for s in scores):
@@ -99,7 +102,7 @@ def _classification(
             threshold = metrics.matching_threshold(margins, positive)
         moved = [int(m > threshold) for m in margins]
         values["accuracy_calibrated"] = sum(m == g for m, g in zip(moved, gold, strict=True)) / len(gold)
-        for name, metric_of in metrics.OF_CLASSES.items():
+        for name, metric_of in _OF_CLASSES.items():
             values[f"{name}_calibrated"] = metric_of(metrics.table(gold, moved))
     rows = [
         {"index": e.example.index, "gold": str(g), "prediction": str(c), "scores": s, "score": r}
