@@ -8,7 +8,6 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from zobench.config import instantiate
-from zobench.config.settings import no_gradient
 from zobench.data import rows
 from zobench.data.rows import Splits
 from zobench.errors import ConfigError, shown
@@ -18,10 +17,9 @@ from zobench.models.facts import layers_of
 from zobench.models.identity import model_family, model_parameters
 from zobench.models.tokenizer import check_ids, tokenizer_hash
 from zobench.models.tuning import Tuning
-from zobench.objective import Criterion, Encoded, Encoder, Loss, Objective, check, metrics, own_score
-from zobench.objective.own_score import OwnScore
+from zobench.objective import Encoded, Encoder, Objective, check
 from zobench.protocols import Protocol
-from zobench.run import parallel
+from zobench.run import criteria, parallel
 from zobench.run.budget import total_steps
 from zobench.run.parts import LoopSettings, Parts, TrainedModel
 from zobench.system.console import Console
@@ -60,8 +58,8 @@ def check_parts(cfg: DictConfig, processes: int = 1) -> None:
     if processes > 1:
         parallel.check(stand_in, cfg.parallel, cfg.choices.protocol, protocol.micro_batches)
     protocol.attach(stand_in, cfg.noise_seed)
-    criterion = criterion_of(cfg)
-    _check_criterion(criterion, cfg, stand_in, task, protocol, processes)
+    criterion = criteria.criterion_of(cfg)
+    criteria.check(criterion, cfg, stand_in, task, protocol, processes)
     stand_in.oracle.forwards_each = criterion.forwards(task)
     if min(cfg.batch_size, train) < (least := stand_in.fewest_examples):
         raise ConfigError(
@@ -69,27 +67,6 @@ def check_parts(cfg: DictConfig, processes: int = 1) -> None:
             f"of a batch against one another; it needs {least} or more of both"
         )
     _settings(cfg, stand_in)
-
-
-def _check_criterion(
-    criterion: Criterion, cfg: DictConfig, method: Method, task: Task, protocol: Protocol, processes: int
-) -> None:
-    """Raises ConfigError for what does not go with a criterion without a gradient."""
-    if criterion.differentiable:
-        return
-    if method.differentiates:
-        raise ConfigError(no_gradient(cfg.choices.method))
-    if not protocol.micro_batches:
-        raise ConfigError(
-            f"objective={cfg.choices.objective}: protocol={cfg.choices.protocol} reproduces runs that minimise losses; "
-            "set protocol=clean"
-        )
-    metric = criterion.metric(task)
-    if processes > 1 and cfg.parallel == "data" and metric in metrics.OF_CLASSES:
-        raise ConfigError(
-            f"parallel=data: {metric} is no mean over examples, so that no process has its share of it; set "
-            "parallel=queries, or task.metric=accuracy"
-        )
 
 
 def build(
@@ -138,9 +115,7 @@ def build(
         console.say(f"{truncated} examples are longer than {spec.max_length} tokens and were cut on the left")
     objective = protocol.objective(loaded.model, loaded.tokenizer, task, tuning.cache_gib, cfg.length_buckets)
     _settle(objective, protocol, [*train, *dev, *test], console)
-    criterion = criterion_of(cfg)
-    if (score := cfg.objective.get("score")) is not None:
-        criterion.own = OwnScore(score, instantiate.function(score, own_score.KEY))
+    criterion = criteria.with_own_score(cfg)
     criterion.prepare(objective, train, pads=not method.taps)
     return Parts(
         device=device,
@@ -246,15 +221,6 @@ def specs(cfg: DictConfig) -> tuple[Protocol, ModelSpec, Tuning]:
     return protocol, spec, tuning
 
 
-def criterion_of(cfg: DictConfig) -> Criterion:
-    """What is minimised; the loss, for configurations of versions that knew nothing else."""
-    if cfg.get("objective") is None:
-        return Loss()
-    node: Any = OmegaConf.to_container(cfg.objective, resolve=True)
-    criterion: Criterion = instantiate.build(node, "objective", kind=Criterion)
-    return criterion
-
-
 def build_trained(
     cfg: DictConfig,
     device: torch.device,
@@ -292,7 +258,7 @@ def build_trained(
     assert isinstance(node, dict)
     method = instantiate.build(node["method"], "method", named, kind=Method, seed=cfg.noise_seed)
     protocol.attach(method, cfg.noise_seed)
-    method.oracle.forwards_each = criterion_of(cfg).forwards(build_task(node["task"]))
+    method.oracle.forwards_each = criteria.criterion_of(cfg).forwards(build_task(node["task"]))
     settings = _settings(cfg, method)
     method.total_steps = settings.total_steps
     return TrainedModel(loaded, method, settings, as_loaded)
