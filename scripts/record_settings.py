@@ -21,7 +21,7 @@ from zobench.config import instantiate, ranges
 from zobench.config.folders import conf_dir
 from zobench.config.options import leaves, load_yaml
 from zobench.config.schema import SETTINGS, defaults_of_run
-from zobench.config.signature import GROUPS, is_outside
+from zobench.config.signature import GROUPS, LATER, is_outside
 from zobench.zo.checks import noting
 
 FILE = Path(__file__).resolve().parents[1] / "zobench" / "config" / "named.json"
@@ -31,7 +31,7 @@ def now() -> dict[str, dict[str, Any]]:
     """Option → settings and their defaults, as they are."""
     inside = {setting.key for setting in SETTINGS if setting.names_run}
     options = {"run": {k: v for k, v in leaves(defaults_of_run()) if k in inside}}
-    for group in GROUPS:
+    for group in (*GROUPS, *LATER):
         for path in sorted((conf_dir() / group).rglob("*.yaml")):
             settings = {k: v for k, v in leaves(load_yaml(path)) if k != "_target_" and not is_outside(group, k)}
             options[path.relative_to(conf_dir()).with_suffix("").as_posix()] = settings
@@ -54,7 +54,7 @@ def recorded(before: Mapping[str, Any]) -> dict[str, Any]:
 def checked() -> dict[str, dict[str, Any]]:
     """Class → what its constructor checks of each setting, made with the values of an option's file."""
     classes: dict[str, dict[str, Any]] = {}
-    for group in (*GROUPS, "method/rule"):
+    for group in (*GROUPS, *LATER, "method/rule"):
         for path in sorted((conf_dir() / group).glob("*.yaml")):
             node = {key: value for key, value in load_yaml(path).items() if key != "defaults"}
             node = {key: None if value == "???" else value for key, value in node.items()}

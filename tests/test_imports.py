@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 WRONG = {
-    "zobench/record/summaries.py": "from zobench.run.metrics import auc",  # upward
+    "zobench/record/summaries.py": "from zobench.run.budget import limits",  # upward
     "zobench/bench/table.py": "import zobench.report",  # sideways
     "zobench/zo/slot.py": "import yaml\nfrom zobench.errors import UserError",  # foreign to the core
     "zobench/system/signals.py": "import zobench.system.workers",  # which imports signals
@@ -36,7 +36,7 @@ def said(tmp_path_factory):
 
 
 def test_an_import_upward_or_sideways_is_refused(said):
-    assert "zobench.record.summaries -> zobench.run.metrics" in said
+    assert "zobench.record.summaries -> zobench.run.budget" in said
     assert "zobench.bench.table -> zobench.report" in said
 
 

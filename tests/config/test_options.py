@@ -13,7 +13,7 @@ from zobench.config.overrides import FrontDoor
 from zobench.config.signature import compose
 
 ROOT = Path(__file__).resolve().parents[2]
-GROUPS = ("model", "task", "tuning", "protocol", "method/rule")
+GROUPS = ("model", "task", "tuning", "protocol", "objective", "method/rule")
 FILES = [path for group in GROUPS for path in sorted((conf_dir() / group).glob("*.yaml"))]
 
 

@@ -12,10 +12,9 @@ from helpers.tasks import shipped
 from zobench.data import rows
 from zobench.errors import DataError
 from zobench.methods.mezo import MeZO
-from zobench.objective import Encoder
+from zobench.objective import Encoder, metrics
 from zobench.protocols import MezoExact
 from zobench.protocols.mezo_exact.objective import OfficialObjective
-from zobench.run import metrics
 from zobench.tasks.base import Example
 
 TOKENS = json.loads((GOLDEN / "mezo_tokens.json").read_text())

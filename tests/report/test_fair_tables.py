@@ -171,3 +171,18 @@ def test_numbers_that_no_record_knows_are_no_obstacle(tmp_path):
     frame = report.load(tmp_path)
     tables = [*report.tables(frame), report.comparison(frame), report.grid(frame)]
     assert not re.search(r"\b(nan|inf|None)\b", "".join(table.markdown() for table in tables))
+
+
+def test_runs_of_different_objectives_share_no_row(tmp_path):
+    scored = {"objective": "metric", "objective.score": None, "objective.max_new_tokens": 50}
+    for seed in range(3):
+        write_run(tmp_path, "mezo", seed, test=0.7)  # of a version that had no other objective
+        write_run(tmp_path, "mezo", seed, test=0.8, **scored)
+    frame = report.load(tmp_path)
+    with pytest.raises(UserError, match=r"objective \(loss in 3 runs, metric in 3 runs\)"):
+        report.tables(frame)
+    table, *_ = report.tables(frame, columns=["objective"])
+    assert [row[1:] for row in table.cells() if row[0] == "mezo"] == [["0.700 ± 0.000 (3)", "0.800 ± 0.000 (3)"]]
+    write_run(tmp_path, "kerzoo", 0, test=0.8, **scored | {"objective.max_new_tokens": 8})
+    with pytest.raises(UserError, match=r"objective.max_new_tokens \(50 in 3 runs, 8 in 1 run\)"):
+        report.tables(report.load(tmp_path), columns=["objective"])

@@ -7,9 +7,9 @@ import pytest
 from helpers.written import write_run
 
 from zobench import report
+from zobench.objective import metrics
 from zobench.report.compare.board import CALIBRATED
 from zobench.report.compare.comparable import Mixed
-from zobench.run import metrics
 
 GOLD = [0] * 240 + [1] * 120 + [2] * 40
 METRICS = {"macro_f1": metrics.macro_f1, "mcc": metrics.mcc}

@@ -5,14 +5,14 @@ A node's ``_target_`` names a class, and the class is its schema: keyword-only a
 
 import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from zobench.config.former import TEMPLATE
 from zobench.config.schema import as_yaml, is_int
-from zobench.errors import ConfigError, did_you_mean
+from zobench.errors import ConfigError, did_you_mean, first_line, shown
 
 #: the class of an option whose file names none, by group
 CLASSES = {"task": TEMPLATE}
@@ -28,13 +28,32 @@ def locate(target: str, where: str) -> Any:
     Raises:
         ConfigError: if there is no such object.
     """
-    module, _, name = target.rpartition(".") if isinstance(target, str) else ("", "", "")
+    return _imported(target, f"{where}._target_", "a class, such as my_package.MyClass")
+
+
+def function(path: Any, key: str) -> Callable[[Any, Any], Any]:
+    """The function of two arguments that a setting names by its dotted path.
+
+    Raises:
+        ConfigError: if there is no such function.
+    """
+    expected = "a function of (answer, example), such as my_package.my_module.my_function"
+    found = _imported(path, key, expected)
+    try:
+        inspect.signature(found).bind(None, None)
+    except (TypeError, ValueError):
+        raise ConfigError(f"{key}={path}: a {type(found).__name__}; expected {expected}") from None
+    return found
+
+
+def _imported(path: Any, key: str, expected: str) -> Any:
+    module, _, name = path.rpartition(".") if isinstance(path, str) else ("", "", "")
     if not all(part.isidentifier() for part in (*module.split("."), name)):
-        raise ConfigError(f"{where}._target_={target}: expected the dotted path of a class, such as my_package.MyClass")
+        raise ConfigError(f"{key}={shown(path)}: expected the dotted path of {expected}")
     try:
         return getattr(import_module(module), name)
     except (Exception, SystemExit) as error:  # importing runs the module, which may fail in any way
-        raise ConfigError(f"{where}._target_={target}: cannot be imported: {error}") from error
+        raise ConfigError(f"{key}={path}: cannot be imported: {first_line(error)}") from error
 
 
 def build(node: Mapping[str, Any], where: str, *positional: Any, kind: type = object, **extra: Any) -> Any:

@@ -24,7 +24,7 @@ _OUTSIDE = ("hydra",)
 LAUNCHERS = "hydra/launcher"
 _PRESETS = ("experiment", "search")  # settings of the whole run, and optional
 #: groups whose options have a class, which has a default for what is taken away
-_WITH_CLASS = ("model", "task", "method", "method/rule", "tuning", "protocol")
+_WITH_CLASS = ("model", "task", "method", "method/rule", "tuning", "protocol", "objective")
 
 
 def _flatten(node: Any, prefix: str) -> Iterator[str]:

@@ -10,6 +10,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from zobench.config import layers
 from zobench.config.folders import conf_dir
+from zobench.config.instantiate import function
 from zobench.config.labels import option_of
 from zobench.config.options import leaves, load_yaml, texts
 from zobench.config.ranges import out_of_range
@@ -17,7 +18,9 @@ from zobench.config.schema import SETTINGS, Below, as_yaml, is_int
 from zobench.errors import ConfigError, did_you_mean, in_one_line, printable, shown
 
 _WANDB_MODES = ("offline", "online", "disabled")
-_OPTIONS = ("model", "task", "method", "tuning", "data", "protocol")
+_OPTIONS = ("model", "task", "method", "tuning", "data", "protocol", "objective")
+#: methods that ship and take derivatives of the loss; those of a user's own are asked when they are made
+DIFFERENTIATE = ("zobench.methods.adamw.AdamW", "zobench.methods.forward_gradient.ForwardGradient")
 #: folders beside the settings of the run
 _FOLDERS = {"out": Below()}
 #: an integer beyond it is no exact number to everyone who reads the record
@@ -36,7 +39,7 @@ def check_settings(cfg: DictConfig, folders: Sequence[Path] | None = None) -> No
     """
     problems = _missing(cfg) or _unresolved(cfg)
     problems = problems or [*_run_settings(cfg), *_options(cfg, folders or [conf_dir()])]
-    problems = problems or _layers(cfg) or _unresolved(cfg, "out") or _folders(cfg)
+    problems = problems or _layers(cfg) or _score(cfg) or _unresolved(cfg, "out") or _folders(cfg)
     if problems:
         raise ConfigError("\n".join(map(printable, problems)))
 
@@ -78,6 +81,29 @@ def _layers(cfg: DictConfig) -> list[str]:
     except ValueError as error:
         return [f"tuning.{error}"]
     return []
+
+
+def _score(cfg: DictConfig) -> list[str]:
+    """What does not go with a score that is maximised; its function is imported, if it is a user's own."""
+    if cfg.choices.objective != "metric":
+        return []
+    problems = [no_gradient(cfg.choices.method)] * (cfg.method.get("_target_") in DIFFERENTIATE)
+    if cfg.lens.every is not None and cfg.lens.gradient:
+        problems.append(
+            f"lens.every={cfg.lens.every}: it compares with a gradient, and objective=metric has none; add "
+            "lens.gradient=false, or leave it out"
+        )
+    if not problems and (path := cfg.objective.score) is not None:
+        function(path, "objective.score")
+    return problems
+
+
+def no_gradient(method: str) -> str:
+    """Why a method that takes derivatives cannot maximise a score."""
+    return (
+        f"objective=metric: a score has no derivative, and method={method} takes one; choose a method of forward "
+        "passes, such as method=mezo"
+    )
 
 
 def _missing(cfg: DictConfig) -> list[str]:

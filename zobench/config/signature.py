@@ -42,6 +42,8 @@ from zobench.tasks.base import one_set
 SCHEMA = 2
 #: groups whose option is in the name
 GROUPS = ("model", "task", "method", "tuning", "protocol")
+#: groups that came later, with the option that is not in the name: what runs were before there was a choice
+LATER = {"objective": "loss"}
 #: settings of options that change no result: where files lie and GPUs share a model, and facts for planners
 _OUTSIDE = frozenset(
     (
@@ -66,9 +68,10 @@ def identity(settings: Mapping[str, Any]) -> dict[str, Any]:
         settings: a resolved configuration as plain dictionaries, lists and values.
     """
     choices = settings["choices"]
-    kept = {"schema": SCHEMA} | {group: choices[group] for group in GROUPS}
+    groups = (*GROUPS, *(group for group, first in LATER.items() if choices.get(group, first) != first))
+    kept = {"schema": SCHEMA} | {group: choices[group] for group in groups}
     kept |= _of_run(settings)
-    for group in GROUPS:
+    for group in groups:
         kept |= dict(_of_option(group, choices[group], settings[group]))
     kept |= _of_splits(settings)
     if kept.get("model.attention") == _ATTENTION.get(choices["protocol"]):

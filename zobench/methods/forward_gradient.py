@@ -21,6 +21,7 @@ class ForwardGradient(Method):
     """``θ ← θ − lr · ⟨∇L(θ), u⟩ u``, with ``u ~ N(0, I)``."""
 
     forwards_per_step = 3
+    differentiates = True
     decides = ("eps",)
 
     def update(self, oracle: Oracle) -> None:

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from zobench.objective.cuts import AttentionCut
-from zobench.objective.encode import Encoded, Row
+from zobench.objective.encode import MAX_NEW_TOKENS, Encoded, Row
 from zobench.objective.generation import Greedy
 from zobench.objective.heads import NoHead, WeightHead
 from zobench.objective.paths import Path, paths
@@ -183,8 +183,10 @@ class Objective:
 
     def _loss_tails(self, batch: Sequence[Encoded]) -> list[Tail]:
         """The requests that the loss of a batch makes."""
-        if self.task.loss == "lm":
-            return [e.rows[e.gold].tail for e in batch]
+        return [e.rows[e.gold].tail for e in batch] if self.task.loss == "lm" else self.score_tails(batch)
+
+    def score_tails(self, batch: Sequence[Encoded]) -> list[Tail]:
+        """The requests that the scores of a batch's options make."""
         if (pairs := self._shared_prompts(batch)) is not None:
             return [Tail(prompt, 1) for prompt, _ in pairs]
         return [row.tail for e in batch for row in e.rows]
@@ -211,9 +213,9 @@ class Objective:
         """What answers prompts; made when it is asked for, as it looks through the whole vocabulary."""
         return Greedy(self.model, self.tokenizer)
 
-    def generate(self, batch: Sequence[Encoded]) -> list[str | None]:
+    def generate(self, batch: Sequence[Encoded], max_new_tokens: int = MAX_NEW_TOKENS) -> list[str | None]:
         """Greedy answers to the prompts, in one line; None where the scores of one are not finite."""
-        return self.greedy.texts([e.prompt for e in batch])
+        return self.greedy.texts([e.prompt for e in batch], max_new_tokens)
 
     def prepare(self, examples: Sequence[Encoded], progress: Callable[[int], None] = lambda n: None) -> int:
         """Fill the cache of frozen layers for these examples.

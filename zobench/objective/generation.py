@@ -40,7 +40,7 @@ def end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
 
 
 class Greedy:
-    """Continues prompts by the likeliest token, of a batch at a time, up to ``MAX_NEW_TOKENS``.
+    """Continues prompts by the likeliest token, of a batch at a time.
 
     Prompts are padded on the left and masked. Whether the model's answers are then those it gives one at a time is
     tried on the first batch that needs padding; where they are not, prompts of one length go together.
@@ -63,22 +63,33 @@ class Greedy:
         self.stops = frozenset(newline_tokens(tokenizer) if stops is None else stops) | self.ends
         self._pads: bool | None = None
 
-    def texts(self, prompts: Sequence[Sequence[int]]) -> list[str | None]:
+    def settle(self, prompts: Sequence[Sequence[int]], pads: bool = True) -> None:
+        """Decide now, for all that is to come, whether prompts are padded: what a step sees must not hang on the past.
+
+        Args:
+            prompts: of which the shortest is tried beside the longest.
+            pads: False for never.
+        """
+        lengths = [len(prompt) for prompt in prompts]
+        if len({*lengths}) > 1:
+            self._pads = pads and self._padding_changes_nothing(min(prompts, key=len), max(lengths))
+
+    def texts(self, prompts: Sequence[Sequence[int]], max_new_tokens: int = MAX_NEW_TOKENS) -> list[str | None]:
         """The answer to each prompt: one line, decoded without special tokens and stripped of white space.
 
         Returns:
             None in the place of an answer where the scores of its tokens are not finite.
         """
         lengths = sorted({len(prompt) for prompt in prompts})
-        if len(lengths) > 1 and self._pads is None:
-            self._pads = self._padding_changes_nothing(min(prompts, key=len), lengths[-1])
-        mixed = mixes_frequencies(self.model, [lengths[0], lengths[-1] + MAX_NEW_TOKENS])
+        if self._pads is None:
+            self.settle(prompts)
+        mixed = mixes_frequencies(self.model, [lengths[0], lengths[-1] + max_new_tokens])
         groups = [lengths] if self._pads and not mixed else [[length] for length in lengths]
         found: dict[int, str | None] = {}
         for group in groups:
             places = [i for i, prompt in enumerate(prompts) if len(prompt) in group]
             finite = _Finite()
-            out = self._run([prompts[i] for i in places], group[-1], MAX_NEW_TOKENS, logits_processor=[finite])
+            out = self._run([prompts[i] for i in places], group[-1], max_new_tokens, logits_processor=[finite])
             for i, row, fine in zip(places, out.sequences[:, group[-1] :].tolist(), finite.rows, strict=True):
                 found[i] = self._text(row) if fine else None
         return [found[i] for i in range(len(prompts))]

@@ -30,6 +30,8 @@ class MeanLoss:
 
     #: one forward pass can run several repetitions of the batch, one after another
     stacks = True
+    #: whether it has a gradient
+    differentiable = True
 
     def __init__(
         self,

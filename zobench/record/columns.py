@@ -13,6 +13,7 @@ _SHARE, _SIGNED, _SECONDS, _GIB, _BYTES = "0 to 1", "−1 to 1", "s", "GiB", "by
 _OPTIONS, _TWO, _GENERATES = "tasks with options", "tasks with two options", "tasks that generate"
 _CLASSES = "tasks with options of which one is right"
 _BOTH = "tasks with two options, each of them right somewhere"
+_OWN_SCORE = "`objective=metric` with a function"
 _INFINITE, _TRAINS = "not a finite number", "runs that train"
 _IN_FILE = "in the file, not in a frame"
 _GRADIENT = "`lens.gradient=true`"
@@ -36,6 +37,8 @@ METRICS = Schema(
         number("f1_stderr", "its standard error", _SHARE, where=_GENERATES),
         number("exact_match", "share of answers that equal a right one", _SHARE, where=_GENERATES),
         number("exact_match_stderr", "its standard error", _SHARE, where=_GENERATES),
+        number("score", "mean of what the function of `objective.score` gives", _SHARE, where=_OWN_SCORE),
+        number("score_stderr", "its standard error", _SHARE, where=_OWN_SCORE),
         number("loss", "mean cross-entropy over the options, or over the answer's tokens", "nats", null=_INFINITE),
         count("n", "size of the split", "examples"),
     )),
@@ -83,6 +86,7 @@ ROW = Schema(
         text("task", "chosen option of `task`"),
         text("tuning", "chosen option of `tuning`: which parameters train"),
         text("protocol", "chosen option of `protocol`"),
+        text("objective", "chosen option of `objective`: what methods minimise; records of earlier versions: `loss`"),
         text("data", "where the rows come from: `files` that the task names, else the chosen option of `data`"),
         text("experiment", "chosen preset", null="none was"),
         count("seed", "the run's seed, which the four below are unless set one by one"),
@@ -98,6 +102,7 @@ ROW = Schema(
         text("method.rule", "the update rule", null="null is set", where="methods that have one"),
         Column("method.<setting>", ANY, "another setting of the method", null="null is set"),
         Column("tuning.<setting>", ANY, "a setting of the tuning", null="null is set"),
+        Column("objective.<setting>", ANY, "a setting of `objective=metric`", null="null is set"),
         count("schema", "the rule by which the run is named; absent in records of the first"),
         text("config_hash", "the run's name: hash of the settings that can change the result"),
         text("data.dir", "folder of the data, or the files that the task names", null="the hub", free=True),
@@ -141,7 +146,8 @@ ROW = Schema(
              "parts as save time; `in 2 parts`; `to the longest`"),
         text("attention", "implementation of attention: `sdpa`, or `eager`"),
         text("selection", "the protocol's rule for which dev evaluation's weights are tested"),
-        text("metric", "the `<metric>` of the task: accuracy, macro_f1, mcc, f1 or exact_match"),
+        text("metric", "the `<metric>` of the task: accuracy, macro_f1, mcc, f1 or exact_match; score, of a user's own "
+             "function"),
         Column("trains", BOOLEAN, "whether the run takes steps"),
         count("processes", "how many processes shared the work"),
         text("parallel", "what they shared out: `queries` or `data`", null="one process"),

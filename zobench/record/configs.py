@@ -22,6 +22,8 @@ _DEEPEST = 32
 _TEXT = 10_000  # characters
 #: groups that are made of the class that ``_target_`` names
 CLASSES = ("model", "task", "tuning", "method", "protocol")
+#: one that configurations of earlier versions lack
+LATER = "objective"
 _GROUPS = ("choices", *CLASSES, "data")
 
 
@@ -106,13 +108,15 @@ def _check_values(node: Any, where: str) -> None:
 
 def _check_groups(settings: dict[str, Any]) -> None:
     """Raises ValueError unless the groups of a run are there, with the names of their options and of their classes."""
-    for group in _GROUPS:
+    later = [LATER] if LATER in settings else []
+    for group in (*_GROUPS, *later):
         if not isinstance(settings.get(group), dict):
             raise ValueError(f"{group}={shown(settings.get(group))}; expected its settings")
-    for group in (*CLASSES, "data"):
+    classes = (*CLASSES, *later)
+    for group in (*classes, "data"):
         if not is_name(option := settings["choices"].get(group)):
             raise ValueError(f"choices.{group}={shown(option)}; expected the name of an option")
-    for group in CLASSES:
+    for group in classes:
         if not isinstance(target := settings[group].get("_target_"), str):
             raise ValueError(f"{group}._target_={shown(target)}; expected the dotted path of a class")
 

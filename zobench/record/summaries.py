@@ -51,10 +51,12 @@ def problem(row: Mapping[str, Any]) -> str | None:
 def as_row(summary: Mapping[str, Any]) -> dict[str, Any]:
     """Make a row of columns of a summary: its versions become ``versions.torch`` and so on.
 
+    Runs of versions that minimised losses alone have the objective ``loss``.
+
     >>> as_row({"state": "finished", "versions": {"torch": "2.13"}})
-    {'state': 'finished', 'versions.torch': '2.13'}
+    {'objective': 'loss', 'state': 'finished', 'versions.torch': '2.13'}
     """
-    row = dict(summary)
+    row = {"objective": "loss", **summary}
     return row | {f"versions.{name}": version for name, version in (row.pop("versions", None) or {}).items()}
 
 

@@ -1,4 +1,4 @@
-"""The batch of a step and its loss, as the method sees them."""
+"""The batch of a step and what is minimised of it, as the method sees them."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -7,10 +7,10 @@ from typing import Any
 
 from torch import Tensor
 
-from zobench.objective import Encoded, MeanLoss
+from zobench.objective import Encoded
 from zobench.run.parts import Parts
 from zobench.system.costs import Clocks
-from zobench.zo.closure import Closure
+from zobench.zo.closure import BatchLoss, Closure
 
 
 class Batches:
@@ -33,14 +33,14 @@ class Batches:
 
     def loss(self, batch: Sequence[Encoded]) -> Closure:
         """The mean loss of a batch, all of it in this process and off the clocks."""
-        return self._closure(MeanLoss(self.parts.objective, batch, **self._how))
+        return self._closure(self.parts.criterion.mean(self.parts.objective, batch, **self._how))
 
     def closure(self, batch: Sequence[Encoded]) -> Closure:
         """The loss that the method evaluates: this process's share of the batch at the weights as they are."""
         share = self.parts.division.shards.share(range(len(batch)))
         return self._closure(_Clocked(self, batch, share=share, **self._how))
 
-    def _closure(self, loss: MeanLoss) -> Closure:
+    def _closure(self, loss: BatchLoss) -> Closure:
         """A protocol that runs a batch in one piece gives its mean and nothing else: a plain function."""
         return loss if self.parts.protocol.micro_batches else loss.__call__
 
@@ -50,11 +50,11 @@ class Batches:
 
         They are functions of settings and data: the same in every step and process, and at a resume.
         """
-        parts, s, objective = self.parts, self.parts.settings, self.parts.objective
+        parts, s, objective, criterion = self.parts, self.parts.settings, self.parts.objective, self.parts.criterion
         share = -(-min(s.batch_size, len(parts.train)) // parts.division.shards.size)
         called = min(share, s.micro_batch_size or share) / max(1, len(parts.train))
-        rows = sum(objective.loss_rows([each]) for each in parts.train) * called
-        load = sum(objective.loss_load([each]) for each in parts.train) * called
+        rows = sum(criterion.rows(objective, [each]) for each in parts.train) * called
+        load = sum(criterion.load(objective, [each]) for each in parts.train) * called
         return {"rows": max(1, round(rows)), "load": max(1, round(load)), "micro": s.micro_batch_size}
 
     def ran(self, tokens: int) -> None:
@@ -78,30 +78,34 @@ class Batches:
 
     def count(self, batch: Sequence[Encoded]) -> None:
         """Count the tokens of a batch that is not run, as its losses are known."""
-        objective, mine = self.parts.objective, self.parts.division.shards.share(batch)
+        parts, mine = self.parts, self.parts.division.shards.share(batch)
         size = self.parts.settings.micro_batch_size or max(1, len(mine))
-        self.ran(sum(objective.loss_tokens(mine[i : i + size]) for i in range(0, len(mine), size)))
+        micro = (mine[i : i + size] for i in range(0, len(mine), size))
+        self.ran(sum(parts.criterion.tokens(parts.objective, each) for each in micro))
 
     def tokens(self) -> int:
         """Tokens of the last batch, padding apart, in all processes together."""
         return int(self.parts.division.shards.sums(lambda: [self._tokens], 1)[0])
 
 
-class _Clocked(MeanLoss):
+class _Clocked:
     """A mean loss on the clock ``forward``; the first evaluation of a step's own batch tells how many tokens it has."""
 
     def __init__(self, batches: Batches, batch: Sequence[Encoded], own: bool = True, **how: Any):
-        super().__init__(batches.parts.objective, batch, **how)
+        self.objective = batches.parts.objective
+        self._mean = batches.parts.criterion.mean(self.objective, batch, **how)
+        self.rows, self.load, self.size = self._mean.rows, self._mean.load, self._mean.size
+        self.stacks, self.differentiable = self._mean.stacks, self._mean.differentiable
         self._batches, self._first = batches, own
 
     def __call__(self) -> Tensor:
-        return self._clocked(super().__call__, 1)
+        return self._clocked(self._mean, 1)
 
     def losses(self, copies: int = 1, examples: bool = False) -> Tensor:
-        return self._clocked(lambda: super(_Clocked, self).losses(copies, examples), copies)
+        return self._clocked(lambda: self._mean.losses(copies, examples), copies)
 
     def each(self, within: Callable[[int], AbstractContextManager[object]]) -> Tensor:
-        return self._clocked(lambda: super(_Clocked, self).each(within), 1)
+        return self._clocked(lambda: self._mean.each(within), 1)
 
     def _clocked(self, run: Callable[[], Tensor], copies: int) -> Tensor:
         before = self.objective.tokens

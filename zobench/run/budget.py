@@ -55,6 +55,7 @@ def total_steps(steps: int | None, forwards: int | None, method: "Method") -> in
     if not method.trains:
         return 0
     steps, forwards = limits(steps, forwards).values()
+    each = method.oracle.forwards_each
     if not 0 < method.forwards_at(0) <= _MOST_FORWARDS:
         raise ConfigError(
             f"a step of this method takes {method.forwards_at(0)} forward passes, expected 1 to {_MOST_FORWARDS}; is "
@@ -63,13 +64,13 @@ def total_steps(steps: int | None, forwards: int | None, method: "Method") -> in
     if forwards is None:
         assert steps is not None
         return steps
-    if 0 < forwards < method.forwards_at(0):
-        raise ConfigError(f"forwards={forwards}: one step of this method takes {method.forwards_at(0)}")
+    if 0 < forwards < (first := each * method.forwards_at(0)):
+        raise ConfigError(f"forwards={forwards}: one step of this method takes {first}")
     from zobench.zo import Method
 
     if type(method).forwards_at is Method.forwards_at:  # every step alike
-        return min(forwards // method.forwards_per_step, forwards if steps is None else steps)
-    spent = accumulate(method.forwards_at(step) for step in (count() if steps is None else range(steps)))
+        return min(forwards // (each * method.forwards_per_step), forwards if steps is None else steps)
+    spent = accumulate(each * method.forwards_at(step) for step in (count() if steps is None else range(steps)))
     return sum(1 for _ in takewhile(lambda total: total <= forwards, spent))
 
 
@@ -85,4 +86,5 @@ def spending(steps: int | None, forwards: int | None, method: "Method") -> Spend
     """
     method.total_steps = total_steps(steps, forwards, method)
     taken = range(method.total_steps)
-    return Spending(len(taken), sum(map(method.forwards_at, taken)), len(taken) * method.backwards_per_step)
+    forwards = method.oracle.forwards_each * sum(map(method.forwards_at, taken))
+    return Spending(len(taken), forwards, len(taken) * method.backwards_per_step)

@@ -19,7 +19,7 @@ from zobench.models.tokenizer import check_ids, tokenizer_hash
 from zobench.models.tuning import Tuning
 from zobench.objective import Encoded, Encoder, Objective, check
 from zobench.protocols import Protocol
-from zobench.run import parallel
+from zobench.run import criteria, parallel
 from zobench.run.budget import total_steps
 from zobench.run.parts import LoopSettings, Parts, TrainedModel
 from zobench.system.console import Console
@@ -58,6 +58,9 @@ def check_parts(cfg: DictConfig, processes: int = 1) -> None:
     if processes > 1:
         parallel.check(stand_in, cfg.parallel, cfg.choices.protocol, protocol.micro_batches)
     protocol.attach(stand_in, cfg.noise_seed)
+    criterion = criteria.criterion_of(cfg)
+    criteria.check(criterion, cfg, stand_in, task, protocol, processes)
+    stand_in.oracle.forwards_each = criterion.forwards(task)
     if min(cfg.batch_size, train) < (least := stand_in.fewest_examples):
         raise ConfigError(
             f"batch_size={cfg.batch_size}, {train} training examples: method={cfg.choices.method} weighs the examples "
@@ -112,6 +115,8 @@ def build(
         console.say(f"{truncated} examples are longer than {spec.max_length} tokens and were cut on the left")
     objective = protocol.objective(loaded.model, loaded.tokenizer, task, tuning.cache_gib, cfg.length_buckets)
     _settle(objective, protocol, [*train, *dev, *test], console)
+    criterion = criteria.with_own_score(cfg)
+    criterion.prepare(objective, train, pads=not method.taps)
     return Parts(
         device=device,
         peak=peak,
@@ -122,6 +127,7 @@ def build(
         as_loaded=trained.as_loaded,
         method=method,
         objective=objective,
+        criterion=criterion,
         settings=settings,
         train=train,
         dev=dev,
@@ -138,7 +144,7 @@ def build(
             "padding": objective.padding,
             "attention": attention,
             "selection": protocol.selection,
-            "metric": task.metric,
+            "metric": criterion.metric(task),
             "trains": settings.total_steps > 0,
             "processes": team.size,
             "parallel": cfg.parallel if team.size > 1 else None,
@@ -253,6 +259,7 @@ def build_trained(
     assert isinstance(node, dict)
     method = instantiate.build(node["method"], "method", named, kind=Method, seed=cfg.noise_seed)
     protocol.attach(method, cfg.noise_seed)
+    method.oracle.forwards_each = criteria.criterion_of(cfg).forwards(build_task(node["task"]))
     settings = _settings(cfg, method)
     method.total_steps = settings.total_steps
     return TrainedModel(loaded, method, settings, as_loaded)

@@ -151,7 +151,7 @@ class Cell:
 
     def _evaluate_zero_shot(self, trainer: Trainer, environment: Row) -> None:
         """Evaluate the model as it came; of a run that trains nothing that is the result."""
-        metric = trainer.parts.task.metric
+        metric = trainer.parts.metric
         with virtual_tokens.left_out():
             dev = trainer.evaluate("dev")
             test = trainer.evaluate("test", dev.threshold)
@@ -188,7 +188,7 @@ class Cell:
     def _conclude(self, trainer: Trainer, dev: Evaluation, test: Evaluation) -> None:
         """Record the final evaluations and predictions."""
         values = named("dev", dev.values) | named("test", test.values)
-        self.row |= values | result(trainer.parts.task.metric, dev, test)
+        self.row |= values | result(trainer.parts.metric, dev, test)
         trainer.log(named("final", values))
         self.recorder.predictions({"dev": dev.predictions, "test": test.predictions})
 

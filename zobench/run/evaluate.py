@@ -8,13 +8,13 @@ from typing import Any
 
 import torch
 
-from zobench.objective import Encoded, Objective
-from zobench.run import metrics
+from zobench.objective import Criterion, Encoded, Loss, Objective, metrics
+from zobench.objective.own_score import Answer
 from zobench.tasks.base import Task
 from zobench.zo import Team
 
 #: metrics of all right and chosen classes, which are no mean over examples
-_OF_CLASSES = {"macro_f1": metrics.macro_f1, "mcc": metrics.mcc}
+_OF_CLASSES = {name: metrics.OF_CLASSES[name] for name in ("macro_f1", "mcc")}
 
 
 class NotFinite(ArithmeticError):
@@ -48,6 +48,7 @@ def evaluate(
     *,
     threshold: float | None = None,
     team: Team | None = None,
+    criterion: Criterion | None = None,
 ) -> Evaluation:
     """Evaluate a split at the current weights.
 
@@ -55,6 +56,7 @@ def evaluate(
         batch_size: examples per forward call.
         threshold: margin above which ``accuracy_calibrated`` chooses option 1; None matches the label shares here.
         team: the processes that share out the batches; this one alone if None.
+        criterion: what is minimised, which may be made of a score of the user's own; the task's loss if None.
 
     Raises:
         NotFinite: if the score of an option, or the loss of an answer, is not a finite number; says of how many
@@ -65,12 +67,12 @@ def evaluate(
     batches = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
     run = _generation if task.generates else _classification
     with torch.inference_mode():
-        return run(objective, task.metric, examples, batches, threshold, team or Team())
+        return run(objective, criterion or Loss(), examples, batches, threshold, team or Team())
 
 
 def _classification(
     objective: Objective,
-    metric: str,
+    criterion: Criterion,
     examples: Sequence[Encoded],
     batches: list[list[int]],
     threshold: float | None,
@@ -83,8 +85,9 @@ def _classification(
             scores[i] = row
     _check_finite(scores)
     gold = [e.gold for e in examples]
-    chosen = [s.index(max(s)) for s in scores]
-    added = {"accuracy": [float(c in (e.example.right or (e.gold,))) for c, e in zip(chosen, examples, strict=True)]}
+    chosen = list(map(metrics.likeliest, scores))
+    added = {"accuracy": [metrics.right(s, e.example) for s, e in zip(scores, examples, strict=True)]}
+    added |= _own(criterion, scores, examples)
     facts = {"loss": _loss(objective.task, examples, scores), "n": len(gold)}
     if not any(e.example.right for e in examples):  # an option is a class, right alone
         added |= {name: metrics.shares(metric_of, gold, chosen) for name, metric_of in _OF_CLASSES.items()}
@@ -103,9 +106,15 @@ def _classification(
             values[f"{name}_calibrated"] = metric_of(metrics.table(gold, moved))
     rows = [
         {"index": e.example.index, "gold": str(g), "prediction": str(c), "scores": s, "score": r}
-        for e, g, c, s, r in zip(examples, gold, chosen, scores, added[metric], strict=True)
+        for e, g, c, s, r in zip(examples, gold, chosen, scores, added[criterion.metric(objective.task)], strict=True)
     ]
     return Evaluation(values, threshold, rows)
+
+
+def _own(criterion: Criterion, answers: Sequence[Answer], examples: Sequence[Encoded]) -> dict[str, list[float]]:
+    """The user's score of each answer, where the criterion is made of one."""
+    own = criterion.own
+    return {"score": [own(a, e.example) for a, e in zip(answers, examples, strict=True)]} if own else {}
 
 
 def _means(added: Mapping[str, Sequence[float]]) -> dict[str, float]:
@@ -137,7 +146,7 @@ def _cross_entropy(scores: list[float], gold: int) -> float:
 
 def _generation(
     objective: Objective,
-    metric: str,
+    criterion: Criterion,
     examples: Sequence[Encoded],
     batches: list[list[int]],
     threshold: float | None,
@@ -164,7 +173,8 @@ def _generation(
             total, tokens = total + loss, tokens + n
     _check_finite([row["scores"] for row in rows])
     added = {"f1": f1, "exact_match": [row["exact_match"] for row in rows]}
-    for row, score in zip(rows, added[metric], strict=True):
+    added |= _own(criterion, [row["prediction"] for row in rows], examples)
+    for row, score in zip(rows, added[criterion.metric(objective.task)], strict=True):
         row["score"] = score
     values = _means(added) | {"loss": total / tokens, "n": len(rows)}
     return Evaluation(values, None, rows)

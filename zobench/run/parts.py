@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from zobench.models.base import Loaded
-from zobench.objective import Encoded, Objective
+from zobench.objective import Criterion, Encoded, Objective
 from zobench.protocols import Protocol
 from zobench.run.parallel import Division
 from zobench.system.memory import PeakMemory
@@ -58,8 +58,14 @@ class Parts:
     as_loaded: Mapping[str, nn.Parameter]
     method: Method
     objective: Objective
+    criterion: Criterion
     settings: LoopSettings
     train: list[Encoded]
     dev: list[Encoded]
     test: list[Encoded]
     facts: Mapping[str, Any]
+
+    @property
+    def metric(self) -> str:
+        """The measure by which dev chooses weights, and which is the result on test."""
+        return self.criterion.metric(self.task)

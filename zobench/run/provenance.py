@@ -35,7 +35,7 @@ class Provenance:
     commit: str | None
     code: str
     libraries: Mapping[str, str | None]
-    #: classes of a user's own, by their path, with a digest of their code
+    #: classes and the score of a user's own, by their path, with a digest of their code
     own: Mapping[str, str | None] = field(default_factory=dict)
 
     def saved(self, commits: list[str]) -> dict[str, Any]:
@@ -145,8 +145,9 @@ def _plain(cfg: DictConfig) -> dict[str, Any]:
 
 
 def _outside(settings: Mapping[str, Any]) -> list[str]:
-    """The classes of a user's own that a configuration names."""
-    return [value for key, value in leaves(settings) if key.endswith("_target_") and is_outside(value)]
+    """The classes of a user's own that a configuration names, and the function that is a score."""
+    named = [(key, value) for key, value in leaves(settings) if key.endswith("_target_") or key == "objective.score"]
+    return [value for _, value in named if is_outside(value)]
 
 
 def compare_losses(team: Team, loss: float, dtype: torch.dtype) -> None:

@@ -20,7 +20,7 @@ from zobench.system import costs
 from zobench.zo import noise
 
 Row = dict[str, Any]
-_CHOICES = ("method", "model", "task", "tuning", "protocol", "experiment")
+_CHOICES = ("method", "model", "task", "tuning", "protocol", "objective", "experiment")
 _SETTINGS = (
     "seed", "data_seed", "noise_seed", "order_seed", "init_seed", "batch_size", "micro_batch_size", "device", "dtype",
 )  # fmt: skip
@@ -33,6 +33,7 @@ def chosen(cfg: DictConfig, directory: Path, provenance: Provenance) -> Row:
         **{name: cfg[name] for name in _SETTINGS},
         **_flat("method", OmegaConf.to_container(cfg.method, resolve=True)),
         **_flat("tuning", OmegaConf.to_container(cfg.tuning, resolve=True)),
+        **_flat("objective", OmegaConf.to_container(cfg.objective, resolve=True)),
         "schema": SCHEMA,
         "config_hash": provenance.signature,
         "data": origin_of(cfg),

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from zobench.errors import DataError, ModelError
+from zobench.objective import MeanLoss
 from zobench.record.recorder import Recorder
 from zobench.run import parallel
 from zobench.run.batches import Batches
@@ -115,7 +116,10 @@ class Trainer:
         examples = {"dev": parts.dev, "test": parts.test}[split]
         try:
             with self.clocks("evaluate"):
-                return evaluate(parts.objective, parts.task, examples, size, threshold=threshold, team=self.team)
+                return evaluate(
+                    parts.objective, parts.task, examples, size, threshold=threshold, team=self.team,
+                    criterion=parts.criterion,
+                )  # fmt: skip
         except NotFinite as error:
             if step:
                 raise Diverged(f"{split}: {error}, step {step}; lower method.lr (now {self.method.lr:g})") from None
@@ -128,7 +132,7 @@ class Trainer:
     def first_loss(self) -> float:
         """The loss of a few examples at the weights as they are; it leaves no trace."""
         with torch.no_grad():
-            return float(self.batches.loss((self.parts.train or self.parts.dev)[:2])())
+            return float(MeanLoss(self.parts.objective, (self.parts.train or self.parts.dev)[:2], rows=1)())
 
     def compare_weights(self) -> None:
         """Raises TeamError if the processes are not at one step, with the same weights to the bit."""
@@ -209,7 +213,7 @@ class Trainer:
         p.looked_step = method.t
 
     def _evaluate_dev_if_due(self, stop: StopRequest) -> None:
-        p, method, metric = self.progress, self.method, self.parts.task.metric
+        p, method, metric = self.progress, self.method, self.parts.metric
         if not self._due(self.settings.eval_every) or p.evaluated_step == method.t:
             return
         dev = self.evaluate("dev")

@@ -13,6 +13,7 @@ from zobench.config.schema import SETTINGS
 from zobench.errors import ConfigError
 from zobench.models.base import ModelSpec
 from zobench.models.tuning import Tuning
+from zobench.objective import Criterion
 from zobench.protocols import Protocol
 from zobench.record import configs
 from zobench.record.archive import Place
@@ -22,6 +23,7 @@ from zobench.zo import Method
 
 _KINDS: dict[str, type] = {
     "model": ModelSpec, "task": Task, "tuning": Tuning, "method": Method, "protocol": Protocol,
+    configs.LATER: Criterion,
 }  # fmt: skip
 _PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
 _HUB = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
@@ -49,7 +51,8 @@ def read(run: Place, allow: Sequence[str] = ()) -> dict[str, Any]:
         for where, target in targets:
             _check_path(where, target, allow)
         for group, kind in _KINDS.items():
-            _check_kind(settings[group], group, kind)
+            if group in settings:  # ``configs`` tells which must be there
+                _check_kind(settings[group], group, kind)
     except NotAllowed as error:
         advice = f"if you trust the record and that package, add --allow {error.args[1]}"
         raise Unreadable(run / configs.NAME, error.args[0], advice=advice) from error

@@ -30,23 +30,31 @@ class Prices:
         Raises:
             ConfigError: if its run would refuse the method's settings or the budget.
         """
-        return self._asked(json.dumps([cell.settings["method"], cell.get("steps"), cell.get("forwards")]))
+        budgets = cell.get("steps"), cell.get("forwards")
+        return self._asked(json.dumps([cell.settings["method"], *budgets, _forwards_each(cell)]))
 
     def _of(self, question: str) -> Spending:
-        node, steps, forwards = json.loads(question)
+        node, steps, forwards, each = json.loads(question)
         ships = node["_target_"].startswith("zobench.")
         known = self._cache.load(question) if ships else None
         if known is not None:
             return Spending(**known)
-        answer = _ask(node, steps, forwards)
+        answer = _ask(node, steps, forwards, each)
         if ships:
             self._cache.store(vars(answer), question)
         return answer
 
 
-def _ask(node: dict[str, Any], steps: int | None, forwards: int | None) -> Spending:
+def _forwards_each(cell: PlannedCell) -> int:
+    """The forward passes that a loss counts as: the tokens of an answer, where generated ones are scored."""
+    tokens = cell.get("objective.max_new_tokens")
+    return tokens if tokens is not None and instantiate.build(cell.settings["task"], "task").generates else 1
+
+
+def _ask(node: dict[str, Any], steps: int | None, forwards: int | None, each: int) -> Spending:
     """What the class says, on a parameter that stands for any."""
     import torch
 
     method = instantiate.build(node, "method", [("-", torch.zeros(8, 8))])
+    method.oracle.forwards_each = each
     return spending(steps, forwards, method)

@@ -66,6 +66,8 @@ class Watched:
         return self.own_losses(passes)
 
     def _differentiate(self, direction: Direction) -> float:
+        if not self.method.differentiates:
+            raise Broken("it asks for a derivative, which not every loss has: set differentiates = True in its class")
         self._note([direction])
         return self.jvp(direction)
 

@@ -93,6 +93,8 @@ class ExamplePath(SidePath):
         if table.ndim != 2 or id(ids) in self._known or slot is None:
             return NotImplemented
         alike = owners.each(ids[0].numel() if len(ids) else 0)  # where each sequence has a row of ids
+        if not alike:
+            raise NotStackable("nobody told whose rows these are")
         if ids.ndim > 1 and len(ids) == 1 and owners.runs(ids.numel()) is None:  # one for all, as positions are
             ids = ids.expand(len(alike), *ids.shape[1:])
         flat = ids.reshape(-1)

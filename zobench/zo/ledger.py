@@ -20,12 +20,13 @@ class Ledger:
     """The part of an oracle that counts.
 
     Attributes:
-        forwards, backwards, seen: as ``Oracle`` has them.
+        forwards, backwards, forwards_each, seen: as ``Oracle`` has them.
     """
 
     def __init__(self) -> None:
         self.forwards = 0
         self.backwards = 0
+        self.forwards_each = 1
         self.seen: list[Entry] = []
         self._of_own_batch: list[float] = []
         self._batches = 1  # in the closure
@@ -48,7 +49,7 @@ class Ledger:
 
     def _counted(self, given: Given) -> Given:
         """What an evaluation gave, once it is in the ledger."""
-        self.forwards += self._batches
+        self.forwards += self._batches * self.forwards_each
         for value in given if isinstance(given, list) else [given]:
             if not math.isfinite(value):
                 self.settle()

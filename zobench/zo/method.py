@@ -65,6 +65,8 @@ class Method:
     #: forward passes per step (``forwards_at`` where steps differ), and backward passes (first-order references only)
     forwards_per_step: int = 2
     backwards_per_step: int = 0
+    #: whether steps take derivatives of the loss, by backpropagation or ``oracle.jvp``: scores have none
+    differentiates: bool = False
     #: whether directions hang on activations (``oracle.tap``), so that losses alone do not give a step again
     taps: bool = False
     #: whether measuring leaves the weights elsewhere, as in released code that walks back another way
@@ -277,6 +279,7 @@ class FirstOrder(Method):
 
     forwards_per_step = 1
     backwards_per_step = 1
+    differentiates = True
 
     def __init__(
         self,

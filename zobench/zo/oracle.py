@@ -67,6 +67,7 @@ class Oracle(ExampleRequests):
         team: the processes over which losses are shared out; the ledger counts those of all.
         forwards: forward passes of a batch so far; one of several batches counts as so many.
         backwards: backward passes so far.
+        forwards_each: forward passes that an evaluation of a batch counts as: 1, or the calls of the model it takes.
         seen: what the evaluations of this step gave, in order: losses, or lists of the losses of the examples.
         notes: numbers of this step for the record.
         closure: the loss of this step's batch.

@@ -13,7 +13,7 @@ from zobench.zo.checks import at_least, not_negative
 from zobench.zo.closure import Closure
 from zobench.zo.direction import Direction
 from zobench.zo.dual import directional_derivative
-from zobench.zo.ledger import Diverged, Ledger
+from zobench.zo.ledger import Diverged, Ledger, Unsuited
 from zobench.zo.perturbation import Perturbation
 from zobench.zo.slot import Slot
 from zobench.zo.tap import ActivationTap, Collector, add_over_team
@@ -34,7 +34,7 @@ class Requests(Ledger):
         perturbation: the distribution that offsets are drawn from.
 
     Attributes:
-        team, forwards, backwards, seen, closure, further, replays, evaluation: as ``Oracle`` has them.
+        team, forwards, backwards, forwards_each, seen, closure, further, replays, evaluation: as ``Oracle`` has them.
     """
 
     def __init__(self, slots: Sequence[Slot], perturbation: Perturbation):
@@ -119,10 +119,12 @@ class Requests(Ledger):
 
         Raises:
             NoDerivative: where a part of the loss has no formula of forward mode.
+            Unsuited: for a loss without a gradient.
             Diverged: if loss or derivative is not finite.
         """
         if self.closure is None:
             raise RuntimeError("the oracle has no batch: call begin(closure) first")
+        check_differentiable(self.closure)
         self.settle()
         closure = self.closure
         if self.replays:
@@ -142,10 +144,12 @@ class Requests(Ledger):
 
         Raises:
             TypeError: for a loss without a graph.
+            Unsuited: for a loss without a gradient.
             Diverged: if the loss is not finite.
         """
         if self.closure is None:
             raise RuntimeError("the oracle has no batch: call begin(closure) first")
+        check_differentiable(self.closure)
         self.settle()
         with torch.enable_grad():
             loss = self.closure()
@@ -154,3 +158,16 @@ class Requests(Ledger):
             loss.backward()
         self.backwards += 1
         return self._counted(float(loss.detach()))
+
+
+def check_differentiable(closure: Closure) -> None:
+    """Refuse a closure that says of itself that it is not ``differentiable``.
+
+    Raises:
+        Unsuited: if it is such a one.
+    """
+    if not getattr(closure, "differentiable", True):
+        raise Unsuited(
+            "the method takes a derivative of the loss, which is made of scores and has none; take differences of "
+            "losses (runs: method=mezo)"
+        )

@@ -10,7 +10,7 @@ from zobench.report.frames.runs import SEEDS, Row
 
 #: what two runs of a table share, unless rows or columns are made of it
 AGREE = ("task", "model", "protocol", "selection", "data", "dtype")
-AGREE_IF_TRAINED = ("batch_size", "tuning")
+AGREE_IF_TRAINED = ("batch_size", "tuning", "objective")
 #: what may differ in no table, whatever its rows and columns are
 _STRICT = ("protocol", "selection", "forwards")
 Seeds = tuple[str, ...]
@@ -83,13 +83,13 @@ def differences(runs: pd.DataFrame, within: Collection[str]) -> dict[str, str]:
         Setting -> what the runs have of it, in words: ``protocol (clean in 8 runs, mezo_exact in 1 run)``.
     """
     trained = runs[runs["trains"].ne(False)]
-    tuning = [name for name in runs.columns if name.startswith("tuning.")]
     shown = {name: _values(runs, name) for name in AGREE}
     shown |= {name: _values(trained, name) for name in AGREE_IF_TRAINED}
     shown = {name: said for name, said in shown.items() if name in _STRICT or name not in within}
-    for _, part in parts(trained, ["tuning"] if "tuning" in within else []):
-        for name in tuning:
-            if name not in within:
+    for group in ("tuning", "objective"):
+        settings = [name for name in runs.columns if name.startswith(f"{group}.") and name not in within]
+        for _, part in parts(trained, [group] if group in within else []):
+            for name in settings:
                 shown[name] = shown.get(name) or _values(part, name)
     for _, part in parts(runs, [name for name in within if name != "data_seed"]):
         shown["metric"] = shown.get("metric") or _values(part[part["metric"].notna()], "metric")

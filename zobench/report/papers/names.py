@@ -10,7 +10,7 @@ from zobench.report.compare.identity import MODEL, identified, model_of
 from zobench.report.papers.models import paper_model
 
 #: runs that agree in these can share a cell; the rest of the settings is for ``results`` to judge
-CELL = ("model", "paper_model", "not_paper", "task", "tuning", "protocol", "data", "dtype", "selection")
+CELL = ("model", "paper_model", "not_paper", "task", "tuning", "protocol", "objective", "data", "dtype", "selection")
 _RULES = {"loren": "momentum", "ldsd": "momentum"}  # the rule that makes the paper's method; sgd for all others
 #: options that are another one with an update rule of their own
 _PRESETS = {"mezo_adam": "mezo", "mezo_momentum": "mezo", "lozo_m": "lozo"}

@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from zobench.tasks.base import Example
+
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _UNANSWERABLE = ("CANNOTANSWER", "no answer")
@@ -39,6 +41,20 @@ def _token_f1(predicted: list[str], gold: list[str]) -> float:
         return 0.0
     precision, recall = same / len(predicted), same / len(gold)
     return 2 * precision * recall / (precision + recall)
+
+
+def likeliest(scores: Sequence[float]) -> int:
+    """The option with the highest score, the first of several.
+
+    >>> likeliest([-2.0, -1.0, -1.0])
+    1
+    """
+    return scores.index(max(scores))
+
+
+def right(scores: Sequence[float], example: Example) -> float:
+    """1.0 if the likeliest option counts as right."""
+    return float(likeliest(scores) in (example.right or (example.gold,)))
 
 
 def stderr(values: Sequence[float]) -> float:
@@ -144,3 +160,9 @@ def matching_threshold(margins: Sequence[float], positive: Sequence[bool]) -> fl
     below = scores[cut - 1] if cut > 0 else scores[0] - 2.0
     above = scores[cut] if cut < len(scores) else scores[-1] + 2.0
     return float((below + above) / 2)
+
+
+#: metrics of generated texts: of one and the texts that count as right
+OF_TEXT = {"f1": answer_f1, "exact_match": exact_match}
+#: metrics of a table of right and chosen classes, which are no mean over examples
+OF_CLASSES = {"macro_f1": macro_f1, "mcc": mcc}

@@ -7,8 +7,8 @@ import pytest
 from helpers.tiny_runs import TINY
 
 from zobench.config.signature import compose
+from zobench.objective import metrics
 from zobench.record import predictions
-from zobench.run import metrics
 from zobench.run.runner import run
 
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from zobench.run import metrics
+from zobench.objective import metrics
 
 
 def tied_data(seed, n=40, levels=6):
