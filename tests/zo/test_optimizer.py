@@ -106,14 +106,14 @@ def test_it_goes_on_from_its_state_to_the_bit(name: str):
     state = optimizer.state_dict()
     tensors = save({key: value for key, value in state["state"].items() if isinstance(value, Tensor)})
     rest = {key: value for key, value in state["state"].items() if not isinstance(value, Tensor)}
-    text = json.dumps([rest, state["param_groups"], scheduler.state_dict()])
+    text = json.dumps([rest, state["missed"], state["param_groups"], scheduler.state_dict()])
     again = copy.deepcopy(model)
     resumed = ZOOptimizer(method_class, again.named_parameters(), lr=5.0)
-    rest, groups, of_scheduler = json.loads(text)
-    resumed.load_state_dict({"state": rest | load(tensors), "param_groups": groups})
+    rest, missed, groups, of_scheduler = json.loads(text)
+    resumed.load_state_dict({"state": rest | load(tensors), "missed": missed, "param_groups": groups})
     going_on = LambdaLR(resumed, lambda step: 0.9**step)
     going_on.load_state_dict(of_scheduler)
-    resumed.load_state_dict({"state": rest | load(tensors), "param_groups": groups})
+    resumed.load_state_dict({"state": rest | load(tensors), "missed": missed, "param_groups": groups})
     for step in range(3, 6):
         for each, course, module in ((optimizer, scheduler, model), (resumed, going_on, again)):
             each.step(loss_of(module, step))

@@ -58,7 +58,7 @@ class BatchLoss(Protocol):
 
     @property
     def stacks(self) -> bool:
-        """Whether ``losses`` takes more than one copy."""
+        """Whether ``losses`` takes more than one copy, and rows of one run may see different offsets."""
 
     def __call__(self) -> Tensor | float:
         """The mean loss."""

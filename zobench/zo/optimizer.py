@@ -111,10 +111,11 @@ class ZOOptimizer(torch.optim.Optimizer):
     def state_dict(self) -> dict[str, Any]:
         """Everything to go on with, beyond the weights: tensors, numbers and names, to be kept as safetensors or JSON.
 
-        ``state`` is that of the method; ``param_groups`` have names of parameters under ``params``.
+        ``state`` is that of the method, ``missed`` its oracle's, so that the steps to come measure as those before;
+        ``param_groups`` have names of parameters under ``params``.
         """
         groups = [group | {"params": [self._name(p) for p in group["params"]]} for group in self.param_groups]
-        return {"state": self.method.state_dict(), "param_groups": groups}
+        return {"state": self.method.state_dict(), "missed": self.method.oracle.missed, "param_groups": groups}
 
     @torch.no_grad()
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
@@ -129,6 +130,8 @@ class ZOOptimizer(torch.optim.Optimizer):
         for group, loaded in zip(self.param_groups, there, strict=True):
             group.update({key: value for key, value in loaded.items() if key != "params"})
         self.method.load_state_dict(dict(state_dict["state"]))
+        if state_dict["missed"] is not None:
+            self.method.oracle.recall(state_dict["missed"])
 
     def _name(self, param: Tensor) -> str:
         return self._slots[id(param)].name
