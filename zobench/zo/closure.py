@@ -58,7 +58,7 @@ class BatchLoss(Protocol):
 
     @property
     def stacks(self) -> bool:
-        """Whether ``losses`` takes more than one copy, and rows of one run may see different offsets."""
+        """Whether ``losses`` takes more than one copy."""
 
     def __call__(self) -> Tensor | float:
         """The mean loss."""
