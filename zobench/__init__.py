@@ -1,7 +1,7 @@
 """zobench: compare zeroth-order fine-tuning methods for language models.
 
 ``from zobench import MeZO`` gives the optimizer as a library, and so does every method that a file of ``conf/method/``
-points at; ``python -m zobench`` runs one cell of a table.
+points at; ``ZOOptimizer`` makes a ``torch.optim.Optimizer`` of any; ``python -m zobench`` runs one cell of a table.
 """
 
 from functools import cache
@@ -40,30 +40,32 @@ if TYPE_CHECKING:  # for type checkers, which read no YAML; at run time conf/met
     from zobench.methods.zeroshot import ZeroShot as ZeroShot
     from zobench.methods.zo_mopi import ZOMOPI as ZOMOPI
     from zobench.methods.zo_muon import ZOMuon as ZOMuon
+    from zobench.zo.optimizer import ZOOptimizer as ZOOptimizer
 
 
 @cache
-def _methods() -> dict[str, str]:
-    """Class → module of every method, as the files of conf/method/ name them."""
+def _modules() -> dict[str, str]:
+    """Class → module of every method, as the files of conf/method/ name them, and of ``ZOOptimizer``."""
     import re
 
     from zobench.config.folders import conf_dir
 
     texts = [path.read_text(encoding="utf-8") for path in sorted((conf_dir() / "method").glob("*.yaml"))]
     targets = [match[1] for text in texts if (match := re.search(r"^_target_: *([\w.]+)", text, re.M))]
-    return {name: module for module, _, name in (target.rpartition(".") for target in targets)}
+    methods = {name: module for module, _, name in (target.rpartition(".") for target in targets)}
+    return methods | {"ZOOptimizer": "zobench.zo.optimizer"}
 
 
 def __getattr__(name: str) -> Any:
     # Torch takes seconds to import; the command line must answer before that.
     if name == "__all__":
-        return [*_methods(), "__version__"]
-    if not name.startswith("_") and name in _methods():
+        return [*_modules(), "__version__"]
+    if not name.startswith("_") and name in _modules():
         from importlib import import_module
 
-        return getattr(import_module(_methods()[name]), name)
+        return getattr(import_module(_modules()[name]), name)
     raise AttributeError(f"module 'zobench' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*(name for name in globals() if name.startswith("__")), *_methods()})
+    return sorted({*(name for name in globals() if name.startswith("__")), *_modules()})

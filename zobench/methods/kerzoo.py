@@ -69,6 +69,7 @@ class KerZOO(Method):
             of ``Method``. The divisor is 2ε, not 2εr.
     """
 
+    takes_groups = False
     variants = VARIANTS
     parts = (KernelSchedule,)
 

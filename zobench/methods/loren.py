@@ -152,5 +152,6 @@ class LOREN(Method):
             self.oracle.settle()
             for slot in self.slots:
                 if slot.kind == "vector":
-                    slot.param.mul_(1.0 - self.lr * self.weight_decay)
+                    decay = self.oracle.decays.get(slot.index, self.weight_decay)
+                    slot.param.mul_(1.0 - self.oracle.rate(slot, self.lr) * decay)
         super().apply(estimate)

@@ -56,6 +56,7 @@ class MeZOSVRG(Method):
         settings: the switches, and the arguments of ``Method``.
     """
 
+    takes_groups = False
     variants = VARIANTS
     decides = ("rule", "weight_decay")
 

@@ -10,6 +10,7 @@ from zobench.zo.independent import Gaussian, Rademacher
 from zobench.zo.keys import mix, tag
 from zobench.zo.ledger import Diverged, Unsuited
 from zobench.zo.method import FirstOrder, Method, NamedParameters
+from zobench.zo.optimizer import ZOOptimizer
 from zobench.zo.oracle import Oracle
 from zobench.zo.perturbation import Perturbation
 from zobench.zo.rules import SGD, Adam, AdaMM, ExponentialAverage, Jaguar, Momentum, Sign, UpdateRule
@@ -44,6 +45,7 @@ __all__ = [
     "TeamError",
     "Unsuited",
     "UpdateRule",
+    "ZOOptimizer",
     "central_difference",
     "central_differences",
     "forward_differences",

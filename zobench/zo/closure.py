@@ -4,10 +4,11 @@ Any function will do. One that is also a ``BatchLoss`` can be evaluated at sever
 give the losses of the batch's examples.
 """
 
+import numbers
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from statistics import fmean
-from typing import Protocol, TypeGuard
+from typing import Any, Protocol, TypeGuard
 
 import torch
 from torch import Tensor
@@ -17,6 +18,22 @@ from zobench.zo.direction import Direction
 Closure = Callable[[], Tensor | float]
 #: what one evaluation was seen to give: a loss, or the losses of the examples
 Entry = float | list[float]
+
+
+def as_loss(value: Any) -> float:
+    """The number that a closure gave.
+
+    >>> as_loss(torch.tensor([0.5]))
+    0.5
+
+    Raises:
+        TypeError: for what is no number and no tensor of one element.
+    """
+    if isinstance(value, numbers.Real) or (isinstance(value, Tensor) and value.numel() == 1):
+        return float(value)
+    what = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+    what = "nothing" if value is None else what
+    raise TypeError(f"the closure gave {what}; it must return the batch's loss, a number or a tensor of one element")
 
 
 class BatchLoss(Protocol):

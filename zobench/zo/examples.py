@@ -66,7 +66,7 @@ class ExampleRequests(Requests):
         context = ShiftedWeights(self.slots, self.perturbation, thin=())
         every = [offsets(place).nonzero() for place in range(closure.size)]
         if self._rows_apart is None:
-            self._rows_apart = self._keeps_rows(context, closure, every)
+            self._rows_apart = closure.stacks and self._keeps_rows(context, closure, every)
         if self._rows_apart:
             with suppress(NotStackable):
                 found = self._at_once(context, closure, every)

@@ -82,6 +82,8 @@ class Method:
     variants: ClassVar[Mapping[str, Any]] = {}
     #: classes of which the method makes its parts; their keyword-only arguments are settings of the method too
     parts: ClassVar[tuple[type, ...]] = ()
+    #: whether groups of parameters may have rates of their own: not where ``update`` reckons with ``lr`` itself
+    takes_groups: bool = True
     #: names of ``Method``'s arguments that are no settings of this one, as its algorithm says what they are
     decides: ClassVar[tuple[str, ...]] = ()
     #: what the last ``apply`` was given
@@ -280,6 +282,7 @@ class FirstOrder(Method):
     forwards_per_step = 1
     backwards_per_step = 1
     differentiates = True
+    takes_groups = False
 
     def __init__(
         self,

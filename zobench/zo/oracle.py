@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from zobench.zo.checks import one_of
-from zobench.zo.closure import Closure, batch_of, knows_batch
+from zobench.zo.closure import Closure, as_loss, batch_of, knows_batch
 from zobench.zo.direction import ZERO, Direction
 from zobench.zo.examples import ExampleRequests
 from zobench.zo.perturbation import Perturbation
@@ -74,6 +74,8 @@ class Oracle(ExampleRequests):
         further: (first, count) → the loss of so many further batches of the step, for methods that ask for some
             (``on``). Set by whoever has the data; it depends on the step and these two numbers alone.
         spared: kinds of slots that weight decay leaves alone.
+        rates: slot's index → factor of the learning rate, where that is not 1.
+        decays: slot's index → weight decay, where a slot has its own.
         replays: whether the closure repeats the losses of an earlier run.
         missed: names of the slots that are moved although they could stay: those that the closure does not read by
             torch functions, and matrices with factors of which moving is cheaper; None before the first look.
@@ -92,6 +94,8 @@ class Oracle(ExampleRequests):
         self.mode = mode
         self.stack_rows = stack_rows
         self.spared: tuple[Kind, ...] = ("vector",)
+        self.rates: dict[int, float] = {}
+        self.decays: dict[int, float] = {}
         self.notes: dict[str, float] = {}
         self._at: Direction = ZERO
         self._placement: Placement | None = None
@@ -215,7 +219,7 @@ class Oracle(ExampleRequests):
         with torch.inference_mode(), seen:
             if examples and knows_batch(closure):
                 return closure.losses(examples=True)[0].tolist()
-            return [float(closure())]
+            return [as_loss(closure())]
 
     def projected(self, plus: float, minus: float, eps: float) -> float:
         """The projected gradient from two losses, in float64."""
@@ -241,20 +245,26 @@ class Oracle(ExampleRequests):
         self._at = ZERO
         return {slot.index: way for slot in moved if slot.index in theirs}
 
+    def rate(self, slot: Slot, lr: float) -> float:
+        """The learning rate of a slot in a step of rate ``lr``."""
+        return lr * self.rates.get(slot.index, 1.0)
+
     def kept(self, slot: Slot, lr: float, weight_decay: float) -> float:
         """The factor of a slot's weights in a step: below 1 with weight decay, which some kinds are ``spared``."""
-        return 1.0 if slot.kind in self.spared else 1.0 - lr * weight_decay
+        own = self.decays.get(slot.index, weight_decay)
+        return 1.0 if slot.kind in self.spared else 1.0 - self.rate(slot, lr) * own
 
     def descend(self, estimate: Direction, lr: float, weight_decay: float) -> None:
         """``θ ← (1 − lr·wd)·θ − lr·estimate``, restore included; ``spared`` slots are not decayed."""
         if self.mode == "exact":
             self.settle()
         shown = self._placement.shown if self._placement else set()
-        groups: dict[tuple[bool, float], list[Slot]] = {}
+        groups: dict[tuple[bool, float, float], list[Slot]] = {}
         for slot in self.slots:
-            groups.setdefault((slot.index in shown, self.kept(slot, lr, weight_decay)), []).append(slot)
-        for (stayed, keep), slots in groups.items():
-            way = estimate * -lr - (ZERO if stayed else self._at * keep)
+            key = slot.index in shown, self.rate(slot, lr), self.kept(slot, lr, weight_decay)
+            groups.setdefault(key, []).append(slot)
+        for (stayed, rate, keep), slots in groups.items():
+            way = estimate * -rate - (ZERO if stayed else self._at * keep)
             self.perturbation.move(slots, way.nonzero(), keep)
         self._at = ZERO
 

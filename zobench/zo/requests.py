@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from zobench.zo.checks import at_least, not_negative
-from zobench.zo.closure import Closure
+from zobench.zo.closure import Closure, as_loss
 from zobench.zo.direction import Direction
 from zobench.zo.dual import directional_derivative
 from zobench.zo.ledger import Diverged, Ledger, Unsuited
@@ -153,11 +153,12 @@ class Requests(Ledger):
         self.settle()
         with torch.enable_grad():
             loss = self.closure()
+            value = as_loss(loss.detach() if isinstance(loss, Tensor) else loss)
             if not isinstance(loss, Tensor):
                 raise TypeError("a first-order method needs the loss as a tensor with a graph, not a float")
             loss.backward()
         self.backwards += 1
-        return self._counted(float(loss.detach()))
+        return self._counted(value)
 
 
 def check_differentiable(closure: Closure) -> None:

@@ -99,7 +99,7 @@ class RuleStep:
             total = param if param.dtype == dtype else scratch("sum", param, dtype).copy_(param)
             if (keep := self.oracle.kept(slot, self.lr, self.weight_decay)) != 1.0:
                 total.mul_(keep)
-            total.sub_(step, alpha=self.lr)
+            total.sub_(step, alpha=self.oracle.rate(slot, self.lr))
             if total is not param:
                 param.copy_(total)
             perturbation.stepped(slot, rows)
@@ -107,7 +107,8 @@ class RuleStep:
     def _on_core(self, slot: Slot) -> None:
         """Step on a slot that stands at θ by a rule that works in core space."""
         core = core_step(self.rule, self.perturbation, slot, self.estimate, self.states[slot.index], self.t)
-        descend_core(self.perturbation, slot, core, self.lr, self.oracle.kept(slot, self.lr, self.weight_decay))
+        rate, keep = self.oracle.rate(slot, self.lr), self.oracle.kept(slot, self.lr, self.weight_decay)
+        descend_core(self.perturbation, slot, core, rate, keep)
 
 
 @contextmanager
