@@ -10,9 +10,9 @@ from omegaconf import OmegaConf
 
 from zobench.config.folders import conf_dir
 from zobench.config.signature import compose
+from zobench.estimate.costs import Costs
 from zobench.run.runner import run
 from zobench.sweep import state
-from zobench.sweep.estimate import Costs
 from zobench.sweep.overview import Overview
 from zobench.sweep.plan import PlannedCell
 

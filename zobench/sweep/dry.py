@@ -6,11 +6,13 @@ from collections.abc import Iterable, Sequence
 from rich.console import Console
 from rich.table import Table
 
-from zobench.sweep.estimate import ASSUMPTIONS, Cost, Costs
+from zobench.estimate.cost import Cost
+from zobench.estimate.costs import Costs
+from zobench.estimate.law import ASSUMPTIONS
+from zobench.estimate.rates import SHORT
 from zobench.sweep.launch import to_run
 from zobench.sweep.overview import Overview
 from zobench.sweep.plan import PlannedCell
-from zobench.sweep.rates import SHORT
 
 _IN_TABLE = ("model", "method", "task")
 

@@ -7,8 +7,8 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 
 from zobench.errors import RunBusy, SweepFailed
+from zobench.estimate.costs import Costs
 from zobench.record.contents import clear_rest
-from zobench.sweep.estimate import Costs
 from zobench.sweep.overview import Overview
 from zobench.sweep.plan import PlannedCell
 from zobench.system.console import Terminal

@@ -14,10 +14,12 @@ from rich.table import Table
 from rich.text import Text
 
 from zobench.errors import printable
+from zobench.estimate.cost import Cost
+from zobench.estimate.costs import Costs
+from zobench.estimate.tell import duration
 from zobench.record.summaries import RESULTS
 from zobench.run.budget import limits
 from zobench.sweep import state
-from zobench.sweep.estimate import Cost, Costs
 from zobench.sweep.found import compared
 from zobench.sweep.plan import PlannedCell
 from zobench.sweep.state import STATES, State
@@ -178,17 +180,3 @@ def _progress(cell: PlannedCell) -> state.Progress:
 
 def _cells(n: int) -> str:
     return f"{n:,} cell" + "s" * (n != 1)
-
-
-def duration(seconds: float) -> str:
-    """A time as people say it.
-
-    >>> duration(45), duration(720), duration(12345), duration(440000)
-    ('45 s', '12 min', '3.4 h', '5.1 days')
-    """
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    if seconds < 100 * 60:
-        return f"{seconds / 60:.0f} min"
-    hours = seconds / 3600
-    return f"{hours:.1f} h" if hours < 100 else f"{hours / 24:.1f} days"

@@ -1,0 +1,181 @@
+"""The law: hours and memory of a cell from its model's size, its task's length and its device. Imports no torch."""
+
+import math
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from zobench.config.chosen import Chosen
+from zobench.estimate.cost import LAW, Cost, Part
+from zobench.estimate.rates import evaluations, split_sizes
+from zobench.models.folder import Unusable, read_settings
+from zobench.models.own import stored_parameters
+from zobench.run.budget import Spending
+from zobench.tasks.base import TYPICAL_TOKENS
+
+#: floating-point operations per second that a forward pass reaches: about 40 % of an A100's, and one CPU core's
+GPU_16BIT, GPU_FLOAT32, CORE = 125e12, 8e12, 0.08e12
+#: cores that a run can use, and bytes per second that weights are read with
+CORES, GPU_BYTES, CPU_BYTES = min(os.cpu_count() or 1, 32), 1e12, 1e10
+#: what a layer takes at least, however narrow
+LAYER_SECONDS = 1e-4
+#: of drawing and adding one random number, on a GPU and on a core; and how often a weight is moved per forward pass
+GPU_DRAW, CORE_DRAW, MOVES = 2e-11, 6e-10, 1.5
+#: in automatic choice of the device, models of this size and above are taken to run on a GPU
+ON_GPU = 1e9
+#: tokens of a free answer, and seconds before the first step that do not hang on the model's size
+ANSWER, START = 16, 5.0
+ASSUMPTIONS = (
+    f"law (~): forward passes of 2 x parameters x tokens operations at {GPU_16BIT / 1e12:g} TFLOP/s on a GPU in 16 "
+    f"bits, {GPU_FLOAT32 / 1e12:g} in float32, {CORE / 1e12:g} on each of {CORES} CPU cores, and "
+    f"{1000 * LAYER_SECONDS:g} ms a layer at least; a backward pass as two of them; cached layers once an example; "
+    "examples as long as their task's key tokens says; device=auto is a GPU from 1B parameters; memory is weights, "
+    "gradients and AdamW's two moments where there are any, and activations of the largest batch"
+)
+_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How large a model is: what is not known is that of most models of its size.
+
+    >>> Shape.of_size(6_700_000_000)
+    Shape(parameters=6700000000, layers=34, width=4080)
+    """
+
+    parameters: int
+    layers: int
+    width: int
+
+    @classmethod
+    def of_size(cls, parameters: int, layers: int | None = None) -> "Shape":
+        layers = layers or max(2, round(12 * (parameters / 125e6) ** 0.26))
+        return cls(parameters, layers, max(1, round(math.sqrt(parameters / (12 * layers)))))
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What trains in a model.
+
+    Attributes:
+        weights: how many numbers.
+        computed: share of the layers that a step runs; what lies below them is run once for each example.
+    """
+
+    weights: float
+    computed: float
+
+
+def by_law(cell: Chosen, spending: Spending) -> Cost:
+    """What a cell takes by the law; without hours and memory where its model's size is not known."""
+    shape, gpu = shape_of(cell), on_gpu(cell)
+    if shape is None:
+        return Cost(spending, (), None, gpu, LAW)
+    trained = _trained(cell, shape)
+    width = _BYTES[str(cell.get("dtype"))]
+    speed = (GPU_16BIT if width == 2 else GPU_FLOAT32) if gpu else CORE * CORES
+    draw = GPU_DRAW if gpu else CORE_DRAW / CORES
+
+    def layers(sequences: float, share: float) -> float:
+        """Seconds in which a share of the layers runs so many sequences."""
+        operations = 2 * shape.parameters * sequences * _tokens(cell)
+        return share * max(shape.layers * LAYER_SECONDS, operations / speed)
+
+    rows, answers, batch = _rows(cell), not cell.get("task.options"), cell.get("batch_size") or 1
+    passes = spending.forwards + 2 * spending.backwards
+    step = passes * layers(batch * rows, trained.computed) + spending.forwards * MOVES * trained.weights * draw
+    eval_batch = cell.get("eval_batch_size") or batch
+    evaluated = layers(eval_batch * rows, trained.computed) / eval_batch
+    if answers and cell.get("task.prompt"):
+        reading = shape.parameters * width / (GPU_BYTES if gpu else CPU_BYTES)
+        evaluated += ANSWER * max(reading, shape.layers * LAYER_SECONDS) / eval_batch
+    sizes, often = split_sizes(cell), evaluations(spending.steps, cell.get("eval_every"))
+    parts = [Part("start", 1, START + shape.parameters * width / 5e8)]
+    if trained.computed < 1:
+        parts.append(Part("frozen layers", sum(sizes), layers(eval_batch * rows, 1 - trained.computed) / eval_batch))
+    parts += [Part("steps", spending.steps, step / spending.steps)] if spending.steps else []
+    for name, size, times in zip(("dev", "test"), sizes[1:], often, strict=True):
+        parts.append(Part(f"{name} evaluations", times, size * evaluated))
+    memory = _memory(cell, spending, shape, trained, width)
+    return Cost(spending, tuple(parts), sum(memory.values()), gpu, LAW, memory=memory)
+
+
+def on_gpu(cell: Chosen) -> bool:
+    """Whether a cell is expected to run on a GPU."""
+    device, shape = str(cell.get("device")), shape_of(cell)
+    return device.startswith("cuda") or (device == "auto" and shape is not None and shape.parameters >= ON_GPU)
+
+
+def shape_of(cell: Chosen) -> Shape | None:
+    """The size of a cell's model, by its option or by the files of its folder; None if neither says it."""
+    said, given = cell.get("model.parameters"), cell.get("model.dir")
+    if said is not None:
+        return Shape.of_size(said)
+    folder = Path(given).expanduser() if given else None
+    parameters = stored_parameters(folder) if folder else None
+    if folder is None or parameters is None:
+        return None
+    try:
+        layers = read_settings(folder).get("num_hidden_layers")
+    except (Unusable, OSError):
+        layers = None
+    return Shape.of_size(parameters, layers if isinstance(layers, int) else None)
+
+
+def _trained(cell: Chosen, shape: Shape) -> Trained:
+    block = 12 * shape.width**2
+    places, tuning = cell.get("tuning.layers"), cell.choice("tuning")
+    number, lowest = (shape.layers, 0) if places is None else _places(places, shape.layers)
+    # What follows the frozen layers, the head among it, is run in any case.
+    computed = max(1 - lowest / shape.layers, 0.5 / shape.layers)
+    if rank := cell.get("tuning.r"):
+        return Trained(4 * rank * shape.width * number, computed)
+    if tokens := cell.get("tuning.tokens"):
+        return Trained(2 * tokens * shape.width * number, 1.0)
+    if tuning == "full" or places is None:
+        return Trained(shape.parameters, 1.0)
+    return Trained(number * block * (0.3 if cell.get("tuning.only") else 1.0), computed)
+
+
+def _places(given: object, layers: int) -> tuple[int, int]:
+    """How many layers are named, and the lowest of them.
+
+    >>> _places(4, 12), _places("4-7", 12), _places([0, 1, 29], 30)
+    ((4, 8), (4, 4), (3, 0))
+    """
+    if isinstance(given, int):
+        return min(given, layers), max(0, layers - given)
+    places: set[int] = set()
+    for first, last in re.findall(r"(\d+)(?:\s*-\s*(\d+))?", str(given)):
+        places |= set(range(int(first), int(last or first) + 1))
+    return max(1, len(places)), min(places, default=0)
+
+
+def _tokens(cell: Chosen) -> int:
+    return int(cell.get("task.tokens") or TYPICAL_TOKENS)
+
+
+def _rows(cell: Chosen) -> int:
+    """Sequences of an example: its options, which share one where each is a single word."""
+    options = cell.get("task.options") or ()
+    texts = [str(text).strip() for text in (options.values() if isinstance(options, dict) else options)]
+    return len(texts) if any(" " in text or "{" in text for text in texts) else 1
+
+
+def _memory(cell: Chosen, spending: Spending, shape: Shape, trained: Trained, width: int) -> dict[str, float]:
+    """Peak memory by parts, in GiB."""
+    tokens = _tokens(cell) * _rows(cell)
+    largest = max(cell.get("micro_batch_size") or cell.get("batch_size") or 1, cell.get("eval_batch_size") or 1)
+    kept = trained.computed * shape.layers if spending.backwards else 1.0
+    activations = largest * tokens * shape.width * width * 16 * max(1.0, kept)
+    rule = str(cell.get("method.rule._target_") or "").lower()
+    moments = 3 if spending.backwards else 2 if "adam" in rule else 1 if "momentum" in rule else 0
+    cached = sum(split_sizes(cell)) * tokens * shape.width * width if trained.computed < 1 else 0.0
+    sizes = {
+        "weights": shape.parameters * width,
+        "method state": moments * trained.weights * width,
+        "cached": cached,
+        "rest": activations + 0.05 * 2**30,
+    }
+    return {name: size / 2**30 for name, size in sizes.items()}
