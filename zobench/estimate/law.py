@@ -17,7 +17,7 @@ from zobench.tasks.base import TYPICAL_TOKENS
 #: floating-point operations per second that a forward pass reaches: about 40 % of an A100's, and one CPU core's
 GPU_16BIT, GPU_FLOAT32, CORE = 125e12, 8e12, 0.08e12
 #: cores that a run can use, and bytes per second that weights are read with
-CORES, GPU_BYTES, CPU_BYTES = min(os.cpu_count() or 1, 32), 1e12, 1e10
+MOST_CORES, GPU_BYTES, CPU_BYTES = 32, 1e12, 1e10
 #: what a layer takes at least, however narrow
 LAYER_SECONDS = 1e-4
 #: of drawing and adding one random number, on a GPU and on a core; and how often a weight is moved per forward pass
@@ -28,7 +28,7 @@ ON_GPU = 1e9
 ANSWER, START = 16, 5.0
 ASSUMPTIONS = (
     f"law (~): forward passes of 2 x parameters x tokens operations at {GPU_16BIT / 1e12:g} TFLOP/s on a GPU in 16 "
-    f"bits, {GPU_FLOAT32 / 1e12:g} in float32, {CORE / 1e12:g} on each of {CORES} CPU cores, and "
+    f"bits, {GPU_FLOAT32 / 1e12:g} in float32, {CORE / 1e12:g} on each core of a CPU (up to {MOST_CORES}), and "
     f"{1000 * LAYER_SECONDS:g} ms a layer at least; a backward pass as two of them; cached layers once an example; "
     "examples as long as their task's key tokens says; device=auto is a GPU from 1B parameters; memory is weights, "
     "gradients and AdamW's two moments where there are any, and activations of the largest batch"
@@ -73,9 +73,10 @@ def by_law(cell: Chosen, spending: Spending) -> Cost:
     if shape is None:
         return Cost(spending, (), None, gpu, LAW)
     trained = _trained(cell, shape)
+    cores = min(cell.get("threads") or os.cpu_count() or 1, MOST_CORES)
     width = _BYTES[str(cell.get("dtype"))]
-    speed = (GPU_16BIT if width == 2 else GPU_FLOAT32) if gpu else CORE * CORES
-    draw = GPU_DRAW if gpu else CORE_DRAW / CORES
+    speed = (GPU_16BIT if width == 2 else GPU_FLOAT32) if gpu else CORE * cores
+    draw = GPU_DRAW if gpu else CORE_DRAW / cores
 
     def layers(sequences: float, share: float) -> float:
         """Seconds in which a share of the layers runs so many sequences."""

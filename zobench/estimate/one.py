@@ -40,7 +40,7 @@ def estimate(cfg: DictConfig) -> Cost:
     except UserError as error:
         if not isinstance(error.__cause__, hub.Missing):
             raise
-        return _unmeasured(cfg, str(error).split(";")[0].split(". ")[0])
+        return _unmeasured(cfg, f"{str(error).split(' is ')[0]} is not at hand")
     except Exception as error:
         raise mendable(error, cfg) from None
 

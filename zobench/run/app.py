@@ -14,10 +14,10 @@ from zobench.config.settings import check_settings
 from zobench.config.signature import register
 from zobench.errors import UserError, complain, tolerant_streams
 from zobench.models.own import check_chosen
-from zobench.system.console import Console, cell_title
+from zobench.system.console import Console, cell_title, speak_as
 from zobench.system.imports import importing, keep_imports
 from zobench.system.requeue import hand_over
-from zobench.system.workers import is_worker
+from zobench.system.workers import is_sweep, is_worker
 
 register()
 
@@ -30,7 +30,12 @@ def main(cfg: DictConfig) -> float | None:
     sweeping = HydraConfig.get().mode == RunMode.MULTIRUN
     if sweeping:
         job = HydraConfig.get().job
-        Console().say(f"{job.name if job.name.startswith('cell ') else f'job {job.num + 1}'}: {title(cfg)}")
+        if not job.name.startswith("cell "):
+            Console().say(f"job {job.num + 1}: {title(cfg)}")
+        elif is_worker():
+            speak_as(job.name)
+        elif not is_sweep():  # on another machine: this output has no other line that names the cell
+            Console().say(f"{job.name}: {title(cfg)}")
     try:
         check_settings(cfg, config_folders())
         check_chosen(cfg)

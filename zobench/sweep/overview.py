@@ -2,10 +2,9 @@
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from rich.console import Console, Group
@@ -14,13 +13,12 @@ from rich.table import Table
 from rich.text import Text
 
 from zobench.errors import printable
-from zobench.estimate.cost import Cost
 from zobench.estimate.costs import Costs
 from zobench.estimate.tell import duration
 from zobench.record.summaries import RESULTS
-from zobench.run.budget import limits
 from zobench.sweep import state
 from zobench.sweep.found import compared
+from zobench.sweep.left import progress, seconds_left
 from zobench.sweep.plan import PlannedCell
 from zobench.sweep.state import STATES, State
 
@@ -43,8 +41,8 @@ class Overview:
     """
 
     def __init__(self, cells: Sequence[PlannedCell], errors: Mapping[Path, str] | None = None):
-        self.cells = list(cells)
-        self.states = [_state(cell, errors or {}) for cell in self.cells]
+        self.cells, self._errors = list(cells), errors if errors is not None else {}
+        self.states = [_state(cell, self._errors) for cell in self.cells]
         self.counts = Counter(found.name for found in self.states)
 
     def of(self, *names: str) -> list[tuple[PlannedCell, State]]:
@@ -64,26 +62,15 @@ class Overview:
         ]
         return lines + ([f"... and {len(failed) - shown} more"] if len(failed) > shown else [])
 
+    def look_again(self, places: Collection[int]) -> None:
+        """Read the states of the cells at some places anew."""
+        for place in places:
+            self.states[place] = _state(self.cells[place], self._errors)
+        self.counts = Counter(found.name for found in self.states)
+
     def seconds_left(self, costs: Costs) -> float | None:
-        """Seconds until the sweep is done, if as many cells run at a time as now; None if a cell's cost is unknown.
-
-        Cells that run now say how long they take; where the others' costs are rough, they are corrected by that.
-        """
-        running = [(costs.of(cell).seconds, _progress(cell)) for cell, _ in self.of("running")]
-        seen = [(cost, now.seconds / now.fraction) for cost, now in running if now.fraction]
-        paces = [whole / cost for cost, whole in seen if cost]
-
-        def expected(cost: Cost) -> float | None:
-            if cost.seconds is None:
-                return fmean(whole for _, whole in seen) if seen else None
-            return cost.seconds * fmean(paces) if cost.rough and paces else cost.seconds
-
-        left = [now.seconds_left if now.fraction else cost for cost, now in running]
-        for cell, found in self.of("interrupted", "waiting"):
-            whole = expected(costs.of(cell))
-            left.append(None if whole is None else whole * (1 - _progress(cell).fraction if found.row else 1))
-        known = [seconds for seconds in left if seconds is not None]
-        return sum(known) / max(1, len(running)) if len(known) == len(left) else None
+        """Seconds until the sweep is done, as ``left.seconds_left`` has them."""
+        return seconds_left(zip(self.cells, self.states, strict=True), costs)
 
     def lines(self, costs: Costs) -> list[str]:
         """The counts and what runs, in lines for a log."""
@@ -134,7 +121,7 @@ class Overview:
     def _running(self) -> list[list[str]]:
         found = []
         for cell, _ in self.of("running")[:_RUNNING_SHOWN]:
-            now = _progress(cell)
+            now = progress(cell)
             loss = "-" if now.loss is None else f"loss {now.loss:.4f}"
             left = "-" if now.seconds_left is None else f"{duration(now.seconds_left)} left"
             found.append([cell.settings["out"], f"step {now.step}, {now.fraction:.0%}", loss, left])
@@ -172,10 +159,6 @@ def _state(cell: PlannedCell, errors: Mapping[Path, str]) -> State:
     if cell.directory in errors and found.name in ("interrupted", "waiting"):
         return State("failed", found.row | {"reason": errors[cell.directory]})
     return found
-
-
-def _progress(cell: PlannedCell) -> state.Progress:
-    return state.progress(cell.directory, limits(cell.get("steps"), cell.get("forwards")))
 
 
 def _cells(n: int) -> str:
