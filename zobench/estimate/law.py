@@ -18,8 +18,10 @@ from zobench.tasks.base import TYPICAL_TOKENS
 GPU_16BIT, GPU_FLOAT32, CORE = 125e12, 8e12, 0.08e12
 #: cores that a run can use, and bytes per second that weights are read with
 MOST_CORES, GPU_BYTES, CPU_BYTES = 32, 1e12, 1e10
-#: what a layer takes at least, however narrow
-LAYER_SECONDS = 1e-4
+#: what a layer takes at least, however narrow, and a forward pass beside its layers
+LAYER_SECONDS, PASS_SECONDS = 1e-4, 1e-3
+#: positions of a sequence that what follows the last attention runs at: those that predict an option's tokens
+ASKED = 2
 #: of drawing and adding one random number, on a GPU and on a core; and how often a weight is moved per forward pass
 GPU_DRAW, CORE_DRAW, MOVES = 2e-11, 6e-10, 1.5
 #: in automatic choice of the device, models of this size and above are taken to run on a GPU
@@ -28,11 +30,13 @@ ON_GPU = 1e9
 ANSWER, START = 16, 5.0
 ASSUMPTIONS = (
     f"law (~): forward passes of 2 x parameters x tokens operations at {GPU_16BIT / 1e12:g} TFLOP/s on a GPU in 16 "
-    f"bits, {GPU_FLOAT32 / 1e12:g} in float32, {CORE / 1e12:g} on each core of a CPU (up to {MOST_CORES}), and "
-    f"{1000 * LAYER_SECONDS:g} ms a layer at least; a backward pass as two of them; cached layers once an example; "
-    "examples as long as their task's key tokens says; device=auto is a GPU from 1B parameters; memory is weights, "
-    "gradients and AdamW's two moments where there are any, and activations of the largest batch"
+    f"bits, {GPU_FLOAT32 / 1e12:g} in float32, {CORE / 1e12:g} on each core of a CPU (up to {MOST_CORES}), at least "
+    f"{1000 * LAYER_SECONDS:g} ms a layer and {1000 * PASS_SECONDS:g} ms a pass; a backward pass as two of them; "
+    "cached layers once an example; examples as long as their task's key tokens says; device=auto is a GPU from 1B "
+    "parameters; memory is weights, gradients and AdamW's two moments where there are any, and activations of the "
+    "largest batch"
 )
+_ATTENTION = tuple(f"self_attn.{name}_proj.weight" for name in "qkvo")
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
@@ -60,11 +64,13 @@ class Trained:
 
     Attributes:
         weights: how many numbers.
-        computed: share of the layers that a step runs; what lies below them is run once for each example.
+        depth: share of the layers that a step runs; what lies below them is run once for each example.
+        computed: share of a whole forward pass that is.
     """
 
     weights: float
-    computed: float
+    depth: float = 1.0
+    computed: float = 1.0
 
 
 def by_law(cell: Chosen, spending: Spending) -> Cost:
@@ -78,23 +84,27 @@ def by_law(cell: Chosen, spending: Spending) -> Cost:
     speed = (GPU_16BIT if width == 2 else GPU_FLOAT32) if gpu else CORE * cores
     draw = GPU_DRAW if gpu else CORE_DRAW / cores
 
-    def layers(sequences: float, share: float) -> float:
-        """Seconds in which a share of the layers runs so many sequences."""
+    def layers(sequences: float, depth: float, share: float) -> float:
+        """Seconds in which so many sequences run through a share of the layers, by a share of a whole pass."""
         operations = 2 * shape.parameters * sequences * _tokens(cell)
-        return share * max(shape.layers * LAYER_SECONDS, operations / speed)
+        return PASS_SECONDS + max(depth * shape.layers * LAYER_SECONDS, share * operations / speed)
 
     rows, answers, batch = _rows(cell), not cell.get("task.options"), cell.get("batch_size") or 1
     passes = spending.forwards + 2 * spending.backwards
-    step = passes * layers(batch * rows, trained.computed) + spending.forwards * MOVES * trained.weights * draw
+    step = (
+        passes * layers(batch * rows, trained.depth, trained.computed)
+        + spending.forwards * MOVES * trained.weights * draw
+    )
     eval_batch = cell.get("eval_batch_size") or batch
-    evaluated = layers(eval_batch * rows, trained.computed) / eval_batch
+    evaluated = layers(eval_batch * rows, trained.depth, trained.computed) / eval_batch
     if answers and cell.get("task.prompt"):
         reading = shape.parameters * width / (GPU_BYTES if gpu else CPU_BYTES)
         evaluated += ANSWER * max(reading, shape.layers * LAYER_SECONDS) / eval_batch
     sizes, often = split_sizes(cell), evaluations(spending.steps, cell.get("eval_every"))
     parts = [Part("start", 1, START + shape.parameters * width / 5e8)]
-    if trained.computed < 1:
-        parts.append(Part("frozen layers", sum(sizes), layers(eval_batch * rows, 1 - trained.computed) / eval_batch))
+    if trained.depth < 1:
+        filling = layers(eval_batch * rows, 1 - trained.depth, 1 - trained.computed) / eval_batch
+        parts.append(Part("frozen layers", sum(sizes), filling))
     parts += [Part("steps", spending.steps, step / spending.steps)] if spending.steps else []
     for name, size, times in zip(("dev", "test"), sizes[1:], often, strict=True):
         parts.append(Part(f"{name} evaluations", times, size * evaluated))
@@ -129,14 +139,17 @@ def _trained(cell: Chosen, shape: Shape) -> Trained:
     places, tuning = cell.get("tuning.layers"), cell.choice("tuning")
     number, lowest = (shape.layers, 0) if places is None else _places(places, shape.layers)
     # What follows the frozen layers, the head among it, is run in any case.
-    computed = max(1 - lowest / shape.layers, 0.5 / shape.layers)
+    depth = max(1 - lowest / shape.layers, 0.5 / shape.layers)
     if rank := cell.get("tuning.r"):
-        return Trained(4 * rank * shape.width * number, computed)
+        return Trained(4 * rank * shape.width * number, depth, depth)
     if tokens := cell.get("tuning.tokens"):
-        return Trained(2 * tokens * shape.width * number, 1.0)
+        return Trained(2 * tokens * shape.width * number)
     if tuning == "full" or places is None:
-        return Trained(shape.parameters, 1.0)
-    return Trained(number * block * (0.3 if cell.get("tuning.only") else 1.0), computed)
+        return Trained(shape.parameters)
+    only = cell.get("tuning.only")
+    late = lowest == shape.layers - 1 and bool(only) and not any(re.search(str(only), name) for name in _ATTENTION)
+    share = min(1.0, ASKED / _tokens(cell)) if late else 1.0
+    return Trained(number * block * (0.3 if only else 1.0), depth, depth * share)
 
 
 def _places(given: object, layers: int) -> tuple[int, int]:
@@ -168,11 +181,11 @@ def _memory(cell: Chosen, spending: Spending, shape: Shape, trained: Trained, wi
     """Peak memory by parts, in GiB."""
     tokens = _tokens(cell) * _rows(cell)
     largest = max(cell.get("micro_batch_size") or cell.get("batch_size") or 1, cell.get("eval_batch_size") or 1)
-    kept = trained.computed * shape.layers if spending.backwards else 1.0
+    kept = trained.depth * shape.layers if spending.backwards else 1.0
     activations = largest * tokens * shape.width * width * 16 * max(1.0, kept)
     rule = str(cell.get("method.rule._target_") or "").lower()
     moments = 3 if spending.backwards else 2 if "adam" in rule else 1 if "momentum" in rule else 0
-    cached = sum(split_sizes(cell)) * tokens * shape.width * width if trained.computed < 1 else 0.0
+    cached = sum(split_sizes(cell)) * tokens * shape.width * width if trained.depth < 1 else 0.0
     sizes = {
         "weights": shape.parameters * width,
         "method state": moments * trained.weights * width,
