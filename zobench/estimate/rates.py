@@ -79,11 +79,19 @@ def evaluations(steps: int, eval_every: int | None) -> tuple[int, float]:
 
 
 def split_sizes(cell: Chosen) -> tuple[int, int, int]:
-    """Examples of train, dev and test that a cell asks for; 0 where it asks for a share of a file or says nothing."""
+    """Examples of train, dev and test that a cell will have; 0 where it asks for a share of a file or says nothing.
+
+    A file gives no more rows than it has (``task.rows``): dev comes out of the train file.
+    """
     named, name = cell.get("task.splits") or {}, cell.get("data.splits") or cell.choice("protocol")
     splits = named if one_set(named) else named.get(name) or {}
-    train, dev, test = (splits.get(part) for part in ("train", "dev", "test"))
-    return tuple(size if isinstance(size, int) else 0 for size in (train, dev, test))  # type: ignore[return-value]
+    asked = (splits.get(part) for part in ("train", "dev", "test"))
+    train, dev, test = (size if isinstance(size, int) else 0 for size in asked)
+    there = list((cell.get("task.rows") or {}).values())
+    if there:
+        dev, test = min(dev, there[0]), min(test, there[-1])
+        train = min(train, there[0] - dev)
+    return train, dev, test
 
 
 def evaluated(row: Mapping[str, Any]) -> int:
