@@ -70,7 +70,7 @@ class Cost:
 
     @property
     def seconds(self) -> float | None:
-        """Of wall time in all; None if there is no rule for it."""
+        """Seconds of wall time in all; None if there is no rule for them."""
         return sum(part.total for part in self.parts) if self.parts else None
 
     @property

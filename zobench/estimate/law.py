@@ -45,7 +45,7 @@ class Shape:
     """How large a model is: what is not known is that of most models of its size.
 
     >>> Shape.of_size(6_700_000_000)
-    Shape(parameters=6700000000, layers=34, width=4080)
+    Shape(parameters=6700000000, layers=34, width=4052)
     """
 
     parameters: int
@@ -54,6 +54,12 @@ class Shape:
 
     @classmethod
     def of_size(cls, parameters: int, layers: int | None = None) -> "Shape":
+        """The shape that most models of a size have; their number of layers, unless it is known.
+
+        Args:
+            parameters: how many weights.
+            layers: how many layers, if that is known.
+        """
         layers = layers or max(2, round(12 * (parameters / 125e6) ** 0.26))
         return cls(parameters, layers, max(1, round(math.sqrt(parameters / (12 * layers)))))
 
