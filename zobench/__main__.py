@@ -7,7 +7,7 @@ from zobench.config.folders import conf_dir
 from zobench.config.options import config_dirs
 from zobench.config.overrides import FrontDoor
 from zobench.config.plugins import with_search
-from zobench.config.words import ALLOW_FOREIGN, check_commas, flags_first, of_hydra, overrides
+from zobench.config.words import ALLOW_FOREIGN, ESTIMATE, check_commas, flags_first, of_hydra, overrides
 from zobench.errors import ConfigError, UserError, complain, show, tolerant_streams
 
 
@@ -20,8 +20,8 @@ def main() -> None:
         sys.exit(complain(error))
     if arguments is None:
         return
-    allowed = ALLOW_FOREIGN in arguments
-    sys.argv[1:] = [argument for argument in arguments if argument != ALLOW_FOREIGN]
+    allowed, estimating = ALLOW_FOREIGN in arguments, ESTIMATE in arguments
+    sys.argv[1:] = [argument for argument in arguments if argument not in (ALLOW_FOREIGN, ESTIMATE)]
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # exceptions come here instead of being printed by Hydra
     from zobench.system.requeue import hand_over
     from zobench.system.spinning import spin_briefly
@@ -31,8 +31,11 @@ def main() -> None:
     try:
         with stopped_first():
             from zobench.config.foreign import check_foreign
-            from zobench.run.app import main as run
 
+            if estimating:
+                from zobench.estimate.app import main as run
+            else:
+                from zobench.run.app import main as run
             if not allowed:
                 check_foreign(arguments)
             run()
@@ -66,7 +69,10 @@ def _checked(given: list[str]) -> list[str] | None:
         door.check_plugins(arguments)
     else:
         door.check(arguments)
-        if not {"-m", "--multirun"} & set(arguments) and not any(a.startswith("hydra.mode=") for a in arguments):
+        several = {"-m", "--multirun"} & set(arguments) or any(a.startswith("hydra.mode=") for a in arguments)
+        if several and ESTIMATE in arguments:
+            raise ConfigError(f"{ESTIMATE}: is of one cell; of a table: python -m zobench.sweep GRID --dry-run")
+        if not several:
             check_commas(overrides(arguments))
     return arguments
 

@@ -77,8 +77,8 @@ class ZobenchSweeper(Sweeper):
             SweepFailed: if cells failed or were stopped.
         """
         from zobench.config.folders import conf_dir
+        from zobench.estimate.costs import Costs
         from zobench.sweep import launch
-        from zobench.sweep.estimate import Costs
         from zobench.sweep.plan import Planner, select
         from zobench.sweep.remember import remembered
 

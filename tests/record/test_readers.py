@@ -23,7 +23,8 @@ OTHER = {
     "record/summaries.py": {"versions"},
     "record/metrics.py": set(),
     "sweep/state.py": set(),
-    "sweep/estimate.py": {"data.splits", "model.parameters", "task.splits", "task.tokens"},
+    "estimate/costs.py": set(),
+    "estimate/rates.py": {"data.splits", "task.splits"},
     "sweep/overview.py": {"out", "overwrite", "running"},
     "run/app.py": set(),
     "run/identity.py": set(),
@@ -115,7 +116,7 @@ def test_readers_look_up_names_of_the_record(reader):
         ("cpu_hours", "report"),
         ("cache_seconds", "report"),  # a key of a dictionary
         ("zero_shot/test/majority", "report"),  # a value of one
-        ("wall_seconds", "sweep/estimate.py"),
+        ("wall_seconds", "estimate/costs.py"),
         ("train/loss", "sweep/state.py"),
         ("weights_gib", "system/console.py"),
         ("best_step", "run/rebuild.py"),

@@ -10,9 +10,10 @@ from omegaconf import OmegaConf
 
 from zobench.config.folders import conf_dir
 from zobench.config.signature import compose
+from zobench.estimate.cost import LAW
+from zobench.estimate.costs import Costs
 from zobench.run.runner import run
 from zobench.sweep import state
-from zobench.sweep.estimate import Costs
 from zobench.sweep.overview import Overview
 from zobench.sweep.plan import PlannedCell
 
@@ -66,16 +67,19 @@ def test_states_and_progress_come_from_the_files(tmp_path):
 def test_without_runs_like_it_a_cell_costs_what_its_model_and_task_say(tmp_path):
     costs = Costs([tmp_path])
     rough = costs.of(cell(tmp_path))
-    # 40,000 forwards of 16 examples of 100 tokens: 2 x 1.3e9 x 1600 operations each, at 125 TFLOP/s.
-    assert (rough.rough, rough.gpu, rough.seconds) == (True, True, pytest.approx(40_000 * 2 * 1.3e9 * 1600 / 125e12))
-    assert rough.gib == pytest.approx(1.15 * 2 * 1.3e9 / 2**30 + 1)
+    steps = {part.name: part for part in rough.parts}["steps"]
+    # 40,000 forwards of 16 examples of 100 tokens: 2 x 1.3e9 x 1600 operations each, at 125 TFLOP/s; and the noise.
+    least = 40_000 * 2 * 1.3e9 * 1600 / 125e12
+    assert (rough.source, rough.gpu, steps.times) == (LAW, True, 20_000)
+    assert least < steps.total < 3 * least
+    assert 2 * 1.3e9 / 2**30 < rough.gib < 2 * 1.3e9 / 2**30 + 2
     # A backward pass is two forwards; AdamW holds three times the weights more.
     first_order = costs.of(cell(tmp_path, method=ADAMW))
     assert (first_order.spending.forwards, first_order.spending.backwards) == (40_000, 40_000)
-    assert first_order.seconds == pytest.approx(3 * rough.seconds)
-    assert first_order.gib == pytest.approx(rough.gib + 3 * 2 * 1.3e9 / 2**30)
+    assert first_order.seconds > 1.5 * rough.seconds
+    assert first_order.gib > rough.gib + 3 * 2 * 1.3e9 / 2**30
     # A task of one's own without a length has the length that tasks have; a model without a size has no estimate.
-    assert costs.of(cell(tmp_path, task={})).seconds == pytest.approx(1.5 * rough.seconds)
+    assert costs.of(cell(tmp_path, task={})).seconds > rough.seconds
     unknown = costs.of(cell(tmp_path, model={}))
     assert (unknown.seconds, unknown.gib, unknown.spending.forwards) == (None, None, 40_000)
 
@@ -104,10 +108,10 @@ def test_steps_and_evaluations_are_priced_apart(tmp_path):
            "wall_seconds": 60.0}  # fmt: skip
     (tmp_path / "short").mkdir()
     (tmp_path / "short" / "summary.json").write_text(json.dumps(row))
-    # 4 x 50 dev and 2 x 100 test examples in 40 s: 0.1 s each. The cell has 7 x 500 and 3 x 1,000 of them.
+    # 4 x 50 dev and 2 x 100 test examples in 40 s: 0.1 s each. The cell has 7 x 500 and 2.5 x 1,000 of them.
     guess = Costs([tmp_path]).of(cell(tmp_path, forwards=1000, task={"splits": splits}, **CLEAN))
     assert (guess.rough, guess.short) == (True, True)
-    assert guess.seconds == pytest.approx(12.0 + 1000 * 2.0 + 6500 * 0.1)
+    assert guess.seconds == pytest.approx(12.0 + 1000 * 2.0 + 6000 * 0.1)
     # A long run is believed, and the short one then says nothing of steps.
     (tmp_path / "long").mkdir()
     long = row | {
@@ -120,7 +124,7 @@ def test_steps_and_evaluations_are_priced_apart(tmp_path):
     }
     (tmp_path / "long" / "summary.json").write_text(json.dumps(long))
     known = Costs([tmp_path]).of(cell(tmp_path, forwards=1000, task={"splits": splits}, **CLEAN))
-    assert (known.rough, known.seconds) == (False, pytest.approx(12.0 + 1000 * 0.1 + 6500 * 0.1))
+    assert (known.rough, known.seconds) == (False, pytest.approx(12.0 + 1000 * 0.1 + 6000 * 0.1))
 
 
 CLEAN = {"data": {"dir": None, "splits": "clean"}}

@@ -10,10 +10,12 @@ from zobench.errors import ConfigError, did_you_mean, in_one_line, shown
 
 #: allows what runs code of others: Hydra's callbacks, and launchers or sweepers that are no known plugin
 ALLOW_FOREIGN = "--allow-foreign"
+#: says what a run will take, and stops
+ESTIMATE = "--estimate"
 _WITH_VALUE = ("--config-dir", "-cd", "--cfg", "-c", "--package", "-p", "--shell-completion", "-sc")
 _ALONE = (
     "--help", "-h", "--list", "--hydra-help", "--version", "--resolve", "--run", "-r", "--multirun", "-m", "--info",
-    "-i", ALLOW_FOREIGN,
+    "-i", ALLOW_FOREIGN, ESTIMATE,
 )  # fmt: skip
 _OWN_CONFIGURATION = ("--config-path", "-cp", "--config-name", "-cn", "--experimental-rerun")
 _OF_SWEEP = ("--dry-run", "--status", "--watch", "--retry-failed", "--only", "--launcher")

@@ -100,9 +100,7 @@ class Prefix:
         Args:
             progress: called with the number of sequences that were just done.
         """
-        missing = {self._cut.key(tail): tail for tail in tails if self._cut.key(tail) not in self._cache}
-        # The longest first: where memory does not suffice, it fails at once.
-        ordered = sorted(missing.values(), key=lambda tail: (-len(tail.ids), tail))
+        ordered = self._missing(tails)
         name = self._shelf.name(self._model, self._kind, self._batch_rows, ordered) if self._shelf else ""
         entries = self._shelf.load(name, len(ordered)) if self._shelf else None
         if entries is not None:
@@ -116,6 +114,17 @@ class Prefix:
             progress(len(chunk))
         if self._shelf and complete and time.monotonic() - begun > self._shelf.worth_seconds:
             self._shelf.store(name, [self._cache[self._cut.key(tail)] for tail in ordered])
+
+    def is_kept(self, tails: Sequence[Tail]) -> bool:
+        """Whether the shelf has what these requests lack in the cache."""
+        if self._shelf is None:
+            return False
+        return self._shelf.has(self._shelf.name(self._model, self._kind, self._batch_rows, self._missing(tails)))
+
+    def _missing(self, tails: Sequence[Tail]) -> list[Tail]:
+        """Those that the cache lacks, the longest first: where memory does not suffice, it fails at once."""
+        missing = {self._cut.key(tail): tail for tail in tails if self._cut.key(tail) not in self._cache}
+        return sorted(missing.values(), key=lambda tail: (-len(tail.ids), tail))
 
     def hold(self, tails: Sequence[Tail]) -> None:
         """Cache these requests for a while, whatever lies on the shelf, until ``forget``."""

@@ -61,6 +61,13 @@ class Shelf:
                 digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
         return digest.hexdigest()[:32]
 
+    def has(self, name: str) -> bool:
+        """Whether there is a file of a name."""
+        return self._path(name).exists()
+
+    def _path(self, name: str) -> Path:
+        return self.folder / f"{name}.safetensors"
+
     def load(self, name: str, requests: int) -> list[Tensor] | None:
         """The tensors of a file, one for each request; None if there is no such file, or it was damaged.
 
@@ -68,7 +75,7 @@ class Shelf:
             name: of the file, by ``name``.
             requests: how many tensors it must hold.
         """
-        path = self.folder / f"{name}.safetensors"
+        path = self._path(name)
         try:
             if not path.exists():
                 return None

@@ -14,10 +14,10 @@ from zobench.config.settings import check_settings
 from zobench.config.signature import register
 from zobench.errors import UserError, complain, tolerant_streams
 from zobench.models.own import check_chosen
-from zobench.system.console import Console, cell_title
+from zobench.system.console import Console, cell_title, speak_as
 from zobench.system.imports import importing, keep_imports
 from zobench.system.requeue import hand_over
-from zobench.system.workers import is_worker
+from zobench.system.workers import is_sweep, is_worker
 
 register()
 
@@ -30,9 +30,14 @@ def main(cfg: DictConfig) -> float | None:
     sweeping = HydraConfig.get().mode == RunMode.MULTIRUN
     if sweeping:
         job = HydraConfig.get().job
-        Console().say(f"{job.name if job.name.startswith('cell ') else f'job {job.num + 1}'}: {_title(cfg)}")
+        if not job.name.startswith("cell "):
+            Console().say(f"job {job.num + 1}: {title(cfg)}")
+        elif is_worker():
+            speak_as(job.name)
+        elif not is_sweep():  # on another machine: this output has no other line that names the cell
+            Console().say(f"{job.name}: {title(cfg)}")
     try:
-        check_settings(cfg, _config_folders())
+        check_settings(cfg, config_folders())
         check_chosen(cfg)
         with importing():
             from zobench.run.runner import run
@@ -64,7 +69,8 @@ def main(cfg: DictConfig) -> float | None:
         sys.exit(1)
 
 
-def _title(cfg: DictConfig) -> str:
+def title(cfg: DictConfig) -> str:
+    """What tells a cell from others, in a line."""
     names = {name: cfg.choices[name] for name in ("task", "model", "method", "tuning")}
     return cell_title({**names, "method.lr": cfg.method.get("lr"), "seed": cfg.seed})
 
@@ -74,6 +80,7 @@ def _portable(error: Exception) -> UserError:
     return error if isinstance(error, UserError) else UserError(f"{type(error).__name__}: {error}")
 
 
-def _config_folders() -> list[Path]:
+def config_folders() -> list[Path]:
+    """The folders of options that Hydra reads, zobench's first."""
     sources = HydraConfig.get().runtime.config_sources
     return [Path(source.path) for source in sources if source.schema == "file"]

@@ -66,15 +66,20 @@ class Batches:
 
         The protocol chooses them from (seed, step, number). No forward pass is larger than one of the step's batch.
         """
+        parts, s = self.parts, self.parts.settings
+        examples = self.further_examples(first, count)
+        share = parts.division.shards.share(range(len(examples)))
+        how = self._how | {"micro": s.micro_batch_size or s.batch_size}
+        return self._closure(_Clocked(self, examples, share=share, own=False, **how))
+
+    def further_examples(self, first: int, count: int) -> list[Encoded]:
+        """The examples of further batches of the method's step."""
         parts, s, step = self.parts, self.parts.settings, self.parts.method.t
         batches = (
             parts.protocol.further_batch(step, number, len(parts.train), s.batch_size, s.order_seed)
             for number in range(first, first + count)
         )
-        examples = [parts.train[i] for batch in batches for i in batch]
-        share = parts.division.shards.share(range(len(examples)))
-        how = self._how | {"micro": s.micro_batch_size or s.batch_size}
-        return self._closure(_Clocked(self, examples, share=share, own=False, **how))
+        return [parts.train[i] for batch in batches for i in batch]
 
     def count(self, batch: Sequence[Encoded]) -> None:
         """Count the tokens of a batch that is not run, as its losses are known."""

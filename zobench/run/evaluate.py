@@ -62,12 +62,26 @@ def evaluate(
         NotFinite: if the score of an option, or the loss of an answer, is not a finite number; says of how many
             examples. An arg-max or a rank would take such a score for one, and give an accuracy.
     """
-    # Neighbours of like length waste little padding; results are put back in the given order.
-    order = sorted(range(len(examples)), key=lambda i: len(examples[i].rows[0].ids))
-    batches = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
+    batches = batches_of(examples, batch_size)
     run = _generation if task.generates else _classification
     with torch.inference_mode():
         return run(objective, criterion or Loss(), examples, batches, threshold, team or Team())
+
+
+def batches_of(examples: Sequence[Encoded], batch_size: int) -> list[list[int]]:
+    """The batches of an evaluation, by the places of their examples, from the shortest to the longest.
+
+    Neighbours of like length waste little padding.
+    """
+    order = sorted(range(len(examples)), key=lambda i: len(examples[i].rows[0].ids))
+    return [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
+
+
+def results_of(objective: Objective, task: Task, batch: Sequence[Encoded]) -> Any:
+    """What the model says of a batch: scores of options; or losses of answers, and answers."""
+    if task.generates:
+        return objective.answer_losses(batch), objective.generate(batch)
+    return objective.scores(batch)
 
 
 def _classification(
@@ -79,7 +93,7 @@ def _classification(
     team: Team,
 ) -> Evaluation:
     scores: list[list[float]] = [[] for _ in examples]
-    shared = team.results(lambda batch: objective.scores([examples[i] for i in batch]), batches)
+    shared = team.results(lambda batch: results_of(objective, objective.task, [examples[i] for i in batch]), batches)
     for batch, part in zip(batches, shared, strict=True):
         for i, row in zip(batch, part, strict=True):
             scores[i] = row
@@ -153,8 +167,8 @@ def _generation(
     team: Team,
 ) -> Evaluation:
     def answer(batch: list[int]) -> tuple[list[tuple[float, int]], list[str | None]]:
-        chosen = [examples[i] for i in batch]
-        return objective.answer_losses(chosen), objective.generate(chosen)
+        found: tuple[Any, Any] = results_of(objective, objective.task, [examples[i] for i in batch])
+        return found
 
     rows: list[dict[str, Any]] = [{} for _ in examples]
     f1 = [0.0 for _ in examples]

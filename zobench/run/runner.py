@@ -97,6 +97,13 @@ class Results(Recorder):
             self.console.summary(row)
 
 
+def mendable(error: BaseException, cfg: DictConfig) -> BaseException:
+    """What users are told in the place of an error; any that is not for them to mend stays as it is."""
+    if isinstance(error, Unsuited):
+        return ConfigError(f"method={cfg.choices.method}, model={cfg.choices.model}: {error}")
+    return explained(error, cfg)
+
+
 def _to_its_end(cell: Cell, stop: StopRequest, in_sweep: bool) -> dict[str, Any]:
     """Run the cell and close its record, in whatever way it ends; raises what the runs' users must hear of."""
     raised: BaseException | None = None
@@ -113,10 +120,10 @@ def _to_its_end(cell: Cell, stop: StopRequest, in_sweep: bool) -> dict[str, Any]
         state, reason = "interrupted", str(error)
         raised = KeyboardInterrupt(stop.requested) if stop.requested else error
     except Unsuited as error:
-        raised = ConfigError(f"method={cell.cfg.choices.method}, model={cell.cfg.choices.model}: {error}")
+        raised = mendable(error, cell.cfg)
         state, reason = "failed", str(raised)
     except BaseException as error:
-        raised = cell.lost(error) or explained(error, cell.cfg)
+        raised = cell.lost(error) or mendable(error, cell.cfg)
         state, reason = "failed", f"{type(raised).__name__}: {raised}"
     with stop.deferred():
         row = cell.end(state, reason)

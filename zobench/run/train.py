@@ -90,7 +90,7 @@ class Trainer:
                 if not asked:
                     self._evaluate_dev_if_due(stop)
                     with stop.deferred():
-                        self._run_lens_if_due()
+                        self.run_lens_if_due()
             except KeyboardInterrupt as error:  # the weights are those after the step; resuming evaluates them again
                 asked = str(error)
             with stop.deferred():
@@ -100,7 +100,7 @@ class Trainer:
                     raise Interrupted(f"{asked} after step {self.method.t} of {total}")
                 if self.method.t >= total:
                     return
-                report(1, self._step())
+                report(1, self.step())
 
     def evaluate(self, split: str, threshold: float | None = None) -> Evaluation:
         """Evaluate a split, ``dev`` or ``test``, at the weights as they are.
@@ -156,7 +156,7 @@ class Trainer:
         t = self.method.t
         return t > 0 and (t % every == 0 or t == self.settings.total_steps)
 
-    def _step(self) -> str:
+    def step(self) -> str:
         """Take a step; a few words on it."""
         s, p, method = self.settings, self.progress, self.method
         batch = self.batches.of(method.t)
@@ -195,7 +195,7 @@ class Trainer:
         """Record values as a line of the step that was taken last."""
         self.recorder.log({"step": self.method.t, "forwards": self.method.oracle.forwards, **values})
 
-    def _run_lens_if_due(self) -> None:
+    def run_lens_if_due(self) -> None:
         """Measure the estimates of the step to come, on its batch."""
         s, p, method = self.settings, self.progress, self.method
         if not s.lens_every or method.t % s.lens_every or p.looked_step == method.t:

@@ -78,8 +78,8 @@ def _listing(config_dir: str | None) -> str:
 
 def _look(asked: argparse.Namespace) -> int:
 
+    from zobench.estimate.costs import Costs
     from zobench.sweep import dry, grids
-    from zobench.sweep.estimate import Costs
     from zobench.sweep.overview import Overview, watch
     from zobench.sweep.plan import select
     from zobench.sweep.remember import remembered

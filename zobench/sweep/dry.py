@@ -6,11 +6,15 @@ from collections.abc import Iterable, Sequence
 from rich.console import Console
 from rich.table import Table
 
-from zobench.sweep.estimate import ASSUMPTIONS, Cost, Costs
+from zobench.estimate.cost import LAW, Cost
+from zobench.estimate.costs import Costs
+from zobench.estimate.law import ASSUMPTIONS
+from zobench.estimate.rates import SHORT
+from zobench.estimate.tell import source
 from zobench.sweep.launch import to_run
 from zobench.sweep.overview import Overview
 from zobench.sweep.plan import PlannedCell
-from zobench.sweep.rates import SHORT
+from zobench.sweep.titles import varied
 
 _IN_TABLE = ("model", "method", "task")
 
@@ -26,10 +30,10 @@ def show(overview: Overview, costs: Costs, console: Console, *, retry_failed: bo
     """
     left = {cell.directory for cell in to_run(overview, retry_failed=retry_failed)}
     table = Table("model", "method", "tasks", "settings")
-    for title in ("cells", "to run", "steps", "forwards", "hours", "GiB a cell"):
+    for title in ("cells", "to run", "steps", "forwards", "hours", "GiB a cell", "from"):
         table.add_column(title, justify="right")
     everything: list[Cost] = []
-    varied = _varied(overview.cells)
+    differing = varied(overview.cells) - set(_IN_TABLE)
     for cells in _groups(overview.cells):
         wanted = [cell for cell in cells if cell.directory in left]
         found = [costs.of(cell) for cell in wanted]
@@ -37,13 +41,14 @@ def show(overview: Overview, costs: Costs, console: Console, *, retry_failed: bo
         tasks = ",".join(dict.fromkeys(cell.choice("task") for cell in cells))
         names = cells[0].choice("model"), cells[0].choice("method"), tasks
         counts = str(len(cells)), str(len(wanted))
-        table.add_row(*names, _settings(cells, varied), *counts, *_passes(found), _hours(found), _gib(found))
+        estimated = _hours(found), _gib(found), _sources(found)
+        table.add_row(*names, _settings(cells, differing), *counts, *_passes(found), *estimated)
     if console.is_terminal:
         console.print(table)
     else:
         _plain(table, console)
     lines = [f"{overview.line()}; {len(left):,} would run", *_totals(everything), *overview.failures()]
-    if any(cost.rough and not cost.short and cost.gib is not None for cost in everything):
+    if any(cost.source == LAW and cost.gib is not None for cost in everything):
         lines.append(ASSUMPTIONS)
     if any(cost.short for cost in everything):
         lines.append(SHORT)
@@ -59,24 +64,13 @@ def _groups(cells: Iterable[PlannedCell]) -> list[list[PlannedCell]]:
     return list(found.values())
 
 
-def _varied(cells: Sequence[PlannedCell]) -> set[str]:
-    """The keys that do not have the same value in every cell."""
-    values: dict[str, set[str]] = {}
-    for cell in cells:
-        for override in cell.overrides:
-            key, _, value = override.partition("=")
-            values.setdefault(key, set()).add(value)
-    common = set.intersection(*({o.partition("=")[0] for o in cell.overrides} for cell in cells)) if cells else set()
-    return {key for key, found in values.items() if len(found) > 1 or key not in common} - set(_IN_TABLE)
-
-
-def _settings(cells: Sequence[PlannedCell], varied: set[str]) -> str:
+def _settings(cells: Sequence[PlannedCell], differing: set[str]) -> str:
     """What varies within some cells, as in ``method.lr=1e-7,1e-6 seed=0,1,2``."""
     found: dict[str, dict[str, None]] = {}
     for cell in cells:
         for override in cell.overrides:
             key, _, value = override.partition("=")
-            if key in varied:
+            if key in differing:
                 found.setdefault(key, {})[value] = None
     return " ".join(f"{key}={','.join(values)}" for key, values in found.items())
 
@@ -111,8 +105,7 @@ def _totals(costs: Sequence[Cost]) -> list[str]:
     lines += [f"{count:,} cells would be refused when they run: {why}" for why, count in refusals.items()]
     unknown = sum(cost.seconds is None for cost in costs) - refusals.total()
     if unknown:
-        why = "their model's size is not known, or frozen layers are computed once"
-        lines.append(f"no hours for {unknown:,} cells before one like them has run: {why}")
+        lines.append(f"no hours for {unknown:,} cells before one like them has run: their model's size is not known")
     return lines
 
 
@@ -128,6 +121,11 @@ def _gib(costs: Sequence[Cost]) -> str:
     known = [cost.gib for cost in costs if cost.gib is not None]
     mark = _mark([cost for cost in costs if not cost.short])
     return f"{mark}{max(known):.1f}" if known else ("?" if costs else "")
+
+
+def _sources(costs: Sequence[Cost]) -> str:
+    """Where the numbers of some cells come from."""
+    return ", ".join(dict.fromkeys(source(cost) for cost in costs if not cost.refusal))
 
 
 def _mark(costs: Sequence[Cost]) -> str:

@@ -1,16 +1,19 @@
 """Running what is left of a sweep, through whichever of Hydra's launchers was chosen."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
+from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 
 from zobench.errors import RunBusy, SweepFailed
+from zobench.estimate.costs import Costs
 from zobench.record.contents import clear_rest
-from zobench.sweep.estimate import Costs
 from zobench.sweep.overview import Overview
 from zobench.sweep.plan import PlannedCell
+from zobench.sweep.teller import Teller
 from zobench.system.console import Terminal
 
 
@@ -57,16 +60,25 @@ def run(
     console.print(f"sweep of {before.line()}; {len(left):,} to run", markup=False, soft_wrap=True)
     returns: list[JobReturn] = []
     errors: dict[Path, str] = {}
+    teller, places = Teller(Overview(cells, errors), costs, console), {id(cell): i for i, cell in enumerate(cells)}
+    one_by_one = isinstance(launcher, BasicLauncher)
+    size = 1 if one_by_one else batch or max(1, len(left))
     trouble = ""
     try:
-        for start in range(0, len(left), batch or max(1, len(left))):
-            part = left[start : start + (batch or len(left))]
+        for start in range(0, len(left), size):
+            part = left[start : start + size]
+            own = [places[id(cell)] for cell in part]
             jobs = [
-                [*cell.overrides, f"hydra.job.name='cell {start + i} of {len(left)}'"] for i, cell in enumerate(part, 1)
+                [*cell.overrides, f"hydra.job.name='{teller.name(place)}'"]
+                for cell, place in zip(part, own, strict=True)
             ]
-            found = launcher.launch(jobs, initial_job_idx=start)
+            with nullcontext() if one_by_one else teller.following(own):
+                if one_by_one:
+                    teller.begin(own[0])
+                found = launcher.launch(jobs, initial_job_idx=start)
+                errors |= _errors(part, found)
             returns += found
-            errors |= _errors(part, found)
+            teller.look(own)
     except Exception as error:  # a launcher that lost a job gives none of its results back; the records have them
         trouble = f"; the launcher gave up: {type(error).__name__}: {error}"
     finally:

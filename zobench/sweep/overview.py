@@ -2,10 +2,9 @@
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from rich.console import Console, Group
@@ -14,11 +13,12 @@ from rich.table import Table
 from rich.text import Text
 
 from zobench.errors import printable
+from zobench.estimate.costs import Costs
+from zobench.estimate.tell import duration
 from zobench.record.summaries import RESULTS
-from zobench.run.budget import limits
 from zobench.sweep import state
-from zobench.sweep.estimate import Cost, Costs
 from zobench.sweep.found import compared
+from zobench.sweep.left import progress, seconds_left
 from zobench.sweep.plan import PlannedCell
 from zobench.sweep.state import STATES, State
 
@@ -41,8 +41,8 @@ class Overview:
     """
 
     def __init__(self, cells: Sequence[PlannedCell], errors: Mapping[Path, str] | None = None):
-        self.cells = list(cells)
-        self.states = [_state(cell, errors or {}) for cell in self.cells]
+        self.cells, self._errors = list(cells), errors if errors is not None else {}
+        self.states = [_state(cell, self._errors) for cell in self.cells]
         self.counts = Counter(found.name for found in self.states)
 
     def of(self, *names: str) -> list[tuple[PlannedCell, State]]:
@@ -62,26 +62,15 @@ class Overview:
         ]
         return lines + ([f"... and {len(failed) - shown} more"] if len(failed) > shown else [])
 
+    def look_again(self, places: Collection[int]) -> None:
+        """Read the states of the cells at some places anew."""
+        for place in places:
+            self.states[place] = _state(self.cells[place], self._errors)
+        self.counts = Counter(found.name for found in self.states)
+
     def seconds_left(self, costs: Costs) -> float | None:
-        """Seconds until the sweep is done, if as many cells run at a time as now; None if a cell's cost is unknown.
-
-        Cells that run now say how long they take; where the others' costs are rough, they are corrected by that.
-        """
-        running = [(costs.of(cell).seconds, _progress(cell)) for cell, _ in self.of("running")]
-        seen = [(cost, now.seconds / now.fraction) for cost, now in running if now.fraction]
-        paces = [whole / cost for cost, whole in seen if cost]
-
-        def expected(cost: Cost) -> float | None:
-            if cost.seconds is None:
-                return fmean(whole for _, whole in seen) if seen else None
-            return cost.seconds * fmean(paces) if cost.rough and paces else cost.seconds
-
-        left = [now.seconds_left if now.fraction else cost for cost, now in running]
-        for cell, found in self.of("interrupted", "waiting"):
-            whole = expected(costs.of(cell))
-            left.append(None if whole is None else whole * (1 - _progress(cell).fraction if found.row else 1))
-        known = [seconds for seconds in left if seconds is not None]
-        return sum(known) / max(1, len(running)) if len(known) == len(left) else None
+        """Seconds until the sweep is done, as ``left.seconds_left`` has them."""
+        return seconds_left(zip(self.cells, self.states, strict=True), costs)
 
     def lines(self, costs: Costs) -> list[str]:
         """The counts and what runs, in lines for a log."""
@@ -132,7 +121,7 @@ class Overview:
     def _running(self) -> list[list[str]]:
         found = []
         for cell, _ in self.of("running")[:_RUNNING_SHOWN]:
-            now = _progress(cell)
+            now = progress(cell)
             loss = "-" if now.loss is None else f"loss {now.loss:.4f}"
             left = "-" if now.seconds_left is None else f"{duration(now.seconds_left)} left"
             found.append([cell.settings["out"], f"step {now.step}, {now.fraction:.0%}", loss, left])
@@ -172,23 +161,5 @@ def _state(cell: PlannedCell, errors: Mapping[Path, str]) -> State:
     return found
 
 
-def _progress(cell: PlannedCell) -> state.Progress:
-    return state.progress(cell.directory, limits(cell.get("steps"), cell.get("forwards")))
-
-
 def _cells(n: int) -> str:
     return f"{n:,} cell" + "s" * (n != 1)
-
-
-def duration(seconds: float) -> str:
-    """A time as people say it.
-
-    >>> duration(45), duration(720), duration(12345), duration(440000)
-    ('45 s', '12 min', '3.4 h', '5.1 days')
-    """
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    if seconds < 100 * 60:
-        return f"{seconds / 60:.0f} min"
-    hours = seconds / 3600
-    return f"{hours:.1f} h" if hours < 100 else f"{hours / 24:.1f} days"

@@ -14,6 +14,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from zobench.config.chosen import Chosen
 from zobench.config.overrides import FrontDoor
 from zobench.config.ranges import is_known
 from zobench.config.settings import check_settings
@@ -29,7 +30,7 @@ _MOST_CELLS = 50_000
 
 
 @dataclass(frozen=True)
-class PlannedCell:
+class PlannedCell(Chosen):
     """One run of a table.
 
     Attributes:
@@ -48,17 +49,6 @@ class PlannedCell:
     def directory(self) -> Path:
         """Where the cell's record lies, or will lie."""
         return located(Path(self.settings["runs_dir"]) / self.settings["out"], self.settings)
-
-    def choice(self, group: str) -> str:
-        """The option of a group, such as ``mezo`` of ``method``."""
-        return str(self.settings["choices"][group])
-
-    def get(self, path: str) -> Any:
-        """The value of a setting by its dotted name, such as ``method.lr``; None if there is none."""
-        node: Any = self.settings
-        for part in path.split("."):
-            node = node.get(part) if isinstance(node, dict) else None
-        return node
 
 
 class Planner:

@@ -32,6 +32,20 @@ class Terminal(RichConsole):
             give_up(sys.stdout)
 
 
+#: in front of every line that this process prints
+_speaker = ""
+
+
+def speak_as(name: str) -> None:
+    """Have each line of this process begin with a name: several processes print on one terminal.
+
+    Args:
+        name: such as ``cell 4 of 18``.
+    """
+    global _speaker
+    _speaker = f"{name}: "
+
+
 class Console:
     """Prints for a person: live progress bars on a terminal, a plain line now and then elsewhere.
 
@@ -44,7 +58,8 @@ class Console:
 
     def say(self, text: str) -> None:
         """Print a line, or several, as they are."""
-        self._rich.print(text, markup=False)
+        for line in text.splitlines() if _speaker else [text]:
+            self._rich.print(_speaker + line, markup=False)
 
     def task(self, name: str, total: int, done: int = 0) -> "Bar":
         """Make a bar, which is a context.
@@ -98,7 +113,8 @@ class Bar:
             self._said = time.monotonic()
             rate = (self._done - self._start_done) / (self._said - self._start)
             left = (self._total - self._done) / rate if rate else float("inf")
-            self._console.print(f"{self._name} {self._done}/{self._total} {text} {left:.0f} s left".replace("  ", " "))
+            words = (self._name, f"{self._done}/{self._total}", text, f"{left:.0f} s left")
+            self._console.print(_speaker + " ".join(filter(None, words)))
 
 
 def cell_title(row: Mapping[str, Any]) -> str:

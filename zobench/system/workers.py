@@ -47,6 +47,12 @@ def is_worker() -> bool:
     return pid == str(os.getppid())
 
 
+def is_sweep() -> bool:
+    """Whether this process is itself the command that does a sweep's cells, one after the other."""
+    pid, _, _ = os.environ.get(_VARIABLE, "").partition(":")
+    return pid == str(os.getpid())
+
+
 @contextmanager
 def stopped_first() -> Iterator[None]:
     """A context for the process of a command: on a signal, tell the workers, wait for them, then stop.

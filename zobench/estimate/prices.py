@@ -6,8 +6,8 @@ from typing import Any
 
 from zobench.config import instantiate
 from zobench.config.cache import Cache
+from zobench.config.chosen import Chosen
 from zobench.run.budget import Spending, spending
-from zobench.sweep.plan import PlannedCell
 
 _KEPT = 2000
 
@@ -24,7 +24,7 @@ class Prices:
         self._cache = Cache("prices", keep=_KEPT)
         self._asked = cache(self._of)
 
-    def of(self, cell: PlannedCell) -> Spending:
+    def of(self, cell: Chosen) -> Spending:
         """What a cell spends from its first step to its last.
 
         Raises:

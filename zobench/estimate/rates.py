@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
+from zobench.config.chosen import Chosen
+from zobench.tasks.base import one_set
+
 #: a run of fewer steps, or of fewer seconds in them, says little: the first step loads and compiles what others use
 STEADY_STEPS, STEADY_SECONDS = 20, 5.0
 SHORT = (
@@ -25,6 +28,7 @@ class Rates:
         gib: the largest peak memory; None if not known.
         gpu: whether the runs had one.
         steady: whether the runs were long enough to say what a step takes.
+        runs: how many they are.
     """
 
     forward: float | None
@@ -34,6 +38,7 @@ class Rates:
     gib: float | None
     gpu: bool
     steady: bool
+    runs: int
 
 
 def rates(rows: Sequence[Mapping[str, Any]]) -> Rates:
@@ -52,20 +57,41 @@ def rates(rows: Sequence[Mapping[str, Any]]) -> Rates:
         max(peaks, default=None),
         str(last["device"]).startswith("cuda"),
         bool(long),
+        len(chosen or rows),
     )
 
 
-def evaluations(steps: int, eval_every: int | None) -> tuple[int, int]:
-    """How often a run of so many steps evaluates dev and test, at the most.
+def evaluations(steps: int, eval_every: int | None) -> tuple[int, float]:
+    """How often a run of so many steps evaluates dev and test.
+
+    Test rows are evaluated as the model came, with the best weights, and with the last ones where those are others:
+    that is half an evaluation in the mean.
 
     >>> evaluations(1000, None)  # as it came, five times on the way, and the best weights
-    (7, 3)
-    >>> evaluations(0, None)
-    (1, 1)
+    (7, 2.5)
+    >>> evaluations(10, 10), evaluations(0, None)
+    ((3, 2), (1, 1))
     """
     if not steps:
         return 1, 1
-    return 2 + -(-steps // (eval_every or max(1, -(-steps // 5)))), 3
+    on_the_way = -(-steps // (eval_every or max(1, -(-steps // 5))))
+    return 2 + on_the_way, 2.5 if on_the_way > 1 else 2
+
+
+def split_sizes(cell: Chosen) -> tuple[int, int, int]:
+    """Examples of train, dev and test that a cell will have; 0 where it asks for a share of a file or says nothing.
+
+    A file gives no more rows than it has (``task.rows``): dev comes out of the train file.
+    """
+    named, name = cell.get("task.splits") or {}, cell.get("data.splits") or cell.choice("protocol")
+    splits = named if one_set(named) else named.get(name) or {}
+    asked = (splits.get(part) for part in ("train", "dev", "test"))
+    train, dev, test = (size if isinstance(size, int) else 0 for size in asked)
+    there = list((cell.get("task.rows") or {}).values())
+    if there:
+        dev, test = min(dev, there[0]), min(test, there[-1])
+        train = min(train, there[0] - dev)
+    return train, dev, test
 
 
 def evaluated(row: Mapping[str, Any]) -> int:
@@ -73,8 +99,8 @@ def evaluated(row: Mapping[str, Any]) -> int:
     if not row.get("evaluate_seconds") or not row.get("dev/n") or not row.get("test/n"):
         return 0
     steps = row.get("steps") or 0
-    dev, test = evaluations(steps, row.get("eval_every"))
-    tested = test - (steps > 0 and row.get("best_step") == steps)
+    dev, _ = evaluations(steps, row.get("eval_every"))
+    tested = 1 + (steps > 0) + (steps > 0 and row.get("best_step") != steps)
     return int(dev * row["dev/n"] + tested * row["test/n"])
 
 

@@ -15,10 +15,10 @@ from zobench.config.folders import cache_dir, conf_dir
 from zobench.config.options import load_yaml
 from zobench.config.signature import compose, register
 from zobench.errors import ConfigError
+from zobench.estimate.prices import Prices
 from zobench.run.budget import Spending
 from zobench.run.runner import run
 from zobench.sweep.plan import Planner
-from zobench.sweep.prices import Prices
 
 TINY = (
     "model=tiny-opt", "task=sst2", "data=mini", "wandb=disabled", "threads=1", "batch_size=1", "eval_every=100",
