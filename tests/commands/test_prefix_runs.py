@@ -90,7 +90,8 @@ def test_peft_reads_a_prefix_of_a_rotary_model_and_gives_the_same_logits(tmp_pat
     base, adapter = tmp_path / "base", tmp_path / "adapter"
     _, directory = finished(tmp_path / "runs", "model=tiny-llama", "method=adamw", "method.lr=0.1", "keep_weights=true")
     assert export.main([str(directory), str(adapter), "--adapter"]) == 0
-    assert {p.name for p in adapter.iterdir()} == {"adapter_config.json", "adapter_model.safetensors", "zobench.json"}
+    names = {"README.md", "adapter_config.json", "adapter_model.safetensors", "zobench.json"}
+    assert {p.name for p in adapter.iterdir()} == names
     assert json.loads((adapter / "adapter_config.json").read_text())["num_virtual_tokens"] == 5
     rebuilt = rebuild(directory, "best", Console())
     ids = torch.arange(2, 20)[None]

@@ -20,12 +20,12 @@ from zobench import replay, report
 from zobench.config.folders import conf_dir
 from zobench.config.signature import compose, differences, digest, register
 from zobench.errors import ConfigError
+from zobench.estimate.prices import Prices
 from zobench.record import configs, predictions
 from zobench.run.budget import Spending
 from zobench.run.rebuild import rebuild
 from zobench.run.runner import run
 from zobench.sweep.plan import Planner
-from zobench.sweep.prices import Prices
 from zobench.system.console import Console
 
 CHOICE = ("objective=metric", "method.eps=0.1", "method.lr=1e-3")

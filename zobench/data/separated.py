@@ -70,7 +70,7 @@ class Separated(Rows):
 
 
 class TabSeparated(Separated):
-    """The same with a tab between cells."""
+    """A file of rows as ``Separated`` reads them, with a tab between cells."""
 
     _separator = "\t"
 

@@ -45,7 +45,7 @@ class Prices:
         return answer
 
 
-def _forwards_each(cell: PlannedCell) -> int:
+def _forwards_each(cell: Chosen) -> int:
     """The forward passes that a loss counts as: the tokens of an answer, where generated ones are scored."""
     tokens = cell.get("objective.max_new_tokens")
     return tokens if tokens is not None and instantiate.build(cell.settings["task"], "task").generates else 1
