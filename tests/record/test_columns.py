@@ -58,7 +58,7 @@ def told(folder, *overrides, upto=FINISHED, where=OPTIONS):
     tiny = TINY if "task=cb" not in overrides else [word for word in TINY if "mini" not in word]
     cfg = compose(*tiny, "steps=3", "log_every=1", *overrides, f"runs_dir={folder}")
     with suppress(DataError, KeyboardInterrupt):
-        run(cfg)
+        run(cfg, in_sweep=True)
     return Told(folder / cfg.out, STAGES[: STAGES.index(upto) + 1], where)
 
 

@@ -68,7 +68,8 @@ def made(model, tmp_path, monkeypatch, request):
     words += ["data=local", f"data.dir={tmp_path}/data", "data.splits=mini", "task=sst2"]
     (tmp_path / "conf/task").mkdir(parents=True)
     text = (folders.conf_dir() / "task/sst2.yaml").read_text()
-    (tmp_path / "conf/task/sst2.yaml").write_text(re.sub("prompt: .*\noptions: .*", f"_target_: {name}.Own", text))
+    own = re.sub("prompt: .*\noptions: .*\nmetric: .*", f"_target_: {name}.Own", text)
+    (tmp_path / "conf/task/sst2.yaml").write_text(own)
     run(composed(words, tmp_path))
     return words, tmp_path, name
 

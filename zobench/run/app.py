@@ -37,7 +37,7 @@ def main(cfg: DictConfig) -> float | None:
         with importing():
             from zobench.run.runner import run
 
-        return run(cfg).get("dev_metric")
+        return run(cfg, in_sweep=sweeping).get("dev_metric")
     except UserError as error:
         if sweeping:
             raise _portable(error) from None

@@ -28,25 +28,28 @@ from zobench.zo.team import TeamLost
 
 
 @at_work()
-def run(cfg: DictConfig) -> dict[str, Any]:
+def run(cfg: DictConfig, *, in_sweep: bool = False) -> dict[str, Any]:
     """Run one cell of the comparison table; the row that ``summary.json`` holds, in each process of a team.
 
     A finished run is not repeated but returned; an interrupted one goes on from its checkpoint. A diverged run is a
     result: its row has state ``diverged``.
 
+    Args:
+        in_sweep: whether it is a cell of a sweep, which knows by the records which of its cells have failed, and why.
+
     Raises:
-        UserError: for what the user can mend. Settings, data and models that cannot be used leave nothing behind; of
-            what happens later the record says ``failed`` with the reason.
+        UserError: for what the user can mend. Settings that cannot be used leave nothing behind, and neither do data
+            and models outside a sweep; of all else the record says ``failed`` with the reason.
         KeyboardInterrupt: after Ctrl-C or SIGTERM; the record says ``interrupted``.
     """
     check_settings(cfg)
     cfg = cfg.copy()
     OmegaConf.resolve(cfg)  # once: each look at an interpolation parses it anew
     with team_of(cfg) as team:
-        return _run(cfg, team)
+        return _run(cfg, team, in_sweep)
 
 
-def _run(cfg: DictConfig, team: Team) -> dict[str, Any]:
+def _run(cfg: DictConfig, team: Team, in_sweep: bool) -> dict[str, Any]:
     check_parts(cfg, team.size)
     console, directory = Console(quiet=not team.leads), located(Path(cfg.runs_dir) / cfg.out, cfg)
     compare_settings(team, cfg)
@@ -65,7 +68,7 @@ def _run(cfg: DictConfig, team: Team) -> dict[str, Any]:
         cell = Cell(cfg, directory, recorder, console, team)
         with StopRequest(patient=team.size > 1) as stop:
             team.stop_request = lambda: stop.requested
-            row = _to_its_end(cell, stop)
+            row = _to_its_end(cell, stop, in_sweep)
             if stop.requested:  # while the record was being closed
                 raise KeyboardInterrupt(stop.requested)
             return row
@@ -94,9 +97,10 @@ class Results(Recorder):
             self.console.summary(row)
 
 
-def _to_its_end(cell: Cell, stop: StopRequest) -> dict[str, Any]:
+def _to_its_end(cell: Cell, stop: StopRequest, in_sweep: bool) -> dict[str, Any]:
     """Run the cell and close its record, in whatever way it ends; raises what the runs' users must hear of."""
     raised: BaseException | None = None
+    forgotten = (ConfigError,) if in_sweep else (ConfigError, DataError, ModelError)
     try:
         cell.run(stop)
         state, reason = "finished", None
@@ -118,7 +122,7 @@ def _to_its_end(cell: Cell, stop: StopRequest) -> dict[str, Any]:
         row = cell.end(state, reason)
         if state == "interrupted" and not cell.begun:
             cell.console.say("stopped before it began; what was recorded before is as it was")
-        if isinstance(raised, ConfigError | DataError | ModelError) and not cell.started:
+        if isinstance(raised, forgotten) and not cell.started:
             cell.recorder.withdraw()
     if raised is not None:
         raise raised from None
