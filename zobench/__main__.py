@@ -7,6 +7,7 @@ from zobench.config.folders import conf_dir
 from zobench.config.options import config_dirs
 from zobench.config.overrides import FrontDoor
 from zobench.config.plugins import with_search
+from zobench.config.start import START
 from zobench.config.words import ALLOW_FOREIGN, ESTIMATE, check_commas, flags_first, of_hydra, overrides
 from zobench.errors import ConfigError, UserError, complain, show, tolerant_streams
 
@@ -62,8 +63,11 @@ def _checked(given: list[str]) -> list[str] | None:
     """
     arguments = with_search(flags_first(given))
     door = FrontDoor([conf_dir(), *config_dirs(arguments)])
-    if {"--help", "-h", "--list"} & set(arguments):
-        show(door.help())
+    if {"--help", "-h"} & set(arguments):
+        show(START)
+        return None
+    if "--list" in arguments:
+        show(door.everything())
         return None
     if any(argument.startswith("hydra.sweeper.grid=") for argument in arguments):  # its lines are checked later
         door.check_plugins(arguments)

@@ -13,6 +13,7 @@ from helpers import commands
 
 import zobench
 from zobench.config.folders import conf_dir
+from zobench.config.start import START
 
 ROOT = Path(zobench.__file__).resolve().parent.parent
 TINY = (
@@ -58,9 +59,30 @@ def summaries(folder):
     return [json.loads(path.read_text()) for path in sorted(folder.rglob("summary.json"))]
 
 
-def test_help_lists_every_option_of_every_group_in_a_second(tmp_path):
-    zobench_process("--help", cwd=tmp_path)  # byte-compiles after an edit
+def test_help_is_one_page_of_what_to_do_each_with_its_command(tmp_path):
     ended = zobench_process("--help", cwd=tmp_path)
+    assert (ended.code, ended.err) == (0, "")
+    lines = ended.out.splitlines()
+    assert len(lines) <= 40
+    assert max(map(len, lines)) <= 120
+    for aim in ("compare methods", "fine-tune my model", "add a method", "check a table"):
+        (place,) = (i for i, line in enumerate(lines) if line.startswith(f"  {aim}:"))
+        assert lines[place + 1].startswith("      python -m zobench")
+    assert "python -m zobench --list" in lines[-1]
+
+
+def test_commands_of_the_first_page_are_right(tmp_path):
+    """Those that name nothing of the user's own; a dry run or the first complaint stands for what takes long."""
+    commands = [line.split()[3:] for line in START.splitlines() if line.startswith("      python -m zobench ")]
+    own = {"--config-dir", "cfg"}
+    for words in (words for words in commands if not own & set(words)):
+        ended = zobench_process(*words, "--cfg", "job", cwd=tmp_path)
+        assert (ended.code, "_target_" in ended.out) == (0, True), ended.err
+
+
+def test_the_list_has_every_option_of_every_group_in_a_second(tmp_path):
+    zobench_process("--list", cwd=tmp_path)  # byte-compiles after an edit
+    ended = zobench_process("--list", cwd=tmp_path)
     assert (ended.code, ended.err) == (0, "")
     assert ended.cpu_seconds < 1.0
     words = set(ended.out.split())
@@ -73,7 +95,7 @@ def test_help_lists_every_option_of_every_group_in_a_second(tmp_path):
         assert re.search(rf"^ +{name}=\S+ +\w+", ended.out, re.M), name
 
 
-@pytest.mark.parametrize("argument", ["--help", "method=mezoo"])
+@pytest.mark.parametrize("argument", ["--list", "method=mezoo"])
 def test_quick_answers_import_neither_torch_nor_hydra(tmp_path, argument):
     ended = zobench_process(argument, cwd=tmp_path, python_options=("-X", "importtime"))
     imported = {line.rsplit("|", 1)[1].strip() for line in ended.err.splitlines() if line.startswith("import time:")}
@@ -165,8 +187,8 @@ def own_folder(tmp_path):
     return "--config-dir", "mine"
 
 
-def test_a_folder_of_ones_own_is_known_to_help_and_checks(command, own_folder):
-    assert "My MeZO: two probes" in command("--help", *own_folder).out
+def test_a_folder_of_ones_own_is_known_to_the_list_and_checks(command, own_folder):
+    assert "My MeZO: two probes" in command("--list", *own_folder).out
     wrong = command(*own_folder, "method=twoprobe")
     assert (wrong.code, "did you mean method=twoprobes?" in wrong.err) == (2, True)
     wrong = command(*own_folder, "method=twoprobes", "method.lr=fast")

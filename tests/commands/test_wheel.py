@@ -40,8 +40,8 @@ def test_the_wheel_holds_what_a_run_needs(site):
     assert not (site / "tests").exists()
 
 
-def test_help_and_the_list_of_grids_are_those_of_the_wheel(site, tmp_path):
-    found = run(site, tmp_path, "zobench", "--help")
+def test_the_list_of_options_and_that_of_grids_are_those_of_the_wheel(site, tmp_path):
+    found = run(site, tmp_path, "zobench", "--list")
     assert "quickstart" in found.stdout
     assert str(site) in found.stdout
     assert "smoke" in run(site, tmp_path, "zobench.sweep").stdout

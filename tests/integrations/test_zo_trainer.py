@@ -184,7 +184,7 @@ def test_losses_of_examples_have_the_loss_of_the_batch_as_their_mean(tmp_path: P
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ({"gradient_checkpointing": True}, "cannot use gradient_checkpointing=True"),
+        ({"gradient_checkpointing": True}, "cannot use (activation|gradient)_checkpointing=True"),
         ({"bf16": True}, "cannot use bf16=True; load the model in that dtype"),
         ({"neftune_noise_alpha": 5.0}, "cannot use neftune_noise_alpha"),
     ],

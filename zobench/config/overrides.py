@@ -1,4 +1,4 @@
-"""The front door: ``--help`` and misspelt overrides, answered before Hydra and torch are imported.
+"""The front door: ``--list`` and misspelt overrides, answered before Hydra and torch are imported.
 
 Standard library and PyYAML only. It reads conf/ as files: a group is a folder, an option a YAML file whose first
 comment line describes it.
@@ -83,7 +83,7 @@ class FrontDoor:
         for argument in overrides(arguments):
             match = _OVERRIDE.match(argument)
             if match is None or (match["value"] is None and match["mark"] != "~"):
-                raise ConfigError(f"{shown(argument)}: expected key=value; see python -m zobench --help")
+                raise ConfigError(f"{shown(argument)}: expected key=value; see python -m zobench --list")
             self._check_emptied(argument, match)
             mark, key, value = match["mark"], match["key"].split("@")[0], match["value"]
             if key.split(".")[0] == "choices":
@@ -212,7 +212,7 @@ class FrontDoor:
         if where and key in self.keys():
             own = sorted(name.removeprefix(f"{head}.") for name in known if name.startswith(f"{head}."))
             raise ConfigError(f"{shown}: no such key{where}, which has {', '.join(own)}")
-        hint = did_you_mean(key, known, otherwise="; see python -m zobench --help")
+        hint = did_you_mean(key, known, otherwise="; see python -m zobench --list")
         raise ConfigError(f"{shown}: no such key{where}{hint}")
 
     def _own_keys(self, head: str, options: list[str]) -> set[str]:
@@ -223,17 +223,9 @@ class FrontDoor:
             found |= {key for option in self.groups.get(group, ()) for key in self._option_keys(group, option)}
         return found
 
-    def help(self) -> str:
-        """The text of ``--help``."""
+    def everything(self) -> str:
+        """The text of ``--list``: all groups with their options, grids, launchers and settings."""
         lines = [
-            "zobench: compare zeroth-order fine-tuning methods for language models",
-            "",
-            "  python -m zobench experiment=quickstart               a first run: no account, no GPU, no downloads",
-            "  python -m zobench method=mezo task=rte model=opt-1.3b     one cell of a table",
-            "  python -m zobench -m method=mezo,adamw seed=0,1,2         a product of cells (Hydra multirun)",
-            "  python -m zobench -m hydra/launcher=slurm ...             the same on a cluster; launchers are below",
-            "  python -m zobench.sweep smoke                             a table of cells; see --help there",
-            "",
             "Groups (group=option):",
         ]
         for group, options in self.groups.items():

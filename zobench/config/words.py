@@ -66,7 +66,7 @@ def _check_flag(flag: str) -> None:
     if flag in _OF_SWEEP:
         raise ConfigError(f"{flag}: a flag of tables of runs: python -m zobench.sweep GRID {flag}; --help there")
     if flag not in (*_WITH_VALUE, *_ALONE):
-        hint = did_you_mean(flag, (*_WITH_VALUE, *_ALONE), otherwise="; see python -m zobench --help")
+        hint = did_you_mean(flag, (*_WITH_VALUE, *_ALONE), otherwise="; see python -m zobench --list")
         raise ConfigError(f"{flag}: no such flag{hint}")
 
 
