@@ -208,8 +208,8 @@ def test_a_sweep_writes_one_record_per_cell_and_a_bad_cell_leaves_the_others(tmp
     assert ended.code != 0
     assert "train=4000 and dev=8 rows are wanted" in ended.err
     assert "Traceback" not in ended.err
-    titles = [line for line in ended.out.splitlines() if line.startswith("cell ")]
-    assert titles[1] == "cell 2 of 4: sst2, tiny-opt, twoprobes, lr 0.0001, seed 1"
+    titles = [line for line in ended.out.splitlines() if re.match(r"cell \d of 4:", line)]
+    assert titles[1] == "cell 2 of 4: sst2, tiny-opt, twoprobes, lr 0.0001, seed 1, task.splits.mini.train=8"
     assert len(titles) == 4
 
 

@@ -11,7 +11,7 @@ What do you want to do?
   compare methods: a table of runs, here a small one; with --dry-run, what it would cost
       python -m zobench.sweep smoke
 
-  fine-tune my model: your table as cfg/task/my_tickets.yaml, your model's folder, an adapter for peft (docs/own-data.md)
+  fine-tune my model: your table as cfg/task/my_tickets.yaml, your model's folder (docs/own-data.md)
       python -m zobench task=my_tickets --config-dir cfg model=local model.dir=DIR tuning=lora method=mezo
 
   add a method: one Python file; the contracts that all methods keep say what breaks (CONTRIBUTING.md)
