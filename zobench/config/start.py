@@ -30,5 +30,4 @@ What do you want to do?
   know what a run takes before it runs: forward passes, hours, GiB
       python -m zobench experiment=quickstart --estimate
 
-Everything that can be chosen, with its defaults: python -m zobench --list
-"""
+Everything that can be chosen, with its defaults: python -m zobench --list"""
