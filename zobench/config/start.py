@@ -25,7 +25,7 @@ What do you want to do?
       python examples/plain_loop.py
 
   maximise a score that has no gradient: accuracy, F1 of generated text, a function of yours (docs/objective.md)
-      python -m zobench experiment=quickstart objective=metric
+      python -m zobench experiment=quickstart objective=metric method.eps=0.1 method.lr=0.01
 
   know what a run takes before it runs: forward passes, hours, GiB
       python -m zobench experiment=quickstart --estimate
