@@ -37,6 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _export(options: argparse.Namespace) -> int:
     """Do what the command line says and report it on the console; the exit code."""
     from zobench.atomic import writing
+    from zobench.run.lm_eval_task import HarnessTask
     from zobench.run.rebuild import rebuild
     from zobench.system.console import Console
 
@@ -54,9 +55,12 @@ def _export(options: argparse.Namespace) -> int:
         if not options.unverified:
             raise DataError(f"{said}; --unverified writes them all the same")
         console.say(said)
+    task = HarnessTask(rebuilt, adapter=options.adapter) if options.lm_eval else None
     with writing(options.folder):
         (write_adapter if options.adapter else write_model)(rebuilt, options.folder)
         _write_origin(rebuilt, options.folder, adapter=options.adapter)
+        if task:
+            task.write(options.folder)
     console.say(
         f"written: {options.folder}, {'the adapter' if options.adapter else 'the model'} after step {rebuilt.step}"
     )
@@ -70,6 +74,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--step", default="best", metavar="STEP", help="best (the default), last or a number")
     parser.add_argument(
         "--adapter", action="store_true", help="of tuning=lora and prefix: what was tuned alone, in peft's format"
+    )
+    parser.add_argument(
+        "--lm-eval", action="store_true", help="beside it, a task of lm-evaluation-harness that gives the run's score"
     )
     parser.add_argument("--unverified", action="store_true", help="write weights that are not those of the record, too")
     parser.add_argument("--device", help="auto, cpu, cuda or cuda:N; the run's, unless given")
