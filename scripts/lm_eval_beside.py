@@ -2,7 +2,7 @@
 
 python scripts/lm_eval_beside.py --lm-eval VENV/bin/lm_eval RUN [RUN ...] [--adapter]; lm-eval wants an environment of
 its own, pip install 'lm-eval[hf]'. Each run is exported with its task, the command of the export's README is run, and a
-line of the table of docs/runs.md is printed. It ends with 1 where a score, a choice or an answer differs.
+line of the table of docs/protocols.md is printed. It ends with 1 where a score, a choice or an answer differs.
 """
 
 import argparse
