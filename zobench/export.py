@@ -38,6 +38,7 @@ def _export(options: argparse.Namespace) -> int:
     """Do what the command line says and report it on the console; the exit code."""
     from zobench.atomic import writing
     from zobench.models.prefix_adapter import same_up_to
+    from zobench.run.lm_eval_task import HarnessTask
     from zobench.run.rebuild import rebuild
     from zobench.system.console import Console
 
@@ -55,9 +56,12 @@ def _export(options: argparse.Namespace) -> int:
         if not options.unverified:
             raise DataError(f"{said}; --unverified writes them all the same")
         console.say(said)
+    task = HarnessTask(rebuilt, adapter=options.adapter) if options.lm_eval else None
     with writing(options.folder):
         (write_adapter if options.adapter else write_model)(rebuilt, options.folder)
         _write_origin(rebuilt, options.folder, adapter=options.adapter)
+        if task:
+            task.write(options.folder)
     if options.adapter and (longest := same_up_to(rebuilt.model)) is not None:
         console.say(f"peft gives the run's numbers for up to {longest} tokens: virtual ones count in attention windows")
     console.say(
@@ -73,6 +77,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--step", default="best", metavar="STEP", help="best (the default), last or a number")
     parser.add_argument(
         "--adapter", action="store_true", help="of tuning=lora and prefix: what was tuned alone, in peft's format"
+    )
+    parser.add_argument(
+        "--lm-eval", action="store_true", help="beside it, a task of lm-evaluation-harness that gives the run's score"
     )
     parser.add_argument("--unverified", action="store_true", help="write weights that are not those of the record, too")
     parser.add_argument("--device", help="auto, cpu, cuda or cuda:N; the run's, unless given")

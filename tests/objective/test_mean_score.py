@@ -65,7 +65,7 @@ def test_the_mean_is_that_of_the_examples_whatever_the_micro_batches_and_shares(
 @torch.inference_mode()
 def test_accuracy_is_that_of_the_scores_to_the_bit_and_ties_are_ties(made, criterion):
     objective, batch = made("sst2")
-    right = [metrics.right(scores, e.example) for scores, e in zip(objective.scores(batch), batch, strict=True)]
+    right = [metrics.right(scores, e.example.rights) for scores, e in zip(objective.scores(batch), batch, strict=True)]
     found = criterion.mean(objective, batch, 1)()
     assert float(found) == (7 - sum(right)) / 7
     assert float(criterion.mean(objective, batch[::-1], 1)()) == float(found)

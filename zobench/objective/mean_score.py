@@ -105,7 +105,7 @@ class MeanScore(MeanLoss):
         if self.own is not None:
             return self.own(answer, example)
         if isinstance(answer, list):
-            return metrics.right(answer, example)
+            return metrics.right(answer, example.rights)
         return metrics.OF_TEXT[self.objective.task.metric](str(answer), example.answers)
 
     def _classes(self, answers: Sequence[Answer]) -> tuple[list[int], list[int]]:

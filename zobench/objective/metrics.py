@@ -8,8 +8,6 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from zobench.tasks.base import Example
-
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _UNANSWERABLE = ("CANNOTANSWER", "no answer")
@@ -52,9 +50,9 @@ def likeliest(scores: Sequence[float]) -> int:
     return scores.index(max(scores))
 
 
-def right(scores: Sequence[float], example: Example) -> float:
+def right(scores: Sequence[float], rights: Sequence[int]) -> float:
     """1.0 if the likeliest option counts as right."""
-    return float(likeliest(scores) in (example.right or (example.gold,)))
+    return float(likeliest(scores) in rights)
 
 
 def stderr(values: Sequence[float]) -> float:

@@ -100,7 +100,7 @@ def _classification(
     _check_finite(scores)
     gold = [e.gold for e in examples]
     chosen = list(map(metrics.likeliest, scores))
-    added = {"accuracy": [metrics.right(s, e.example) for s, e in zip(scores, examples, strict=True)]}
+    added = {"accuracy": [metrics.right(s, e.example.rights) for s, e in zip(scores, examples, strict=True)]}
     added |= _own(criterion, scores, examples)
     facts = {"loss": _loss(objective.task, examples, scores), "n": len(gold)}
     if not any(e.example.right for e in examples):  # an option is a class, right alone

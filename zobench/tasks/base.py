@@ -42,6 +42,11 @@ class Example:
     answers: tuple[str, ...] = ()
     right: tuple[int, ...] = ()
 
+    @property
+    def rights(self) -> tuple[int, ...]:
+        """The options that count as right: ``gold`` alone, unless there are several."""
+        return self.right or (self.gold,)
+
 
 class Task:
     """A data set with its prompt, options and metric.

@@ -1,6 +1,7 @@
-"""Methods of a laboratory that knows zobench as a library: one keeps the contracts, the others do not."""
+"""Methods of a laboratory that knows zobench as a library: the first three keep the contracts, the others do not."""
 
-from zobench.zo import ZERO, Gaussian, Method, Oracle
+from zobench.zo import ZERO, Gaussian, Method, Oracle, central_difference
+from zobench.zo.perturbations.activation import ActivationSubspace
 from zobench.zo.perturbations.input_sketch import InputSketch
 from zobench.zo.perturbations.low_rank import LowRank
 from zobench.zo.perturbations.masked import Masked
@@ -16,6 +17,38 @@ class OneSided(Method):
         """The slope along the direction of this step, from two losses."""
         base, ahead = oracle.losses([ZERO, self.direction() * self.eps])
         return (ahead - base) / self.eps
+
+
+class TwoBatches(Method):
+    """Half a step along a direction that the step's batch measures, half along one that a second batch does."""
+
+    forwards_per_step = 4
+
+    def update(self, oracle: Oracle) -> None:
+        u, v = self.direction(0), self.direction(1)
+        here = central_difference(oracle, u, self.eps)
+        with oracle.on(first=1):
+            there = central_difference(oracle, v, self.eps)
+        self.apply(0.5 * (here * u + there * v))
+
+
+class FromInputs(Method):
+    """``θ ← θ − lr · (L(θ+εu) − L(θ)) / ε · u``, u in the span of what a layer is given in L(θ)."""
+
+    taps = True
+
+    def __init__(self, named_parameters, *, rank: int = 2, **common):
+        self.space = ActivationSubspace(rank=rank)
+        super().__init__(named_parameters, perturbation=self.space, **common)
+        self.rank = rank
+
+    def update(self, oracle: Oracle) -> None:
+        key = self.keys(self.t, purpose="basis")
+        with oracle.tap(InputSketch(self.slots, self.rank, key)) as sketch:
+            base = oracle.loss()
+        self.space.span(sketch.bases())
+        u = self.direction()
+        self.apply((oracle.loss(u * self.eps) - base) / self.eps * u)
 
 
 class Forgetful(OneSided):
