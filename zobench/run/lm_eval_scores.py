@@ -1,4 +1,4 @@
-"""How lm-evaluation-harness scores the rows of an exported run; written beside them, after ``zobench.objective.metrics``."""
+"""How lm-evaluation-harness scores an exported run; written beside it, after ``zobench.objective.metrics``."""
 
 import json
 from collections.abc import Sequence
