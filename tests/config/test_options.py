@@ -34,7 +34,7 @@ def test_a_tunings_defaults_are_those_that_help_and_docs_tell_and_what_is_typed_
     rows = ROW_OF_DOCS.findall(text.partition("\n\n")[0])
     told = {name: (float(lr), eps) for names, lr, eps in rows for name in re.findall(r"\w+", names)}
     assert set(told) == {path.stem for path in (conf_dir() / "defaults" / tuning).glob("*.yaml")}
-    shown = FrontDoor([conf_dir()]).help().partition("where the tuning sets them")[2]
+    shown = FrontDoor([conf_dir()]).everything().partition("where the tuning sets them")[2]
     column = shown.index(f"tuning={tuning}") - shown.rindex("\n", 0, shown.index(f"tuning={tuning}")) - 1
     for method, (lr, eps) in told.items():
         used = compose(f"tuning={tuning}", f"method={method}").method

@@ -61,7 +61,7 @@ def test_what_examples_add_has_the_metric_as_its_mean_and_the_bootstraps_spread(
 @pytest.mark.parametrize("metric", ["macro_f1", "mcc"])
 def test_a_run_is_selected_and_reported_by_the_tasks_metric(metric, tmp_path):
     words = [word for word in TINY if not word.startswith("task=")]
-    cfg = compose(*words, "task=multirc", f"+task.metric={metric}", "steps=2", "eval_every=1", f"runs_dir={tmp_path}")
+    cfg = compose(*words, "task=multirc", f"task.metric={metric}", "steps=2", "eval_every=1", f"runs_dir={tmp_path}")
     row = run(cfg)
     assert row["metric"] == metric
     assert (row["test_metric"], row["dev_metric"]) == (row[f"test/{metric}"], row[f"dev/{metric}"])

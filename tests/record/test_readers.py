@@ -18,13 +18,14 @@ OTHER = {
         "WANDB_MODE", "WANDB_PROJECT",  # variables
         "deviation", "setting", "table", "value",  # columns of the published numbers
         "bin", "test_metric_std",  # columns with names that are put together
-        "center", "outside upper center",  # places of legends
+        "center", "outside upper center", "bottom", "left", "right", "top", "max", "min", "y",  # places in pictures
+        "stable",  # a way to sort
     },
     "record/summaries.py": {"versions"},
     "record/metrics.py": set(),
     "sweep/state.py": set(),
     "estimate/costs.py": set(),
-    "estimate/rates.py": {"data.splits", "task.splits"},
+    "estimate/rates.py": {"data.splits", "task.rows", "task.splits"},
     "sweep/overview.py": {"out", "overwrite", "running"},
     "run/app.py": set(),
     "run/identity.py": set(),

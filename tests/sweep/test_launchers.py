@@ -80,7 +80,7 @@ def test_a_launcher_without_a_sweep():
 
 
 def test_help_names_them():
-    text = FrontDoor([conf_dir()]).help()
+    text = FrontDoor([conf_dir()]).everything()
     for path in (conf_dir() / "hydra" / "launcher").glob("*.yaml"):
         assert f"    {path.stem} " in text
 

@@ -127,7 +127,7 @@ class ZOTrainer(Trainer):
         return None
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
-        """As Trainer's, with the forward passes so far."""
+        """Log as Trainer does, with the forward passes so far."""
         if isinstance(self._optimizer, ZOOptimizer):
             logs = {**logs, "forwards": self._optimizer.method.oracle.forwards}
         super().log(logs, *args, **kwargs)

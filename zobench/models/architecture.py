@@ -48,7 +48,8 @@ def causal_config(folder: Path, settings: dict[str, Any]) -> Any:
         raise Unusable(f"{shown(family)} is an encoder with a decoder; expected a causal language model")
     if kind not in MODEL_FOR_CAUSAL_LM_MAPPING:
         raise Unusable(f"{shown(family)} is no causal language model, so it cannot be used")
-    classes = [name for name in config.architectures or () if name.endswith(_OTHER_HEADS)]
+    named = config.architectures if isinstance(config.architectures, list) else []
+    classes = [name for name in named if str(name).endswith(_OTHER_HEADS)]
     if classes:
         raise Unusable(f"it is a {shown(classes[0])}, whose head chooses no tokens; expected a causal language model")
     both_ways = getattr(config, "use_bidirectional_attention", False) or getattr(config, "is_causal", True) is False
