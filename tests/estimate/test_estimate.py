@@ -34,6 +34,10 @@ def cell(*words):
     return Cell(OmegaConf.to_container(compose(*words), resolve=True))
 
 
+def part(cost, name):
+    return next(each.total for each in cost.parts if each.name == name)
+
+
 def steps(cost):
     return {part.name: part.times for part in cost.parts if part.name.startswith("steps")}
 
@@ -168,6 +172,10 @@ def test_the_law_knows_tunings_options_and_answers():
         law(task={"tokens": 100, "options": ["yes it is", "no it is not"]}).seconds
         > 1.3 * law(task={"tokens": 100, "options": ["yes", "no"]}).seconds
     )
+    # A generated answer is scored for about what it takes to read the prompts, not for a pass of them a token.
+    answer = {"task": {"tokens": 190, "prompt": "{question}", "splits": {}}}
+    scored = law(**answer, objective={"max_new_tokens": 10})
+    assert part(scored, "steps") < 0.3 * part(law(**answer), "steps")
     assert law(model={}).seconds is None
     assert law(steps=4000).seconds > 3 * full.seconds
 

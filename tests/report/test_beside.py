@@ -131,3 +131,17 @@ def test_a_method_as_it_ships_is_called_by_its_name(method):
     if "rule" in node:
         settings["method.rule"] = node["rule"]["_target_"].rpartition(".")[2].lower()
     assert known_as({"method": method, **settings}) == method
+
+
+def test_a_score_that_was_maximised_is_said_and_one_of_the_users_own_is_beside_nothing(record):
+    at_paper = AT_PAPER | {"task": "squad", "metric": "f1", "objective": "metric", "tuning": "prefix"}
+    found = report.beside(report.load(record(**at_paper))).frame.set_index("where")
+    assert "objective: loss there, metric here" in found.loc["arXiv:2305.17333, Table 1", "differs"]
+    trained_alike = found[found.index.str.contains("objective F1")]
+    assert len(trained_alike) == 1
+    assert not trained_alike["differs"].str.contains("objective").any()
+    record(seed=1, **at_paper | {"tuning": "full", "metric": "score", "objective.score": "lab.short"})
+    own = report.beside(report.load(record())).frame
+    own = own[own["metric"].eq("score")]
+    assert own["published"].isna().all()
+    assert set(own["differs"]) == {"objective.score=lab.short is no metric of the papers"}

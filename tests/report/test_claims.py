@@ -204,7 +204,7 @@ def test_more_cells_ask_for_more_certainty(record):
 
 @pytest.mark.parametrize(
     "changed",
-    [{"model": "smollm2"}, {"task": "sst2"}, {"tuning": "last_layers"}, {"data": "mini"}],
+    [{"model": "smollm2"}, {"task": "sst2"}, {"tuning": "last_layers"}, {"data": "mini"}, {"objective": "metric"}],
     ids=lambda changed: "-".join(changed),
 )
 def test_other_settings_decide_nothing_and_are_labelled(record, capsys, changed):

@@ -23,7 +23,7 @@ TASKS = {"cb", "boolq", "wic", "copa", "record", "drop", "sst5", "snli", "mnli",
 MODELS = {"opt-30b", "opt-66b", "opt-175b", "roberta-large", "gpt2-xl", "llama-7b", "llama-3.1-8b", "mistral-7b",
           "vicuna-7b", "qwen3-0.6b", "qwen3-4b", "pangu-1b", "phi-2", "vit-b"}  # fmt: skip
 KEYS = {"protocol", "steps", "forwards", "batch_size", "selection", "dtype", "train_examples", "method.eps",
-        "method.probes", "method.lr", "method.candidates"}  # fmt: skip
+        "method.probes", "method.lr", "method.candidates", "objective"}  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,8 @@ from zobench.sweep.plan import PlannedCell
 
 
 def cell(runs, seed=0, **settings):
-    choices = {"model": "opt-1.3b", "task": "rte", "method": "mezo", "tuning": "full", "protocol": "clean"}
+    choices = {"model": "opt-1.3b", "task": "rte", "method": "mezo", "tuning": "full", "protocol": "clean",
+               "objective": "loss"}  # fmt: skip
     found = {"runs_dir": str(runs), "out": f"cell{seed}", "seed": seed, "steps": None, "forwards": None,
              "batch_size": 16, "dtype": "bfloat16", "device": "auto",
              "data": {"dir": None}, "model": {"parameters": 1_300_000_000}, "task": {"tokens": 100},
@@ -91,6 +92,9 @@ def test_runs_like_a_cell_say_what_it_costs(tmp_path):
         (tmp_path / str(i)).mkdir()
         times = {"method": method, "wall_seconds": seconds, "train_seconds": seconds}
         (tmp_path / str(i) / "summary.json").write_text(json.dumps(row | times))
+    (tmp_path / "scored").mkdir()  # whose forward passes are tokens of answers: not like it
+    scored = {"objective": "metric", "objective.max_new_tokens": 50, "wall_seconds": 9.0, "train_seconds": 9.0}
+    (tmp_path / "scored" / "summary.json").write_text(json.dumps(row | scored))
     costs = Costs([tmp_path])
     known = costs.of(cell(tmp_path, forwards=2000))
     assert (known.rough, known.gpu, known.seconds, known.gib) == (False, True, 240.0, 5.0)

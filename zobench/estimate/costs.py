@@ -17,8 +17,8 @@ from zobench.record.runs import find
 from zobench.run.budget import Spending
 
 #: settings that decide what a forward pass costs, the least important last
-_LIKE = ("model", "tuning", "dtype", "batch_size", "task", "method")
-_GROUPS = ("model", "tuning", "task", "method")
+_LIKE = ("model", "tuning", "objective", "objective.max_new_tokens", "dtype", "batch_size", "task", "method")
+_GROUPS = ("model", "tuning", "objective", "task", "method")
 
 
 class Costs:

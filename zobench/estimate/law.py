@@ -95,17 +95,17 @@ def by_law(cell: Chosen, spending: Spending) -> Cost:
         operations = 2 * shape.parameters * sequences * _tokens(cell)
         return PASS_SECONDS + max(depth * shape.layers * LAYER_SECONDS, share * operations / speed)
 
-    rows, answers, batch = _rows(cell), not cell.get("task.options"), cell.get("batch_size") or 1
-    passes = spending.forwards + 2 * spending.backwards
-    step = (
-        passes * layers(batch * rows, trained.depth, trained.computed)
-        + spending.forwards * MOVES * trained.weights * draw
-    )
+    answers = bool(cell.get("task.prompt")) and not cell.get("task.options")
+    rows, batch = _rows(cell), cell.get("batch_size") or 1
+    token = max(shape.parameters * width / (GPU_BYTES if gpu else CPU_BYTES), shape.layers * LAYER_SECONDS)
+    losses, loss = spending.forwards, layers(batch * rows, trained.depth, trained.computed)
+    if answers and (count := cell.get("objective.max_new_tokens")):  # a pass in the ledger for each token of an answer
+        losses, loss = losses // count, layers(batch, 1.0, 1.0) + (count - 1) * token
+    step = (losses + 2 * spending.backwards) * loss + losses * MOVES * trained.weights * draw
     eval_batch = cell.get("eval_batch_size") or batch
     evaluated = layers(eval_batch * rows, trained.depth, trained.computed) / eval_batch
-    if answers and cell.get("task.prompt"):
-        reading = shape.parameters * width / (GPU_BYTES if gpu else CPU_BYTES)
-        evaluated += ANSWER * max(reading, shape.layers * LAYER_SECONDS) / eval_batch
+    if answers:
+        evaluated += ANSWER * token / eval_batch
     sizes, often = split_sizes(cell), evaluations(spending.steps, cell.get("eval_every"))
     parts = [Part("start", 1, START + shape.parameters * width / 5e8)]
     if trained.depth < 1:

@@ -1,5 +1,6 @@
 """A user's function as a score, each of whose values is checked."""
 
+import reprlib
 from collections.abc import Callable, Sequence
 from numbers import Real
 from typing import Any
@@ -48,7 +49,7 @@ class OwnScore:
         if isinstance(value, bool | np.bool_ | Real) and 0 <= (score := float(value)) <= 1:
             return score
         raise ConfigError(
-            f"{where}: it gave {shown(repr(value))}, a {type(value).__name__}; expected a number from 0 to 1, or True "
+            f"{where}: it gave {shown(reprlib.repr(value))}, a {type(value).__name__}; expected a number from 0 to 1, or True "
             "or False"
         )
 

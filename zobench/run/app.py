@@ -71,7 +71,7 @@ def main(cfg: DictConfig) -> float | None:
 
 def title(cfg: DictConfig) -> str:
     """What tells a cell from others, in a line."""
-    names = {name: cfg.choices[name] for name in ("task", "model", "method", "tuning")}
+    names = {name: cfg.choices[name] for name in ("task", "model", "method", "tuning", "objective")}
     return cell_title({**names, "method.lr": cfg.method.get("lr"), "seed": cfg.seed})
 
 

@@ -125,6 +125,7 @@ def cell_title(row: Mapping[str, Any]) -> str:
     """
     words = [str(row.get(key)) for key in ("task", "model", "method")]
     words += [str(word) for word in [row.get("tuning")] if word not in (None, "full")]
+    words += [f"objective={word}" for word in [row.get("objective")] if word not in (None, "loss")]
     if isinstance(row.get("method.lr"), int | float):
         words.append(f"lr {row['method.lr']:g}")
     return ", ".join([*words, f"seed {row.get('seed')}"])
@@ -143,6 +144,7 @@ def _results(row: Mapping[str, Any]) -> Table:
     for title, _ in shown:
         table.add_column(title, justify="right")
     names = [
+        (f"score: {row.get('objective.score')}", "score", True),
         ("accuracy", "accuracy", True),
         ("accuracy, threshold from dev", "accuracy_calibrated", False),
         ("macro-F1", "macro_f1", True),
@@ -158,7 +160,7 @@ def _results(row: Mapping[str, Any]) -> Table:
     for label, key, with_error in names:
         if f"zero_shot/test/{key}" in row and not key.startswith(others):
             cells = [_cell(row, f"{prefix}{key}", with_error) for _, prefix in shown]
-            table.add_row(label, *cells)
+            table.add_row(Text(printable(label)), *cells)
     return table
 
 

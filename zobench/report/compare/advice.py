@@ -42,12 +42,12 @@ def _usual(runs: pd.DataFrame, key: str) -> list[str]:
         return _listed([usual, *near["forwards"], *runs.loc[runs["trains"].eq(False), "forwards"]])
     if key in _BY_SEED:
         return _listed(of_seed[key].mode().iloc[0] for _, of_seed in runs.groupby("data_seed") if of_seed[key].any())
-    counted = trained if key not in AGREE and key in (*AGREE_IF_TRAINED, *_tunings(runs)) else runs
+    counted = trained if key not in AGREE and key in (*AGREE_IF_TRAINED, *_settings(runs)) else runs
     return _listed([counted[key].map(text).mode().iloc[0]])
 
 
-def _tunings(runs: pd.DataFrame) -> list[str]:
-    return [name for name in runs.columns if name.startswith("tuning.")]
+def _settings(runs: pd.DataFrame) -> list[str]:
+    return [name for name in runs.columns if name.startswith(("tuning.", "objective."))]
 
 
 def _listed(values: Iterable[object]) -> list[str]:

@@ -77,7 +77,7 @@ def results(frame: pd.DataFrame, axes: Sequence[str] = ("method",), allow_mixed:
     _refuse_repetitions(runs, within)
     if "method" not in axes:
         _refuse_several_rows(runs, within)
-    runs.attrs |= {"mixed": list(differing.values()), "said": [*said, *_other_folders(runs), *_not_as_shipped(runs)]}
+    runs.attrs |= {"mixed": list(differing.values()), "said": [*said, *_maximised(runs), *_other_folders(runs), *_not_as_shipped(runs)]}
     return runs
 
 
@@ -88,6 +88,15 @@ def _data_names(runs: pd.DataFrame) -> "pd.Series[str]":
     folders = texts.groupby(["data.dir", "data_seed"])[list(DATA)].nunique().max().max() <= 1
     several = texts["data.dir"].nunique() > 1
     return texts["data.dir"] if folders and several else texts["rows_hash"].str[:6] + "/" + texts["prompt_hash"].str[:6]
+
+
+def _maximised(runs: pd.DataFrame) -> list[str]:
+    """Say where no loss was trained, but a score."""
+    scores = {
+        str(run.get("metric")) if pd.isna(path := run.get("objective.score")) else path
+        for run in runs[runs["trains"].ne(False) & runs["objective"].eq("metric")].to_dict("records")
+    }
+    return [f"objective=metric: trained to maximise {', '.join(sorted(scores))}, not by the loss"] if scores else []
 
 
 def _other_folders(runs: pd.DataFrame) -> list[str]:

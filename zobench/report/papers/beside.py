@@ -77,7 +77,7 @@ def _lines(cell: dict[str, Any], runs: pd.DataFrame) -> Iterator[Row]:
         score = _measured(line, metric, "%", 100 * ours["test_metric"])
         equal = numbers[_equal(numbers, run)]
         scores = equal[equal["metric"].eq(metric) & equal["task"].eq(run["task"]) & equal["unit"].eq("%")]
-        if other := _other_data(run) or _other_model(cell):
+        if other := _other_data(run) or _other_model(cell) or _own_score(run):
             yield {**score, "differs": other}
             continue
         yield from (_pair(score, theirs, run) for theirs in scores.to_dict("records"))
@@ -113,6 +113,7 @@ def _pair(measured: Row, theirs: Row, run: Row) -> Row:
 def _differing(theirs: Row, run: Row) -> Iterator[str]:
     """Tell the settings that are known on both sides and differ, then what is known of theirs alone."""
     settings, notes = split_protocol(theirs["protocol"])
+    settings = {"objective": "loss", **settings}
     if theirs["task"] == "":
         notes.append("task not said")
     if pd.notna(theirs["n_seeds"]):
@@ -140,6 +141,11 @@ def _other_data(run: Row) -> str | None:
 
 def _other_model(cell: dict[str, Any]) -> str | None:
     return cell["not_paper"] if cell["not_paper"].startswith("model=") else None
+
+
+def _own_score(run: Row) -> str | None:
+    path = run.get("objective.score")
+    return None if pd.isna(path) else f"objective.score={path} is no metric of the papers"
 
 
 def _why_none(numbers: pd.DataFrame, run: Row) -> str:

@@ -110,6 +110,8 @@ def _of_cell(claim: Claim, cell: dict[str, Any], runs: pd.DataFrame) -> Iterator
         named["model"] += f" ({cell['not_paper']})"
     elif cell["paper_model"] and cell["paper_model"] != cell["model"]:
         named["model"] += f" (by family and size {cell['paper_model']})"
+    if cell["objective"] != "loss":
+        named["objective"] = f"objective={cell['objective']}"
     seen = Evidence(
         cell=", ".join(named.values()),
         at_paper=claim.is_of(cell), rows=f"{claim.method} and {claim.against}", seeds=0, verdict=NOT_TESTED, why="",
