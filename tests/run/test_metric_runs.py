@@ -22,6 +22,7 @@ from zobench.config.signature import compose, differences, digest, register
 from zobench.errors import ConfigError
 from zobench.estimate.prices import Prices
 from zobench.record import configs, predictions
+from zobench.report.compare.comparable import Mixed
 from zobench.run.budget import Spending
 from zobench.run.rebuild import rebuild
 from zobench.run.runner import run
@@ -84,6 +85,27 @@ def test_the_default_names_no_run_and_a_score_does():
 
 def settings_of(*more):
     return OmegaConf.to_container(compose("task=sst2", *more), resolve=True)
+
+
+def test_an_edited_score_is_another_one_although_its_name_is_the_same(tmp_path, monkeypatch):
+    words = "zobench", *TINY, *CHOICE, "task=sst2", "steps=2", "objective.score=mine.score"
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+
+    def ended(source, *more):
+        (tmp_path / "mine.py").write_text(source)
+        monkeypatch.delitem(sys.modules, "mine", raising=False)  # as a new process has it
+        return command(*words, *more, cwd=tmp_path)
+
+    half, whole = (f"def score(answer, example):\n    return {value}\n" for value in (0.5, 1))
+    assert ended(half).returncode == 0
+    assert "score: mine.score" in ended(f"other = 1\n\n\n{half}").stdout  # its own lines are the same
+    refused = ended(whole)
+    assert refused.returncode == 1
+    assert "objective.score=mine.score has other code than the run was made with" in refused.stderr
+    assert ended(whole, "noise_seed=1").returncode == 0
+    with pytest.raises(Mixed, match=r"objective\.score_code"):
+        report.tables(report.load(tmp_path / "runs"))
 
 
 def test_it_is_made_again_without_calling_the_function(answered, capsys):

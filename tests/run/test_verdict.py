@@ -31,3 +31,8 @@ def test_a_run_without_training_or_numbers_is_not_judged():
     assert verdict({**ROW, "trains": False, "test_metric": 0.5}) is None
     assert verdict({**ROW, "state": "diverged"}) is None
     assert verdict({**ROW, "test_metric": 0.5, "zero_shot/test/accuracy": float("nan")}) is None
+
+
+def test_of_a_score_the_advice_is_on_its_ties_and_not_on_a_loss_that_did_not_train():
+    said = verdict({**ROW, "test_metric": 0.5, "objective": "metric", "method.eps": 1e-3})
+    assert said.endswith("; scores tie at a small method.eps (now 0.001): try a larger one")

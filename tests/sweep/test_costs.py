@@ -145,7 +145,7 @@ def test_after_a_short_run_a_plan_is_right_within_a_factor_of_two_or_marked_as_r
     one = cell(tmp_path, **settings, device="cpu", data={"splits": "mini"}, method=ADAMW,
                task={"splits": {"mini": {"dev": 100, "test": 240}}})  # fmt: skip
     one.settings["choices"] = {
-        name: planned.choices[name] for name in ("model", "task", "method", "tuning", "protocol")
+        name: planned.choices[name] for name in ("model", "task", "method", "tuning", "protocol", "objective")
     }
     guess = Costs([tmp_path]).of(one)
     assert (guess.rough, guess.short) == (True, True)

@@ -211,7 +211,7 @@ class FrontDoor:
         shown = f"{key}={value}" if value is not None else key
         if where and key in self.keys():
             own = sorted(name.removeprefix(f"{head}.") for name in known if name.startswith(f"{head}."))
-            raise ConfigError(f"{shown}: no such key{where}, which has {', '.join(own)}")
+            raise ConfigError(f"{shown}: no such key{where}, which has {', '.join(own) or 'none'}")
         hint = did_you_mean(key, known, otherwise="; see python -m zobench --list")
         raise ConfigError(f"{shown}: no such key{where}{hint}")
 

@@ -80,7 +80,7 @@ def _finished(folders: Iterable[Path]) -> Iterator[dict[str, Any]]:
     for folder in folders:
         for directory in find(folder).runs if folder.is_dir() else ():
             try:
-                row = summaries.read(directory)
+                row = summaries.as_row(summaries.read(directory))
             except Unreadable:
                 continue
             if row["state"] == "finished" and row.get("wall_seconds"):

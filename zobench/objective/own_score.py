@@ -49,8 +49,8 @@ class OwnScore:
         if isinstance(value, bool | np.bool_ | Real) and 0 <= (score := float(value)) <= 1:
             return score
         raise ConfigError(
-            f"{where}: it gave {shown(reprlib.repr(value))}, a {type(value).__name__}; expected a number from 0 to 1, or True "
-            "or False"
+            f"{where}: it gave {shown(reprlib.repr(value))}, a {type(value).__name__}; expected a number from 0 to 1, "
+            "or True or False"
         )
 
     def check(self, answers: Sequence[Answer], examples: Sequence[Encoded]) -> None:

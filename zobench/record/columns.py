@@ -102,6 +102,8 @@ ROW = Schema(
         text("method.rule", "the update rule", null="null is set", where="methods that have one"),
         Column("method.<setting>", ANY, "another setting of the method", null="null is set"),
         Column("tuning.<setting>", ANY, "a setting of the tuning", null="null is set"),
+        text("objective.score_code", "hash of the source of the function of `objective.score`",
+             null="no source to read", where=_OWN_SCORE),
         Column("objective.<setting>", ANY, "a setting of `objective=metric`", null="null is set"),
         count("schema", "the rule by which the run is named; absent in records of the first"),
         text("config_hash", "the run's name: hash of the settings that can change the result"),

@@ -106,6 +106,31 @@ def code_of(target: str | None) -> str | None:
     return _of_contents(files) if files else None
 
 
+def score_code(settings: Mapping[str, Any]) -> str | None:
+    """A digest of the source of a user's own score, which is imported; None without one, or without a source."""
+    path = (settings.get("objective") or {}).get("score")
+    if path is None:
+        return None
+    try:
+        found = instantiate.function(path, "objective.score")
+        return digest_of(inspect.getsource(found if inspect.isroutine(found) else type(found)).encode())
+    except (ConfigError, OSError, TypeError):
+        return None
+
+
+def other_score(row: Mapping[str, Any], settings: Mapping[str, Any]) -> str | None:
+    """What is wrong with a finished run whose score was edited since, as its name holds the path alone; or None.
+
+    Args:
+        row: of the run.
+        settings: the configuration that is asked for now.
+    """
+    then = row.get("objective.score_code")
+    if then is None or score_code(settings) in (None, then):
+        return None
+    return f"objective.score={settings['objective']['score']} has other code than the run was made with"
+
+
 def is_outside(target: str | None) -> bool:
     """Whether a dotted path names something that does not ship with zobench."""
     return target is not None and not target.startswith("zobench.")

@@ -11,7 +11,7 @@ from zobench.errors import DataError
 from zobench.models.adapters import named_parameters
 from zobench.models.tokenizer import tokenizer_hash
 from zobench.record import checkpoint, inputs, tensors
-from zobench.record.inputs import changed, in_words, known_model, remember_model, remember_same
+from zobench.record.inputs import changed, in_words, known_model, other_score, remember_model, remember_same
 from zobench.record.lookup import place_of
 from zobench.run.build import build_trained, load_splits, specs
 from zobench.system.console import Console
@@ -29,8 +29,10 @@ def check_found(cfg: DictConfig, summary: Mapping[str, Any], directory: Path, co
         directory: where it lies.
 
     Raises:
-        DataError: if rows, prompts, tokenizer or weights are not those of the run; says which.
+        DataError: if rows, prompts, tokenizer, weights or the user's own score are not those of the run; says which.
     """
+    if why := other_score(summary, cfg):
+        raise DataError(f"{why}, {directory}; give it another runs_dir, or overwrite=true")
     kinds = changed(directory, summary, cfg)
     if not kinds:
         return

@@ -10,7 +10,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from zobench.config.signature import SCHEMA
-from zobench.record.inputs import digests
+from zobench.record.inputs import digests, score_code
 from zobench.record.lookup import origin_of, place, place_of
 from zobench.run.evaluate import Evaluation
 from zobench.run.parts import Parts
@@ -34,6 +34,7 @@ def chosen(cfg: DictConfig, directory: Path, provenance: Provenance) -> Row:
         **_flat("method", OmegaConf.to_container(cfg.method, resolve=True)),
         **_flat("tuning", OmegaConf.to_container(cfg.tuning, resolve=True)),
         **_flat("objective", OmegaConf.to_container(cfg.objective, resolve=True)),
+        **({"objective.score_code": score_code(cfg)} if cfg.objective.get("score") else {}),
         "schema": SCHEMA,
         "config_hash": provenance.signature,
         "data": origin_of(cfg),

@@ -5,7 +5,7 @@ from functools import cache
 from typing import Any
 
 from zobench.errors import UserError
-from zobench.record.inputs import changed, digests, in_words, known_model, remember_same
+from zobench.record.inputs import changed, digests, in_words, known_model, other_score, remember_same
 from zobench.sweep.plan import PlannedCell
 from zobench.sweep.state import State
 
@@ -25,9 +25,10 @@ def compared(cell: PlannedCell, state: State) -> State:
         reason = f"{directory} holds another run ({name}={row[name]}, now {settings.get(name)}); give this one its own"
         return State("failed", row | {"reason": reason})
     kinds = changed(cell.directory, row, settings)
-    if not kinds:
+    why = other_score(row, settings)
+    if not kinds and not why:
         return state
-    if why := _other_rows(cell, row, kinds) or _other_model(cell, row, kinds):
+    if why := why or _other_rows(cell, row, kinds) or _other_model(cell, row, kinds):
         return State("failed", row | {"reason": f"{why}; give it another runs_dir, or overwrite=true"})
     if "model" in kinds and _known_model(cell, row) is None:
         return State("waiting", row | {"reason": "model.dir may hold another model; the run compares it"})

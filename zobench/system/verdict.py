@@ -47,7 +47,10 @@ def verdict(row: Mapping[str, Any]) -> str | None:
 
 
 def _advice(row: Mapping[str, Any]) -> str:
-    """What to try, by what the dev loss did on the way to the chosen weights."""
+    """What to try, by what the dev loss did on the way to the chosen weights; of a score, where it ties."""
+    if row.get("objective") == "metric":
+        eps = row.get("method.eps")
+        return f"; scores tie at a small method.eps (now {eps:g}): try a larger one" if _finite(eps) else ""
     before, after = row.get("zero_shot/dev/loss"), row.get("dev/loss")
     if not _finite(before) or not _finite(after) or not _finite(row.get("method.lr")) or not before:
         return ""

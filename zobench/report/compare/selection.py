@@ -77,7 +77,10 @@ def results(frame: pd.DataFrame, axes: Sequence[str] = ("method",), allow_mixed:
     _refuse_repetitions(runs, within)
     if "method" not in axes:
         _refuse_several_rows(runs, within)
-    runs.attrs |= {"mixed": list(differing.values()), "said": [*said, *_maximised(runs), *_other_folders(runs), *_not_as_shipped(runs)]}
+    runs.attrs |= {
+        "mixed": list(differing.values()),
+        "said": [*said, *_maximised(runs), *_other_folders(runs), *_not_as_shipped(runs)],
+    }
     return runs
 
 

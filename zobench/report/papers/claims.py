@@ -45,7 +45,13 @@ class Claim:
         """Tell if runs with these settings are at the paper's model, task and tuning, on the real data, by the loss."""
         task = self.tasks == "any" or cell["task"] in self.tasks
         real = cell["data"] in ("hub", "local")
-        return task and real and cell["objective"] == "loss" and cell["paper_model"] in self.models and cell["tuning"] == self.tuning
+        return (
+            task
+            and real
+            and cell["objective"] == "loss"
+            and cell["paper_model"] in self.models
+            and cell["tuning"] == self.tuning
+        )
 
 
 def registry() -> list[Claim]:
