@@ -56,6 +56,11 @@ def test_a_function_that_is_no_score_is_found_out_before_the_run_begins(tmp_path
     assert said(tmp_path, path) == f"{path}: {OWN[name]}"
 
 
+def test_what_a_function_gives_may_have_no_words_for_itself(tmp_path):
+    line = said(tmp_path, "objective.score=helpers.scored.unspeakable")
+    assert line.endswith(", a _Unspeakable; expected a number from 0 to 1, or True or False")
+
+
 @pytest.mark.parametrize("line", LINES)
 def test_what_does_not_go_with_a_score_is_said(tmp_path, line):
     assert said(tmp_path, line) == LINES[line]
