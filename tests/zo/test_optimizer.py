@@ -229,7 +229,7 @@ def test_two_schedules_are_refused():
     optimizer = ZOOptimizer(MeZO, model.named_parameters(), lr=0.1, lr_schedule="linear", total_steps=5)
     optimizer.step(loss_of(model, 0))
     LambdaLR(optimizer, lambda step: 1.0)
-    with pytest.raises(ValueError, match="fall twice"):
+    with pytest.raises(ValueError, match="scheduled twice"):
         optimizer.step(loss_of(model, 1))
 
 

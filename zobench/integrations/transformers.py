@@ -167,7 +167,7 @@ class _StepOfTrainer(ZOOptimizer):
     told: Tensor | None = None
 
     def step(self, closure: Closure | None = None) -> float:  # type: ignore[override]
-        loss = super().step(closure or self.closure)
+        loss = self._take(closure or self.closure)
         if self.told is not None:
             self.told += loss
         return loss

@@ -64,6 +64,7 @@ class AdamW(FirstOrder):
 
     def load_state_dict(self, state: StateDict) -> None:
         super().load_state_dict(state)
+        self._adam.state.clear()
         for slot in self.slots:
             names = ("step", "exp_avg", "exp_avg_sq")
             loaded = {n: state[f"adam.{n}.{slot.name}"] for n in names if f"adam.{n}.{slot.name}" in state}

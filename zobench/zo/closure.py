@@ -29,10 +29,11 @@ def as_loss(value: Any) -> float:
     Raises:
         TypeError: for what is no number and no tensor of one element.
     """
-    if isinstance(value, numbers.Real) or (isinstance(value, Tensor) and value.numel() == 1):
+    if isinstance(value, numbers.Real) or (isinstance(value, Tensor) and value.numel() == 1 and not value.is_complex()):
         return float(value)
-    what = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
-    what = "nothing" if value is None else what
+    what = "nothing" if value is None else f"a {type(value).__name__}"
+    if isinstance(value, Tensor):
+        what = f"a {'complex ' * value.is_complex()}tensor of shape {tuple(value.shape)}"
     raise TypeError(f"the closure gave {what}; it must return the batch's loss, a number or a tensor of one element")
 
 

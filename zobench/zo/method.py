@@ -165,7 +165,7 @@ class Method:
     @torch.no_grad()
     def move(self, way: Direction) -> None:
         """``θ ← θ + way``, without rate, rule and decay: a measured move that is no step (DiZO's projection)."""
-        self.oracle.descend(way, -1.0, 0.0)
+        self.oracle.shift(way)
 
     def step(self, closure: Closure) -> float:
         """Take one step on the batch that ``closure`` evaluates; torch-style.
@@ -254,6 +254,8 @@ class Method:
         self.oracle.forwards = int(state["forwards"])
         self.oracle.backwards = int(state["backwards"])
         by_name = {slot.name: slot for slot in self.slots}
+        for held in self._rule_state.values():
+            held.clear()
         own: StateDict = {}
         for key, value in state.items():
             head, _, rest = key.partition(".")

@@ -72,7 +72,16 @@ class ZOOptimizer(torch.optim.Optimizer):
         super().__init__(groups, {"lr": lr, "weight_decay": self.method.weight_decay})
         self._open = False
         self._trained = {slot.index: slot.param.requires_grad for slot in self.method.slots}
+        self._dtypes: dict[int, torch.dtype] = {}  # of the weights in the first step
         self._hand_over()
+
+    def __getstate__(self) -> dict[str, Any]:
+        names = ("method", "_open", "_trained", "_dtypes")
+        return super().__getstate__() | {name: getattr(self, name) for name in names}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._slots = {id(slot.param): slot for slot in self.method.slots}
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Groups are given to the constructor.
@@ -95,36 +104,49 @@ class ZOOptimizer(torch.optim.Optimizer):
 
         Raises:
             TypeError: without a closure, or for one that gives no number or calls ``backward``.
-            ValueError: for groups that cannot be, or a parameter frozen since the optimizer was made.
+            ValueError: for groups that cannot be, a parameter frozen since the optimizer was made, or one whose dtype
+                is another since the first step.
             Diverged: if a loss is not finite; the weights are then those before the step.
         """
+        return self._take(closure)
+
+    def _take(self, closure: Closure | None) -> float:
+        """``step``, without the hooks that torch puts around that."""
         if closure is None:
             raise TypeError("a zeroth-order step needs a closure that returns the loss: optimizer.step(closure)")
         self._hand_over()
+        for slot in self.method.slots:
+            if slot.param.dtype != (first := self._dtypes.setdefault(slot.index, slot.param.dtype)):
+                raise ValueError(f"parameter {slot.name} is {slot.param.dtype} and was {first}; make a new optimizer")
         try:
             return self.method.step(closure)
         except RuntimeError as error:
             if "does not require grad" in str(error) or "Inference tensors cannot be saved" in str(error):
                 raise TypeError("the closure calls backward; a zeroth-order step takes the loss alone") from None
             raise
+        finally:
+            self.method.oracle.closure = None  # it holds the batch
 
     def state_dict(self) -> dict[str, Any]:
         """Everything to go on with, beyond the weights: tensors, numbers and names, to be kept as safetensors or JSON.
 
-        ``state`` is that of the method, ``missed`` its oracle's, so that the steps to come measure as those before;
+        ``state`` is that of the ``method``, ``missed`` its oracle's, so that the steps to come measure as those before;
         ``param_groups`` have names of parameters under ``params``.
         """
         groups = [group | {"params": [self._name(p) for p in group["params"]]} for group in self.param_groups]
-        return {"state": self.method.state_dict(), "missed": self.method.oracle.missed, "param_groups": groups}
+        state, name = self.method.state_dict(), type(self.method).__name__
+        return {"method": name, "state": state, "missed": self.method.oracle.missed, "param_groups": groups}
 
     @torch.no_grad()
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Go on from what ``state_dict`` gave.
 
         Raises:
-            ValueError: if it is of other parameters.
+            ValueError: if it is of another optimizer or of other parameters.
         """
-        there, here = state_dict["param_groups"], self.state_dict()["param_groups"]
+        there, here, name = state_dict["param_groups"], self.state_dict()["param_groups"], type(self.method).__name__
+        if (other := state_dict.get("method")) != name:
+            raise ValueError(f"the state is one of {other or 'an optimizer with backward'}, not of {name}")
         if [group["params"] for group in there] != [group["params"] for group in here]:
             raise ValueError("the state is of other parameters or other groups; make the optimizer as it was made then")
         for group, loaded in zip(self.param_groups, there, strict=True):
@@ -138,7 +160,7 @@ class ZOOptimizer(torch.optim.Optimizer):
 
     def _hand_over(self) -> None:
         """Give the method and its oracle what the groups say now; a scheduler may have changed it."""
-        method, groups = self.method, self.param_groups
+        method, groups = self.method, [group for group in self.param_groups if group["params"]]
         rates = [float(group["lr"]) for group in groups]
         decays = [float(group["weight_decay"]) for group in groups]
         for number, (rate, decay) in enumerate(zip(rates, decays, strict=True)):
@@ -148,9 +170,10 @@ class ZOOptimizer(torch.optim.Optimizer):
                 f"{type(method).__name__} reckons with one learning rate and weight decay for all parameters; give "
                 "all groups the same"
             )
-        if method.lr_schedule != "constant" and any("initial_lr" in group for group in groups):
+        if (method.lr_schedule != "constant" or method.warmup) and any("initial_lr" in group for group in groups):
             raise ValueError(
-                f"the rate would fall twice: by lr_schedule={method.lr_schedule} and by a scheduler; leave one out"
+                f"the rate would be scheduled twice: by the method (lr_schedule={method.lr_schedule}, "
+                f"warmup={method.warmup}) and by a scheduler; leave one out"
             )
         for slot in method.slots:
             if slot.param.requires_grad != self._trained[slot.index]:

@@ -4,7 +4,7 @@ It alone perturbs and restores the weights, and it counts forward passes. One fo
 loss of one batch at one point, however many micro-batches it is cut into.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import nullcontext
 from functools import partial
 from typing import get_args
@@ -256,13 +256,20 @@ class Oracle(ExampleRequests):
 
     def descend(self, estimate: Direction, lr: float, weight_decay: float) -> None:
         """``θ ← (1 − lr·wd)·θ − lr·estimate``, restore included; ``spared`` slots are not decayed."""
+        self._write(estimate, lambda slot: (self.rate(slot, lr), self.kept(slot, lr, weight_decay)))
+
+    def shift(self, way: Direction) -> None:
+        """``θ ← θ + way``, restore included: the same in all slots, whatever their rates and decays."""
+        self._write(way, lambda slot: (-1.0, 1.0))
+
+    def _write(self, estimate: Direction, share: Callable[[Slot], tuple[float, float]]) -> None:
+        """``θ ← keep·θ − rate·estimate``, with the rate and the factor of each slot."""
         if self.mode == "exact":
             self.settle()
         shown = self._placement.shown if self._placement else set()
         groups: dict[tuple[bool, float, float], list[Slot]] = {}
         for slot in self.slots:
-            key = slot.index in shown, self.rate(slot, lr), self.kept(slot, lr, weight_decay)
-            groups.setdefault(key, []).append(slot)
+            groups.setdefault((slot.index in shown, *share(slot)), []).append(slot)
         for (stayed, rate, keep), slots in groups.items():
             way = estimate * -rate - (ZERO if stayed else self._at * keep)
             self.perturbation.move(slots, way.nonzero(), keep)
