@@ -52,8 +52,8 @@ class ZOTrainer(Trainer):
         **arguments: Any,
     ):
         self.method, self.settings = method, dict(settings or {})
-        _check(method, args, arguments)
-        self._batch: list[dict[str, Any]] = []
+        _check(method, args, self.settings, arguments)
+        self._batch: list[Any] = []
         self._items: Any = None
         super().__init__(model, args, **arguments)
 
@@ -73,6 +73,11 @@ class ZOTrainer(Trainer):
             self.optimizer.method.oracle.further = self._further
         return self.optimizer
 
+    def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
+        """As Trainer's, which asks for the batches of each step once; what a step that broke off left is dropped."""
+        self._batch = []
+        return super().get_batch_samples(*args, **kwargs)
+
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
         """Keep a batch of the step; the step itself is taken where Trainer calls ``optimizer.step()``."""
         model.eval()
@@ -89,16 +94,28 @@ class ZOTrainer(Trainer):
         optimizer: Any = getattr(self.optimizer, "optimizer", self.optimizer)  # Accelerate's, around it
         return optimizer
 
-    def _closure(self, model: Any, batches: list[dict[str, Any]], items: Any) -> Closure:
-        whole = items is not None and (self.model_accepts_loss_kwargs or self.compute_loss_func is not None)
+    def _closure(self, model: Any, batches: list[Any], items: Any) -> Closure:
+        whole = self.loss_is_scaled_for_ga
+        if whole is None:  # as Trainer takes it: the model or the function divides by the items of all batches
+            whole = items is not None and (self.model_accepts_loss_kwargs or self.compute_loss_func is not None)
 
-        def loss_of(inputs: dict[str, Any]) -> Tensor:
+        def loss_of(inputs: Any, items: Any = items) -> Tensor:
+            inputs = dict(inputs) if isinstance(inputs, Mapping) else inputs  # compute_loss may take labels out
             with self.compute_loss_context_manager():
-                loss: Any = self.compute_loss(model, dict(inputs), num_items_in_batch=items)
-            loss = loss.mean() if self.args.n_gpu > 1 else loss
-            return loss if whole else loss / len(batches)
+                loss: Any = self.compute_loss(model, inputs, num_items_in_batch=items)
+            return loss.mean() if self.args.n_gpu > 1 else loss
 
-        return TrainerBatch(loss_of, batches, summed=whole, reduce=self._over_processes)
+        def items_of(inputs: Any) -> Any:
+            return self._get_num_items_in_batch([inputs], self.args.device)
+
+        return TrainerBatch(
+            loss_of,
+            batches,
+            items=items,
+            whole=whole,
+            items_of=items_of,
+            reduce=self._over_processes,
+        )
 
     def _over_processes(self, losses: Tensor) -> Tensor:
         """The mean over the processes, the same in all of them."""
@@ -127,9 +144,9 @@ class ZOTrainer(Trainer):
         return None
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
-        """Log as Trainer does, with the forward passes so far."""
-        if isinstance(self._optimizer, ZOOptimizer):
-            logs = {**logs, "forwards": self._optimizer.method.oracle.forwards}
+        """Log as Trainer does; a line of training has the forward passes so far."""
+        if {"loss", "train_loss"} & set(logs):  # evaluations are others' numbers: a search adds them up
+            logs["forwards"] = self._optimizer.method.oracle.forwards
         super().log(logs, *args, **kwargs)
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
@@ -151,12 +168,14 @@ class ZOTrainer(Trainer):
             return
         file = Path(checkpoint, STATE_FILE)
         if not file.is_file():
-            raise ValueError(f"{checkpoint} has no {STATE_FILE}: it is of another trainer; start without it")
+            raise ValueError(
+                f"{checkpoint} has no {STATE_FILE}: it is of another trainer, or of save_only_model; start without it"
+            )
         kept = json.loads(file.read_text(encoding="utf-8"))
         kept["optimizer"]["state"] |= load_file(os.path.join(checkpoint, TENSORS_FILE))
         optimizer, scheduler = self._pair()
         optimizer.load_state_dict(kept["optimizer"])
-        scheduler.load_state_dict(kept["scheduler"])
+        scheduler.load_state_dict(_as_in(scheduler.state_dict(), kept["scheduler"]))
 
 
 class _StepOfTrainer(ZOOptimizer):
@@ -173,13 +192,29 @@ class _StepOfTrainer(ZOOptimizer):
         return loss
 
 
-def _check(method: type[Method], args: TrainingArguments | None, arguments: Mapping[str, Any]) -> None:
+def _as_in(here: Any, kept: Any) -> Any:
+    """A state from JSON with the keys that are numbers in a state of its kind, of which JSON makes words."""
+    if isinstance(here, dict):
+        key = int if here and all(isinstance(name, int) for name in here) else str
+        return type(here)({key(name): _as_in(here.get(key(name)), value) for name, value in kept.items()})
+    if isinstance(here, list) and len(here) == len(kept):
+        return [_as_in(*pair) for pair in zip(here, kept, strict=True)]
+    return kept
+
+
+def _check(
+    method: type[Method], args: TrainingArguments | None, settings: Mapping[str, Any], arguments: Mapping[str, Any]
+) -> None:
     """Refuse what a step without a backward pass cannot use."""
     refused = "ZOTrainer has no backward pass: {} {}"
     if method.backwards_per_step or not method.trains:
         raise ValueError(f"{method.__name__} is no zeroth-order method; train by it with transformers' Trainer")
     if arguments.get("optimizer_cls_and_kwargs") or (arguments.get("optimizers") or (None, None))[0] is not None:
         raise ValueError("ZOTrainer makes its optimizer itself: give method= and settings= in place of an optimizer")
+    if (arguments.get("optimizers") or (None, None))[1] is not None:
+        raise ValueError("a scheduler is of an optimizer, which ZOTrainer makes itself: override create_scheduler")
+    if "lr" in settings:
+        raise ValueError("the learning rate is that of TrainingArguments: give learning_rate in place of settings' lr")
     if args is None:
         return
     for name in (
@@ -187,12 +222,15 @@ def _check(method: type[Method], args: TrainingArguments | None, arguments: Mapp
         "gradient_checkpointing",
         "fp16",
         "bf16",
+        "mixed_precision",
         "neftune_noise_alpha",
         "deepspeed",
         "fsdp",
     ):
-        if getattr(args, name, None):
+        if getattr(args, name, None) not in (None, False, "", [], {}, "no"):
             instead = (
-                "load the model in that dtype in its place" if name in ("fp16", "bf16") else "leave it at its default"
+                "load the model in that dtype in its place"
+                if name in ("fp16", "bf16", "mixed_precision")
+                else "leave it at its default"
             )
             raise ValueError(refused.format(f"it cannot use {name}={getattr(args, name)};", instead))
