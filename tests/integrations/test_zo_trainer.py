@@ -181,6 +181,95 @@ def test_losses_of_examples_have_the_loss_of_the_batch_as_their_mean(tmp_path: P
             assert float(apart.mean()) == pytest.approx(whole, rel=1e-5)
 
 
+def mean_over_tokens(outputs: Any, labels: Tensor, num_items_in_batch: Any = None) -> Tensor:
+    return nn.functional.cross_entropy(outputs.logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten())
+
+
+@pytest.mark.parametrize("more", [{"compute_loss_func": mean_over_tokens}, {"label_smoothing_factor": 0.1}])
+def test_losses_of_examples_have_that_mean_whatever_the_loss_divides_by(tmp_path: Path, more: dict[str, Any]):
+    data = rows(4)
+    data[0]["labels"] = torch.where(torch.arange(6) < 4, -100, data[0]["labels"])
+    own = {key: value for key, value in more.items() if key == "compute_loss_func"}
+    args = arguments(tmp_path, **{key: value for key, value in more.items() if key not in own})
+    trainer = ZOTrainer(tiny().eval(), args, train_dataset=data, **own)
+    batch = torch.utils.data.default_collate(data)
+    loss = trainer._closure(trainer.model, [batch], trainer._get_num_items_in_batch([batch], args.device))
+    with torch.no_grad():
+        assert float(loss.losses(examples=True).mean()) == pytest.approx(float(loss()), rel=1e-5)  # type: ignore[union-attr]
+
+
+def test_batches_that_are_no_dictionary_of_tensors_are_cut_into_examples(tmp_path: Path):
+    class Own(ZOTrainer):
+        def compute_loss(self, model: nn.Module, inputs: Any, **how: Any) -> Tensor:
+            inner, words = inputs
+            assert len(words["text"]) == len(inner["labels"])
+            return model(**inner).loss
+
+    def collate(examples: list[Any]) -> Any:
+        return torch.utils.data.default_collate(examples), {"text": ["a"] * len(examples), "all": True}
+
+    args = arguments(tmp_path, max_steps=1, remove_unused_columns=False)
+    trainer = Own(tiny(), args, train_dataset=rows(), method=GRZO, data_collator=collate)
+    trainer.train()
+    assert differ(weights(tiny()), weights(trainer.model))
+
+
+def test_a_scheduler_whose_state_has_numbers_as_keys_goes_on(tmp_path: Path):
+    class Own(ZOTrainer):
+        def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+            self.lr_scheduler = torch.optim.lr_scheduler.MultiStepLR(self.optimizer, [1, 3])
+            return self.lr_scheduler
+
+    args = arguments(tmp_path, save_strategy="steps", save_steps=2)
+    trainer = Own(tiny(), args, train_dataset=rows())
+    trainer.train()
+    again = Own(tiny(seed=5), args, train_dataset=rows())
+    again.train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
+    assert again.lr_scheduler.get_last_lr() == [pytest.approx(1e-5)]
+    assert differ(weights(trainer.model), weights(again.model)) == []
+
+
+def test_an_evaluation_has_the_numbers_of_trainers(tmp_path: Path):
+    trainer = ZOTrainer(tiny(), arguments(tmp_path, max_steps=1), train_dataset=rows(), eval_dataset=rows(4))
+    assert trainer.train().metrics["forwards"] == 2
+    found = trainer.evaluate()
+    assert "epoch" in found
+    assert "forwards" not in found
+
+
+def test_what_a_step_that_broke_off_has_left_is_dropped(tmp_path: Path):
+    class Break(TrainerCallback):
+        def on_substep_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+            control.should_training_stop = True
+
+    args = arguments(tmp_path, gradient_accumulation_steps=2, max_steps=1)
+    broken, whole = (ZOTrainer(tiny(), args, train_dataset=rows()) for _ in range(2))
+    broken.add_callback(Break)
+    broken.train()
+    broken.remove_callback(Break)
+    for trainer in (broken, whole):
+        trainer.train()
+    assert differ(weights(whole.model), weights(broken.model)) == []
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"settings": {"lr": 1.0}}, "give learning_rate in place"),
+        ({"optimizers": (None, object())}, "override create_scheduler"),
+    ],
+)
+def test_arguments_that_would_have_no_effect_are_refused(tmp_path: Path, more: dict[str, Any], message: str):
+    with pytest.raises(ValueError, match=message):
+        ZOTrainer(tiny(), arguments(tmp_path), train_dataset=rows(), **more)
+
+
+def test_mixed_precision_of_the_launcher_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    with pytest.raises(ValueError, match="cannot use mixed_precision=bf16"):
+        ZOTrainer(tiny(), arguments(tmp_path), train_dataset=rows())
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [

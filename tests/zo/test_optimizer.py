@@ -3,6 +3,7 @@
 import copy
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
 import zobench
-from zobench import CurvZO, KerZOO, MeZO, ZOOptimizer
+from zobench import CurvZO, DiZO, KerZOO, MeZO, ZOOptimizer
 from zobench.methods.lozo import LOZO
 from zobench.zo import CoreSpace, Diverged, Momentum
 
@@ -106,14 +107,15 @@ def test_it_goes_on_from_its_state_to_the_bit(name: str):
     state = optimizer.state_dict()
     tensors = save({key: value for key, value in state["state"].items() if isinstance(value, Tensor)})
     rest = {key: value for key, value in state["state"].items() if not isinstance(value, Tensor)}
-    text = json.dumps([rest, state["missed"], state["param_groups"], scheduler.state_dict()])
+    text = json.dumps([state | {"state": rest}, scheduler.state_dict()])
     again = copy.deepcopy(model)
     resumed = ZOOptimizer(method_class, again.named_parameters(), lr=5.0)
-    rest, missed, groups, of_scheduler = json.loads(text)
-    resumed.load_state_dict({"state": rest | load(tensors), "missed": missed, "param_groups": groups})
+    kept, of_scheduler = json.loads(text)
+    kept["state"] |= load(tensors)
+    resumed.load_state_dict(kept)
     going_on = LambdaLR(resumed, lambda step: 0.9**step)
     going_on.load_state_dict(of_scheduler)
-    resumed.load_state_dict({"state": rest | load(tensors), "missed": missed, "param_groups": groups})
+    resumed.load_state_dict(kept)
     for step in range(3, 6):
         for each, course, module in ((optimizer, scheduler, model), (resumed, going_on, again)):
             each.step(loss_of(module, step))
@@ -151,6 +153,7 @@ def test_a_loss_that_is_not_finite_leaves_the_weights():
         (lambda: "0.5", "gave a str"),
         (lambda: torch.zeros(3), r"shape \(3,\)"),
         (lambda: {"loss": 1.0}, "gave a dict"),
+        (lambda: torch.tensor(1j), "gave a complex tensor"),
     ],
 )
 def test_a_closure_that_gives_no_number_is_told_in_a_line(closure: object, message: str):
@@ -224,9 +227,10 @@ def test_a_parameter_frozen_half_way_is_told():
         optimizer.step(loss_of(model, 1))
 
 
-def test_two_schedules_are_refused():
+@pytest.mark.parametrize("own", [{"lr_schedule": "linear", "total_steps": 5}, {"warmup": 3}])
+def test_two_schedules_are_refused(own: dict[str, object]):
     model = net()
-    optimizer = ZOOptimizer(MeZO, model.named_parameters(), lr=0.1, lr_schedule="linear", total_steps=5)
+    optimizer = ZOOptimizer(MeZO, model.named_parameters(), lr=0.1, **own)
     optimizer.step(loss_of(model, 0))
     LambdaLR(optimizer, lambda step: 1.0)
     with pytest.raises(ValueError, match="scheduled twice"):
@@ -237,3 +241,95 @@ def test_a_state_of_other_parameters_is_refused():
     state = ZOOptimizer(MeZO, net().named_parameters(), lr=0.1).state_dict()
     with pytest.raises(ValueError, match="other parameters"):
         ZOOptimizer(MeZO, nn.Linear(2, 2).named_parameters(), lr=0.1).load_state_dict(state)
+
+
+@pytest.mark.parametrize("name", ["TeZOAdam", "LOREN", "AdamW"])
+def test_a_state_from_before_the_first_step_takes_all_back(name: str):
+    model = net()
+    optimizer = ZOOptimizer(getattr(zobench, name), model.named_parameters(), lr=1e-2)
+    state, start = copy.deepcopy(optimizer.state_dict()), copy.deepcopy(model.state_dict())
+    ends = []
+    for _ in range(2):
+        model.load_state_dict(start)
+        optimizer.load_state_dict(state)
+        for step in range(3):
+            optimizer.step(loss_of(model, step))
+        ends.append(weights(model))
+    assert same(*ends)
+
+
+def test_a_copy_of_model_and_optimizer_goes_its_own_way():
+    model = net()
+    optimizer = ZOOptimizer(LOZO, model.named_parameters(), lr=0.1, mode="exact")
+    LambdaLR(optimizer, lambda step: 1.0)
+    optimizer.step(loss_of(model, 0))
+    other, copied = copy.deepcopy((model, optimizer))
+    copied.step(loss_of(other, 1))
+    assert not same(weights(model), weights(other))
+    optimizer.step(loss_of(model, 1))
+    assert same(weights(model), weights(other))
+
+
+def test_weights_in_another_dtype_half_way_are_told():
+    model = net()
+    optimizer = ZOOptimizer(MeZO, model.named_parameters(), lr=0.1)
+    model.double()
+    optimizer.step(lambda: model(torch.ones(1, 6, dtype=torch.float64)).sum())
+    model.float()
+    with pytest.raises(ValueError, match=r"0\.weight is torch\.float32 and was torch\.float64"):
+        optimizer.step(loss_of(model, 1))
+
+
+def test_a_projection_moves_all_groups_by_as_much_whatever_their_rates():
+    ends = []
+    for split in (False, True):
+        model = net()
+        pairs = list(model.named_parameters())
+        rest = {"lr": 5e-3, "weight_decay": 0.1}
+        groups = (
+            [{"params": pairs[:2], **rest}, {"params": pairs[2:], **rest}] if split else [{"params": pairs, **rest}]
+        )
+        other = nn.Parameter(torch.ones(1))
+        groups += [{"params": [("other", other)], "lr": 0.1, "weight_decay": 0.1}] if split else []
+        optimizer = ZOOptimizer(DiZO, groups, lr=1e-2, interval=1, mode="exact")
+        optimizer.method.oracle.further = lambda first, count, model=model: loss_of(model, 99 + first)
+        for step in range(3):
+            optimizer.step(loss_of(model, step))
+        ends.append(weights(model))
+    assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(*ends, strict=True))
+
+
+def test_a_group_without_parameters_has_no_say():
+    model = net()
+    groups = [{"params": [], "lr": 5.0}, {"params": model.named_parameters()}]
+    optimizer = ZOOptimizer(KerZOO, groups, lr=0.01, total_steps=9)
+    optimizer.step(loss_of(model, 0))
+    assert optimizer.method.lr == 0.01
+
+
+def test_a_state_of_another_method_is_refused():
+    state = ZOOptimizer(MeZO, net().named_parameters(), lr=0.1).state_dict()
+    with pytest.raises(ValueError, match="one of MeZO, not of LOZO"):
+        ZOOptimizer(LOZO, net().named_parameters(), lr=0.1).load_state_dict(state)
+
+
+def test_accelerate_saves_and_loads_its_state(tmp_path: Path):
+    def prepared():
+        model = net()
+        optimizer = ZOOptimizer(zobench.TeZOAdam, model.named_parameters(), lr=0.01)
+        accelerator = Accelerator(cpu=True)
+        return accelerator, *accelerator.prepare(model, optimizer, LambdaLR(optimizer, lambda step: 0.5**step))
+
+    def train(model, optimizer, scheduler, steps):
+        for step in steps:
+            optimizer.step(loss_of(model, step))
+            scheduler.step()
+        return weights(model)
+
+    accelerator, *parts = prepared()
+    train(*parts, range(2))
+    accelerator.save_state(str(tmp_path))
+    whole = train(*parts, range(2, 4))
+    accelerator, *parts = prepared()
+    accelerator.load_state(str(tmp_path))
+    assert same(train(*parts, range(2, 4)), whole)
