@@ -132,8 +132,7 @@ class Oracle(ExampleRequests):
 
     def _place(self, missed: Collection[str] | None, rows: int | None) -> None:
         self._placement = Placement(self.slots, self.perturbation, self.mode, missed, rows)
-        self.missed = None if missed is None else list(missed)
-        self._stacking = Stacking()
+        self.missed, self._stacking = None if missed is None else list(missed), Stacking()
 
     def loss(self, offset: Direction = ZERO) -> float:
         """The loss at ``θ + offset``, as a float64 scalar."""
@@ -160,11 +159,11 @@ class Oracle(ExampleRequests):
             TypeError: for a closure that gives no losses per example.
             Diverged: as ``losses``.
         """
-        size = batch_of(self.closure).size
-        stacks = self._stacks(offsets)
-        work = partial(self._evaluate, examples=True)
+        size, stacks = batch_of(self.closure).size, self._stacks(offsets)
         entries: list[list[float]] = []
-        found = self.team.vectors(work, stacks, [size * len(stack) for stack in stacks])
+        found = self.team.vectors(
+            partial(self._evaluate, examples=True), stacks, [size * len(stack) for stack in stacks]
+        )
         for stack, values in zip(stacks, found, strict=True):
             n = len(values) // len(stack)
             entries += [self._counted(list(values[i * n : i * n + n])) for i in range(len(stack))]
@@ -271,8 +270,7 @@ class Oracle(ExampleRequests):
         for slot in self.slots:
             groups.setdefault((slot.index in shown, *share(slot)), []).append(slot)
         for (stayed, rate, keep), slots in groups.items():
-            way = estimate * -rate - (ZERO if stayed else self._at * keep)
-            self.perturbation.move(slots, way.nonzero(), keep)
+            self.perturbation.move(slots, (estimate * -rate - (ZERO if stayed else self._at * keep)).nonzero(), keep)
         self._at = ZERO
 
     @torch.no_grad()
