@@ -74,7 +74,7 @@ class ZOTrainer(Trainer):
         return self.optimizer
 
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
-        """As Trainer's, which asks for the batches of each step once; what a step that broke off left is dropped."""
+        """Collect as Trainer does, which asks for the batches of each step once; what a step that broke off left is dropped."""
         self._batch = []
         return super().get_batch_samples(*args, **kwargs)
 
