@@ -74,7 +74,7 @@ class ZOTrainer(Trainer):
         return self.optimizer
 
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
-        """Collect as Trainer does, which asks for the batches of each step once; what a step that broke off left is dropped."""
+        """Collect as Trainer does, which asks once a step; what a step that broke off has left is dropped."""
         self._batch = []
         return super().get_batch_samples(*args, **kwargs)
 
@@ -145,7 +145,8 @@ class ZOTrainer(Trainer):
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         """Log as Trainer does; a line of training has the forward passes so far."""
-        if {"loss", "train_loss"} & set(logs):  # evaluations are others' numbers: a search adds them up
+        # Evaluations are left as they are: a search for hyperparameters adds their numbers up.
+        if isinstance(self._optimizer, ZOOptimizer) and {"loss", "train_loss"} & set(logs):
             logs["forwards"] = self._optimizer.method.oracle.forwards
         super().log(logs, *args, **kwargs)
 
