@@ -19,6 +19,8 @@ from zobench.run.runner import run
 TINY = ("model=tiny-opt", "data=mini", "wandb=disabled", "threads=1", "device=cpu",
         *(f"task.splits.mini.{part}={n}" for part, n in (("train", 16), ("dev", 6), ("test", 10))))  # fmt: skip
 METHODS = sorted(path.stem for path in (conf_dir() / "method").glob("*.yaml"))
+#: one of each kind: plain, several forward passes, renewed state, activations, further batches, gradients, none
+KINDS = ("mezo", "loren", "pgap", "agzo", "dizo", "adamw", "zeroshot")
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +44,9 @@ def steps(cost):
     return {part.name: part.times for part in cost.parts if part.name.startswith("steps")}
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    "method", [name if name in KINDS else pytest.param(name, marks=pytest.mark.slow) for name in METHODS]
+)
 def test_every_method_is_measured_and_spends_what_a_plan_of_it_says(method):
     words = f"method={method}", "task=sst2", "batch_size=4", "forwards=2000", "eval_every=100"
     cost = of(*words)

@@ -339,6 +339,8 @@ trainer = ZOTrainer(tiny(), arguments({out!r}, max_steps=3, per_device_train_bat
 trainer.train()
 from safetensors.torch import save_file
 save_file(weights(trainer.model), {out!r} + f"/{{trainer.args.process_index}}.safetensors")
+trainer.accelerator.wait_for_everyone()
+trainer.accelerator.end_training()  # a process that leaves a group open may be aborted when the other one ends
 """
 
 
@@ -351,7 +353,7 @@ def test_two_processes_take_the_same_steps_as_one_on_all_examples(tmp_path: Path
     script.write_text(SCRIPT.format(paths=[str(Path(__file__).parent), *sys.path], out=str(tmp_path)))
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone", str(script)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.returncode == 0, done.stderr
     first, second = (load_file(tmp_path / f"{i}.safetensors") for i in range(2))
     assert differ(first, second) == []
     args = arguments(tmp_path / "one", max_steps=3, train_sampling_strategy="sequential")
