@@ -254,8 +254,7 @@ class Method:
         self.oracle.forwards = int(state["forwards"])
         self.oracle.backwards = int(state["backwards"])
         by_name = {slot.name: slot for slot in self.slots}
-        for held in self._rule_state.values():
-            held.clear()
+        self._rule_state = {slot.index: {} for slot in self.slots}
         own: StateDict = {}
         for key, value in state.items():
             head, _, rest = key.partition(".")
