@@ -1,6 +1,5 @@
 """What is run by hand around the benchmark: tables of the pages, the check of a GPU machine, a sweep's seconds."""
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -9,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from helpers.methods import METHODS
+from helpers.modules import module_of
 
 from zobench.bench.spec import all_methods, label
 
@@ -17,11 +17,7 @@ STAGES = {"noise", "tests", "bench-1.3b", "memory-1.3b", "bench-13b", "ranks"}
 
 
 def script(name):
-    given = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
-    module = importlib.util.module_from_spec(given)
-    sys.modules[name] = module  # where dataclasses look for their module
-    given.loader.exec_module(module)
-    return module
+    return module_of(ROOT / "scripts" / f"{name}.py")
 
 
 @pytest.fixture(scope="module")

@@ -1,12 +1,12 @@
 """The script that pretrains the tiny model: what it keeps unseen, and that zobench runs on what it writes."""
 
-import importlib.util
 import json
 from pathlib import Path
 
 import pyarrow.parquet
 import pytest
 import torch
+from helpers.modules import module_of
 
 from zobench.config.signature import compose
 from zobench.data.rows import load
@@ -17,10 +17,7 @@ SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "pretrain_tiny.py"
 
 @pytest.fixture(scope="module")
 def script():
-    spec = importlib.util.spec_from_file_location("pretrain_tiny", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return module_of(SCRIPT)
 
 
 def test_it_sees_no_row_that_zobench_draws(script, shared_data, compose_task):

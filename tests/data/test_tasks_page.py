@@ -1,9 +1,9 @@
 """docs/tasks.md shows what the tasks make of real rows, and real rows suit a real model's tokenizer."""
 
-import importlib.util
 from pathlib import Path
 
 import pytest
+from helpers.modules import module_of
 
 from zobench.config.folders import conf_dir
 from zobench.config.signature import compose
@@ -21,10 +21,7 @@ ROWS = 100
 
 @pytest.fixture(scope="module")
 def script():
-    spec = importlib.util.spec_from_file_location("record_tasks", ROOT / "scripts" / "record_tasks.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return module_of(ROOT / "scripts" / "record_tasks.py")
 
 
 def test_the_page_has_every_task_that_ships_with_its_sizes(script):

@@ -1,6 +1,5 @@
 """The script that says which tasks can be learned: its probe, its rates, and the rows that a model has seen."""
 
-import importlib.util
 import sys
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from helpers.modules import module_of
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 
@@ -16,12 +16,9 @@ SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 def script():
     sys.path.insert(0, str(SCRIPTS))
     try:
-        spec = importlib.util.spec_from_file_location("what_learns", SCRIPTS / "what_learns.py")
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
+        return module_of(SCRIPTS / "what_learns.py")
     finally:
         sys.path.remove(str(SCRIPTS))
-    return module
 
 
 def test_the_probe_finds_classes_that_a_plane_divides(script):

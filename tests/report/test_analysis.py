@@ -1,7 +1,6 @@
 """The stored sweep of analysis/: its tables and notebooks are what its records give."""
 
 import ast
-import importlib.util
 import shutil
 import zipfile
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 import matplotlib
 import nbformat
 import pytest
+from helpers.modules import module_of
 
 from zobench import report
 
@@ -20,10 +20,7 @@ NOTEBOOKS = sorted(path.name for path in ANALYSIS.glob("*.ipynb"))
 
 @pytest.fixture(scope="module")
 def make():
-    spec = importlib.util.spec_from_file_location("make_analysis", ANALYSIS / "make.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return module_of(ANALYSIS / "make.py")
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 """``export --lm-eval``: its rows, put through the harness's own way to tokenise and score, give the run's numbers."""
 
-import importlib.util
 import json
 import re
 import shutil
@@ -12,6 +11,7 @@ import pytest
 import torch
 import yaml
 from helpers.commands import command
+from helpers.modules import module_of
 from helpers.own import TASK, tickets, write_model, write_task
 from helpers.tiny_runs import TINY
 
@@ -59,9 +59,7 @@ def exported(folder, name):
     """The task's settings, its rows and the module that scores them."""
     (file,) = (folder / f"ex-{name}" / "lm-eval").glob("*.yaml")
     task = yaml.load(file.read_text(encoding="utf-8"), Loader)
-    spec = importlib.util.spec_from_file_location("utils", file.with_name("utils.py"))
-    utils = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(utils)
+    utils = module_of(file.with_name("utils.py"))
     rows = [json.loads(line) for line in file.with_name("test.jsonl").read_text(encoding="utf-8").splitlines()]
     return task, rows, utils
 

@@ -1,10 +1,10 @@
 """The script of the first run: which trial it chooses, what equal seconds are, and when a method beats MeZO."""
 
-import importlib.util
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from helpers.modules import module_of
 
 from zobench.sweep import grids
 
@@ -13,10 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope="module")
 def first_run():
-    spec = importlib.util.spec_from_file_location("first_run", ROOT / "scripts" / "first_run.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return module_of(ROOT / "scripts" / "first_run.py")
 
 
 def run(method, lr, seed=0, **values):

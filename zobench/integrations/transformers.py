@@ -54,7 +54,6 @@ class ZOTrainer(Trainer):
         self.method, self.settings = method, dict(settings or {})
         _check(method, args, self.settings, arguments)
         self._batch: list[Any] = []
-        self._items: Any = None
         super().__init__(model, args, **arguments)
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
@@ -82,9 +81,8 @@ class ZOTrainer(Trainer):
         """Keep a batch of the step; the step itself is taken where Trainer calls ``optimizer.step()``."""
         model.eval()
         self._batch.append(self._prepare_inputs(inputs))
-        self._items = num_items_in_batch
         if self.accelerator.sync_gradients:
-            self._optimizer.closure = self._closure(model, self._batch, self._items)
+            self._optimizer.closure = self._closure(model, self._batch, num_items_in_batch)
             self._optimizer.told = self._tr_loss
             self._batch = []
         return torch.zeros((), device=self.args.device)
