@@ -68,7 +68,8 @@ def _run(cfg: DictConfig, team: Team, in_sweep: bool) -> dict[str, Any]:
         cell = Cell(cfg, directory, recorder, console, team)
         with StopRequest(patient=team.size > 1) as stop:
             team.stop_request = lambda: stop.requested
-            row = _to_its_end(cell, stop, in_sweep)
+            with stop.deferred():
+                row = _to_its_end(cell, stop, in_sweep)
             if stop.requested:  # while the record was being closed
                 raise KeyboardInterrupt(stop.requested)
             return row
@@ -109,7 +110,8 @@ def _to_its_end(cell: Cell, stop: StopRequest, in_sweep: bool) -> dict[str, Any]
     raised: BaseException | None = None
     forgotten = (ConfigError,) if in_sweep else (ConfigError, DataError, ModelError)
     try:
-        cell.run(stop)
+        with stop.at_once():
+            cell.run(stop)
         state, reason = "finished", None
     except Diverged as error:
         state, reason = "diverged", str(error)
@@ -125,12 +127,11 @@ def _to_its_end(cell: Cell, stop: StopRequest, in_sweep: bool) -> dict[str, Any]
     except BaseException as error:
         raised = cell.lost(error) or mendable(error, cell.cfg)
         state, reason = "failed", f"{type(raised).__name__}: {raised}"
-    with stop.deferred():
-        row = cell.end(state, reason)
-        if state == "interrupted" and not cell.begun:
-            cell.console.say("stopped before it began; what was recorded before is as it was")
-        if isinstance(raised, forgotten) and not cell.started:
-            cell.recorder.withdraw()
+    row = cell.end(state, reason)
+    if state == "interrupted" and not cell.begun:
+        cell.console.say("stopped before it began; what was recorded before is as it was")
+    if isinstance(raised, forgotten) and not cell.started:
+        cell.recorder.withdraw()
     if raised is not None:
         raise raised from None
     return row

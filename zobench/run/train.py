@@ -82,25 +82,27 @@ class Trainer:
             Interrupted: when asked to stop; a checkpoint was written.
             Diverged: if a loss is not finite.
         """
-        total = self.settings.total_steps
         self.method.oracle.team = self.parts.division.oracle
-        while True:
-            asked = self.team.stop()
+        with stop.deferred():  # whatever stops it, the step and its checkpoint are whole
+            while self._goes_on(stop):
+                report(1, self.step())
+
+    def _goes_on(self, stop: StopRequest) -> bool:
+        """Do what is due after a step: evaluation, lens, checkpoint; say whether another step follows."""
+        total = self.settings.total_steps
+        asked = self.team.stop()
+        if not asked:
             try:
-                if not asked:
+                with stop.at_once():
                     self._evaluate_dev_if_due(stop)
-                    with stop.deferred():
-                        self.run_lens_if_due()
+                self.run_lens_if_due()
             except KeyboardInterrupt as error:  # the weights are those after the step; resuming evaluates them again
                 asked = str(error)
-            with stop.deferred():
-                if asked or self._save_is_due():
-                    self.checkpoints.save(self.progress)
-                if asked:
-                    raise Interrupted(f"{asked} after step {self.method.t} of {total}")
-                if self.method.t >= total:
-                    return
-                report(1, self.step())
+        if asked or self._save_is_due():
+            self.checkpoints.save(self.progress)
+        if asked:
+            raise Interrupted(f"{asked} after step {self.method.t} of {total}")
+        return self.method.t < total
 
     def evaluate(self, split: str, threshold: float | None = None) -> Evaluation:
         """Evaluate a split, ``dev`` or ``test``, at the weights as they are.
