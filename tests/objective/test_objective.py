@@ -73,6 +73,15 @@ def test_one_sequence_per_example_equals_one_per_option(tiny, encoded, name):
     assert 2 * short.tokens < 1.01 * general.tokens
 
 
+@pytest.mark.parametrize("name", ["sst2", "rte", "multirc", "worded"])
+@torch.no_grad()
+def test_relative_scores_are_short_of_what_the_options_of_an_example_share(tiny, encoded, name):
+    task, batch = encoded(name)
+    objective = Objective(tiny.model, tiny.tokenizer, task)
+    for found, whole in zip(objective.relative_scores(batch), objective.scores(batch), strict=True):
+        assert [s - found[0] for s in found] == pytest.approx([s - whole[0] for s in whole], abs=1e-5)
+
+
 @torch.no_grad()
 def test_a_batch_with_and_without_shared_prompts(tiny, encoded):
     _, short = encoded("sst2", 3)

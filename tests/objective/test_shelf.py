@@ -62,6 +62,24 @@ def test_a_second_run_reads_the_same_bits(tiny, filled, tmp_path):
 
 
 @torch.no_grad()
+def test_test_rows_are_found_whatever_rows_were_trained(tiny, mini, tmp_path):
+    LastLayers(layers=1).apply(tiny.model, tiny.spec, 0)
+    task, splits = mini("sst2")
+    rows = tiny.encoder.encode(task, splits.train[:30])
+    test = rows[20:]
+    runs = lower_runs(tiny.model)
+    for trained in (rows[:10], rows[10:25]):  # five of these are test rows too
+        objective = Objective(
+            tiny.model, tiny.tokenizer, task, cache_gib=1.0, shelf=Shelf(tmp_path, worth_seconds=0.0), length_buckets=1
+        )
+        objective.prepare(trained)
+        runs.clear()
+        objective.prepare(test)
+    assert not runs
+    assert len(files(tmp_path)) == 3
+
+
+@torch.no_grad()
 def test_other_weights_rows_or_threads_are_other_files(tiny, filled, tmp_path):
     filled()
     filled(rows=8)

@@ -91,7 +91,7 @@ class _Measurement:
         examples = parts.dev, parts.test
         often = evaluations(total, parts.settings.eval_every)
         names = ("dev evaluations", "test evaluations")
-        each = [self._evaluation(part) for part in examples]
+        each = [self._evaluation(part, times) for part, times in zip(examples, often, strict=True)]
         found = [Part(name, times, *one) for name, times, one in zip(names, often, each, strict=True)]
         if total:
             found = [*self._of_steps(), *found, *self._of_checkpoints()]
@@ -114,8 +114,11 @@ class _Measurement:
             return torch.cuda.get_device_name(self.parts.device)
         return f"the CPU with {threads} thread{'s' * (threads != 1)}"
 
-    def _evaluation(self, examples: Sequence[Encoded]) -> tuple[float, float]:
-        """Seconds of one evaluation of a split, from some of its batches, evenly spread over their lengths."""
+    def _evaluation(self, examples: Sequence[Encoded], times: float) -> tuple[float, float]:
+        """Seconds of one of ``times`` evaluations of a split, the last of which is for the record.
+
+        They come from some of its batches, evenly spread over their lengths.
+        """
         batches = batches_of(examples, self.parts.settings.eval_batch_size)
         self._run([examples[i] for i in batches[-1]])  # the longest, for the memory; the first use of the code apart
         often = min(len(batches), MOST_BATCHES)
@@ -125,18 +128,26 @@ class _Measurement:
         taken: list[tuple[int, tuple[float, float]]] = []
         begun = time.perf_counter()
         for batch in chosen:
-            taken.append((len(batch), self._run([examples[i] for i in batch])))
+            taken.append((len(batch), self._mean([examples[i] for i in batch], times)))
             if time.perf_counter() - begun > EVALUATE_SECONDS:
                 break
         self.batches += len(taken)
         share = len(examples) / sum(n for n, _ in taken)
         return share * sum(wall for _, (wall, _) in taken), share * sum(cpu for _, (_, cpu) in taken)
 
-    def _run(self, batch: Sequence[Encoded]) -> tuple[float, float]:
+    def _mean(self, batch: Sequence[Encoded], times: float) -> tuple[float, float]:
+        """Seconds of a batch in the mean over evaluations, of which one is for the record."""
+        wall, cpu = self._run(batch)
+        if times > 1:
+            others = self._run(batch, recorded=False)
+            wall, cpu = ((last + (times - 1) * other) / times for last, other in zip((wall, cpu), others, strict=True))
+        return wall, cpu
+
+    def _run(self, batch: Sequence[Encoded], *, recorded: bool = True) -> tuple[float, float]:
         self.layers.hold(batch)
         with torch.inference_mode():
             timed = _Timed()
-            results_of(self.parts.objective, self.parts.task, batch)
+            results_of(self.parts.objective, batch, recorded=recorded)
             return timed.seconds
 
     def _of_steps(self) -> list[Part]:
@@ -242,12 +253,12 @@ class _FrozenLayers:
         self._whole: tuple[float, float] | None = None
         if self._prefix is None:
             return
-        examples = [*(parts.train if parts.settings.total_steps else []), *parts.dev, *parts.test]
-        tails = self._objective.tails(examples)
-        self._all = sum(len(tail.ids) for tail in tails)
-        if self._prefix.is_kept(tails):
+        asked = [self._objective.tails(examples) for examples in parts.cached]
+        self._all = sum(len(tail.ids) for tails in asked for tail in tails)
+        if all(map(self._prefix.is_kept, asked)):
             timed = _Timed()
-            self._objective.prepare(examples)
+            for examples in parts.cached:
+                self._objective.prepare(examples)
             self._whole = timed.seconds
 
     def hold(self, examples: Sequence[Encoded]) -> None:

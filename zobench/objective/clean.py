@@ -151,8 +151,7 @@ class Objective:
         gold = torch.tensor([e.gold for e in batch], device=self.head_device)
         if (pairs := self._shared_prompts(batch)) is not None:
             hidden = self._hidden([Tail(prompt, 1) for prompt, _ in pairs], copies)
-            options = torch.tensor([ids for _, ids in pairs] * copies, device=self.head_device)
-            scores = self.path.head.chosen(hidden, options).chunk(copies)
+            scores = self.path.head.chosen(hidden, self._ids(pairs).repeat(copies, 1)).chunk(copies)
             reduction = "none" if examples else "sum"
             return torch.stack([F.cross_entropy(each, gold, reduction=reduction) for each in scores])
         means = enumerate(self._option_means(batch, copies))
@@ -198,10 +197,20 @@ class Objective:
     def scores(self, batch: Sequence[Encoded]) -> list[list[float]]:
         """Mean log-probability of each option's tokens, in fp32: one list per example, in the order of its options."""
         if (pairs := self._shared_prompts(batch)) is not None:
-            logits = self.path.head.logits(self._hidden([Tail(prompt, 1) for prompt, _ in pairs]))
-            normalised = torch.log_softmax(logits, dim=-1)
-            return [[float(normalised[i, t]) for t in ids] for i, (_, ids) in enumerate(pairs)]
+            hidden = self._hidden([Tail(prompt, 1) for prompt, _ in pairs])
+            chosen = self.path.head.chosen(hidden, self._ids(pairs))
+            return (chosen - self.path.head.logits(hidden).logsumexp(-1, keepdim=True)).tolist()
         return [s.tolist() for s in self._option_means(batch)]
+
+    def relative_scores(self, batch: Sequence[Encoded]) -> list[list[float]]:
+        """Scores of options up to a number that the options of an example share, which choices and losses do not need.
+
+        Where options are one token each, their logits are made alone, and not those of the whole vocabulary.
+        """
+        if self.task.loss == "lm" or (pairs := self._shared_prompts(batch)) is None:
+            return self.scores(batch)
+        hidden = self._hidden([Tail(prompt, 1) for prompt, _ in pairs])
+        return self.path.head.chosen(hidden, self._ids(pairs)).tolist()
 
     def answer_losses(self, batch: Sequence[Encoded]) -> list[tuple[float, int]]:
         """The summed loss of each example's answer tokens, and how many these are; for lm tasks."""
@@ -239,6 +248,10 @@ class Objective:
             for tail in [Tail(pair[0], 1)] if pair else (row.tail for row in e.rows):
                 requests[tail] = None
         return list(requests)
+
+    def _ids(self, pairs: Sequence[tuple[tuple[int, ...], tuple[int, ...]]]) -> Tensor:
+        """The ids of options of one token: one row for each pair of a prompt and these."""
+        return torch.tensor([ids for _, ids in pairs], device=self.head_device)
 
     def _shared_prompts(self, batch: Sequence[Encoded]) -> list[tuple[tuple[int, ...], tuple[int, ...]]] | None:
         """Each example's prompt and one id per option; None unless all examples have as many options of one token."""

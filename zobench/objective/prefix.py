@@ -97,10 +97,14 @@ class Prefix:
     def fill(self, tails: Sequence[Tail], progress: Callable[[int], None] = lambda n: None) -> None:
         """Fill the cache for these requests, from the shelf or by forward passes through the frozen part.
 
+        What is filled together lies on the shelf together, so that a test set is found there whatever was trained.
+
         Args:
             progress: called with the number of sequences that were just done.
         """
-        ordered = self._missing(tails)
+        ordered = self._ordered(tails)
+        if not any(self._cut.key(tail) not in self._cache for tail in ordered):
+            return
         name = self._shelf.name(self._model, self._kind, self._batch_rows, ordered) if self._shelf else ""
         entries = self._shelf.load(name, len(ordered)) if self._shelf else None
         if entries is not None:
@@ -116,15 +120,15 @@ class Prefix:
             self._shelf.store(name, [self._cache[self._cut.key(tail)] for tail in ordered])
 
     def is_kept(self, tails: Sequence[Tail]) -> bool:
-        """Whether the shelf has what these requests lack in the cache."""
+        """Whether the shelf has what these requests ask for, as they are filled together."""
         if self._shelf is None:
             return False
-        return self._shelf.has(self._shelf.name(self._model, self._kind, self._batch_rows, self._missing(tails)))
+        return self._shelf.has(self._shelf.name(self._model, self._kind, self._batch_rows, self._ordered(tails)))
 
-    def _missing(self, tails: Sequence[Tail]) -> list[Tail]:
-        """Those that the cache lacks, the longest first: where memory does not suffice, it fails at once."""
-        missing = {self._cut.key(tail): tail for tail in tails if self._cut.key(tail) not in self._cache}
-        return sorted(missing.values(), key=lambda tail: (-len(tail.ids), tail))
+    def _ordered(self, tails: Sequence[Tail]) -> list[Tail]:
+        """Each once, the longest first: where memory does not suffice, it fails at once."""
+        distinct = {self._cut.key(tail): tail for tail in tails}
+        return sorted(distinct.values(), key=lambda tail: (-len(tail.ids), tail))
 
     def hold(self, tails: Sequence[Tail]) -> None:
         """Cache these requests for a while, whatever lies on the shelf, until ``forget``."""
@@ -162,10 +166,14 @@ class Prefix:
 
     def _cache_entries(self, tails: Sequence[Tail], entries: Sequence[Tensor]) -> bool:
         """Cache what the budget allows; whether all of it fit."""
-        before = len(self._cache)
+        complete = True
         for tail, entry in zip(tails, entries, strict=True):
-            size = entry.numel() * entry.element_size()
+            key, size = self._cut.key(tail), entry.numel() * entry.element_size()
+            if key in self._cache:
+                continue
             if self.bytes + size <= self._budget:
-                self._cache[self._cut.key(tail)] = entry.to(self._device, copy=True)
+                self._cache[key] = entry.to(self._device, copy=True)
                 self.bytes += size
-        return len(self._cache) == before + len(tails)
+            else:
+                complete = False
+        return complete

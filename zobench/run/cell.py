@@ -140,11 +140,9 @@ class Cell:
         """Run the frozen layers once for all examples that will be asked for."""
         if parts.objective.prefix is None:
             return
-        trained = parts.train if parts.settings.total_steps else []
-        examples = [*trained, *parts.dev, *parts.test]
-        sequences = len(parts.objective.tails(examples))
+        sequences = sum(len(parts.objective.tails(examples)) for examples in parts.cached)
         with self.clocks("cache"), self.console.task("caching the frozen layers", sequences) as bar:
-            used = parts.objective.prepare(examples, bar.advance)
+            used = [parts.objective.prepare(examples, bar.advance) for examples in parts.cached][-1]
         for complaint in parts.objective.prefix.complaints:
             self.console.say(complaint)
         self.console.say(f"cached the frozen layers of {sequences} sequences, {used / 2**20:.0f} MiB")
@@ -152,15 +150,16 @@ class Cell:
     def _evaluate_zero_shot(self, trainer: Trainer, environment: Row) -> None:
         """Evaluate the model as it came; of a run that trains nothing that is the result."""
         metric = trainer.parts.metric
+        final = not trainer.settings.total_steps
         with virtual_tokens.left_out():
-            dev = trainer.evaluate("dev")
-            test = trainer.evaluate("test", dev.threshold)
+            dev = trainer.evaluate("dev", recorded=final)
+            test = trainer.evaluate("test", dev.threshold, recorded=final)
         if not self.begun:
             self._start(trainer, environment)
         trainer.progress.zero_shot = named("zero_shot/dev", dev.values) | named("zero_shot/test", test.values)
         self.recorder.log({"step": 0, "forwards": 0, **trainer.progress.zero_shot})
         self.console.say(f"zero-shot test {metric} {test.values[metric]:.3f}")
-        if not trainer.settings.total_steps:
+        if final:
             self._conclude(trainer, dev, test)
 
     def _train(self, trainer: Trainer, stop: StopRequest) -> None:
@@ -179,8 +178,8 @@ class Cell:
         if progress.best_step != trainer.method.t:
             self.row |= named("last/test", trainer.evaluate("test").values)
         self.team.together(lambda: trainer.checkpoints.restore_best(progress))
-        dev = trainer.evaluate("dev")
-        self._conclude(trainer, dev, trainer.evaluate("test", dev.threshold))
+        dev = trainer.evaluate("dev", recorded=True)
+        self._conclude(trainer, dev, trainer.evaluate("test", dev.threshold, recorded=True))
         with trainer.parts.peak.uncounted():
             self.row["best_weights_checksum"] = checkpoint.checksum(slots)
         self.row |= {"best_step": progress.best_step, "best_forwards": progress.best_forwards}

@@ -49,11 +49,14 @@ def evaluate(
     threshold: float | None = None,
     team: Team | None = None,
     criterion: Criterion | None = None,
+    recorded: bool = True,
 ) -> Evaluation:
     """Evaluate a split at the current weights.
 
     Args:
         batch_size: examples per forward call.
+        recorded: whether the predictions are for the record, and their scores log-probabilities. Else scores may be
+            short of what an example's options share, which takes less time and gives the same values.
         threshold: margin above which ``accuracy_calibrated`` chooses option 1; None matches the label shares here.
         team: the processes that share out the batches; this one alone if None.
         criterion: what is minimised, which may be made of a score of the user's own; the task's loss if None.
@@ -65,7 +68,7 @@ def evaluate(
     batches = batches_of(examples, batch_size)
     run = _generation if task.generates else _classification
     with torch.inference_mode():
-        return run(objective, criterion or Loss(), examples, batches, threshold, team or Team())
+        return run(objective, criterion or Loss(), examples, batches, threshold, team or Team(), recorded)
 
 
 def batches_of(examples: Sequence[Encoded], batch_size: int) -> list[list[int]]:
@@ -77,11 +80,11 @@ def batches_of(examples: Sequence[Encoded], batch_size: int) -> list[list[int]]:
     return [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
 
 
-def results_of(objective: Objective, task: Task, batch: Sequence[Encoded]) -> Any:
-    """What the model says of a batch: scores of options; or losses of answers, and answers."""
-    if task.generates:
+def results_of(objective: Objective, batch: Sequence[Encoded], *, recorded: bool = True) -> Any:
+    """What the model says of a batch: scores of options, as ``recorded`` asks; or losses of answers, and answers."""
+    if objective.task.generates:
         return objective.answer_losses(batch), objective.generate(batch)
-    return objective.scores(batch)
+    return objective.scores(batch) if recorded else objective.relative_scores(batch)
 
 
 def _classification(
@@ -91,9 +94,11 @@ def _classification(
     batches: list[list[int]],
     threshold: float | None,
     team: Team,
+    recorded: bool,
 ) -> Evaluation:
     scores: list[list[float]] = [[] for _ in examples]
-    shared = team.results(lambda batch: results_of(objective, objective.task, [examples[i] for i in batch]), batches)
+    recorded = recorded or criterion.own is not None
+    shared = team.results(lambda batch: results_of(objective, [examples[i] for i in batch], recorded=recorded), batches)
     for batch, part in zip(batches, shared, strict=True):
         for i, row in zip(batch, part, strict=True):
             scores[i] = row
@@ -165,9 +170,10 @@ def _generation(
     batches: list[list[int]],
     threshold: float | None,
     team: Team,
+    recorded: bool,
 ) -> Evaluation:
     def answer(batch: list[int]) -> tuple[list[tuple[float, int]], list[str | None]]:
-        found: tuple[Any, Any] = results_of(objective, objective.task, [examples[i] for i in batch])
+        found: tuple[Any, Any] = results_of(objective, [examples[i] for i in batch])
         return found
 
     rows: list[dict[str, Any]] = [{} for _ in examples]

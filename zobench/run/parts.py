@@ -66,6 +66,11 @@ class Parts:
     facts: Mapping[str, Any]
 
     @property
+    def cached(self) -> list[list[Encoded]]:
+        """What the cache of frozen layers is filled with: rows drawn by ``data_seed``, and test rows, kept apart."""
+        return [[*(self.train if self.settings.total_steps else []), *self.dev], self.test]
+
+    @property
     def metric(self) -> str:
         """The measure by which dev chooses weights, and which is the result on test."""
         return self.criterion.metric(self.task)

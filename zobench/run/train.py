@@ -104,11 +104,11 @@ class Trainer:
             raise Interrupted(f"{asked} after step {self.method.t} of {total}")
         return self.method.t < total
 
-    def evaluate(self, split: str, threshold: float | None = None) -> Evaluation:
+    def evaluate(self, split: str, threshold: float | None = None, *, recorded: bool = False) -> Evaluation:
         """Evaluate a split, ``dev`` or ``test``, at the weights as they are.
 
         Args:
-            threshold: that of ``evaluate.evaluate``.
+            threshold, recorded: those of ``evaluate.evaluate``.
 
         Raises:
             Diverged: if a score is not finite after some step.
@@ -120,7 +120,7 @@ class Trainer:
             with self.clocks("evaluate"):
                 return evaluate(
                     parts.objective, parts.task, examples, size, threshold=threshold, team=self.team,
-                    criterion=parts.criterion,
+                    criterion=parts.criterion, recorded=recorded,
                 )  # fmt: skip
         except NotFinite as error:
             if step:

@@ -99,6 +99,8 @@ class OfficialObjective(Objective):
         """Mean log-probability of each option's tokens, one option at a time, unpadded and without a mask."""
         return [[self._log_probs(row).mean().item() for row in e.rows] for e in batch]
 
+    relative_scores = scores
+
     def answer_losses(self, batch: Sequence[Encoded]) -> list[tuple[float, int]]:
         log_probs = [self._log_probs(e.rows[e.gold]) for e in batch]
         return [(-float(x.sum()), len(x)) for x in log_probs]
