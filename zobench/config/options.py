@@ -16,7 +16,9 @@ from zobench.errors import ConfigError
 GRIDS = "sweep"
 #: the folder of what a tuning sets in a method, ``defaults/<tuning>/<method>.yaml``
 TUNED = "defaults"
-_OUTSIDE = ("hydra", GRIDS, TUNED)
+#: the folder of entries and workloads for zobench.rules, in a folder of one's own
+RULES = "rules"
+_OUTSIDE = ("hydra", GRIDS, TUNED, RULES)
 _LARGEST_BYTES, _MOST_NODES = 1_000_000, 20_000
 _MERGE = "tag:yaml.org,2002:merge"
 

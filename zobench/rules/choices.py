@@ -1,0 +1,81 @@
+"""What was chosen, a file an entry and workload, written once: ``RUNS/choices/<workload>/<entry>.json``.
+
+The trial that a tuned entry is scored with, and in ``<entry>.seconds.json`` its steps at equal seconds.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from zobench.atomic import replacing
+from zobench.record import summaries
+from zobench.record.reading import Unreadable, json_object
+from zobench.rules.settings import Words
+
+FOLDER = "choices"
+Row = dict[str, Any]
+
+
+def row_of(directory: Path) -> Row | None:
+    """The row of a run; None where there is none."""
+    try:
+        return summaries.read(directory)
+    except Unreadable:
+        return None
+
+
+def best(trials: Sequence[Words], rows: Sequence[Row | None]) -> Row | None:
+    """The trial with the lowest dev loss at the weights that its run selects; None where no trial finished.
+
+    >>> rows = [{"state": "finished", "dev/loss": 0.6}, {"state": "finished", "dev/loss": 0.5}]
+    >>> best([{"method.lr": "1"}, {"method.lr": "2"}], rows)
+    {'settings': {'method.lr': '2'}, 'trial': 1, 'dev_loss': 0.5, 'finished': 2}
+    """
+    finished = {number: row for number, row in enumerate(rows) if row and row["state"] == "finished"}
+    losses = {number: row["dev/loss"] for number, row in finished.items() if row.get("dev/loss") is not None}
+    if not losses:
+        return None
+    number = min(losses, key=lambda each: (losses[each], each))
+    return {"settings": trials[number], "trial": number, "dev_loss": losses[number], "finished": len(losses)}
+
+
+def seconds(row: Row) -> float:
+    """CPU seconds of training; evaluations are left out."""
+    return 3600 * float(row["cpu_hours"])
+
+
+def at_equal_seconds(own: Sequence[Row], reference: Sequence[Row]) -> Row:
+    """As many steps as take the reference's CPU seconds of training, by the medians of some runs.
+
+    >>> slow, fast = {"cpu_hours": 2.0, "steps": 100}, {"cpu_hours": 0.5, "steps": 50}
+    >>> at_equal_seconds([slow], [fast])["steps"]
+    25
+    """
+    available, each = median(map(seconds, reference)), median(seconds(row) / row["steps"] for row in own)
+    return {"steps": max(1, round(available / each)), "seconds": available, "seconds_per_step": each}
+
+
+def path(runs: Path, workload: str, entry: str, kind: str = "") -> Path:
+    """Where a choice lies; ``kind`` is ``seconds`` for the steps at equal seconds."""
+    return runs / FOLDER / workload / f"{entry}{'.' * bool(kind)}{kind}.json"
+
+
+def read(runs: Path, workload: str, entry: str, kind: str = "") -> Row | None:
+    """What was chosen; None where nothing was yet.
+
+    Raises:
+        Unreadable: if the file is damaged.
+    """
+    at = path(runs, workload, entry, kind)
+    return json_object(at) if at.is_file() else None
+
+
+def keep(choice: Row, runs: Path, workload: str, entry: str, kind: str = "") -> Row:
+    """Write a choice where there is none, and give the one that is there."""
+    at = path(runs, workload, entry, kind)
+    at.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(at, unless_there=True) as scratch:
+        scratch.write_text(json.dumps(choice, indent=1) + "\n", encoding="utf-8")
+    return read(runs, workload, entry, kind) or choice

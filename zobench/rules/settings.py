@@ -1,0 +1,62 @@
+"""The overrides of a run: what its workload, its entry and its ruleset set."""
+
+from zobench.rules.files import Entry, Rules, Ruleset, Workload
+from zobench.sweep.trials import LR, draw, words_of
+
+Words = dict[str, str]
+
+
+def trials(entry: Entry, workload: Workload, ruleset: Ruleset) -> list[Words]:
+    """The settings that an entry tries on a workload: of its space, at the same places for all entries.
+
+    >>> from zobench.rules import load
+    >>> rules = load("v1")
+    >>> trials(rules.entries["mezo"], rules.workloads["sst2-tiny-llama"], rules.rulesets["tuned"])[0]
+    {'method.lr': '6.32e-05', 'method.eps': '0.001'}
+    """
+    if not entry.space:
+        return []
+    imposed, rates = _imposed(entry, workload), factor(entry, workload)
+    return [draw(dict(entry.space), trial, rates) | imposed for trial in range(ruleset.trials)]
+
+
+def shipped(entry: Entry, workload: Workload) -> Words:
+    """The settings that ship, the learning rate times the workload's factor."""
+    rates = factor(entry, workload)
+    own = {key: f"{float(value) * rates:.3g}" if key == LR else str(value) for key, value in entry.shipped.items()}
+    return own | _imposed(entry, workload)
+
+
+def factor(entry: Entry, workload: Workload) -> float:
+    """What a workload multiplies an entry's learning rate by."""
+    return 1.0 if entry.factor == "none" else float(getattr(workload, entry.factor))
+
+
+def _imposed(entry: Entry, workload: Workload) -> Words:
+    vectors = {} if entry.vectors is None else {"method.lr_vectors": f"{float(entry.vectors) * workload.rates:.3g}"}
+    sizes = entry.small_matrices if workload.small_matrices else {}
+    return vectors | {key: str(value) for key, value in sizes.items()}
+
+
+def run(rules: Rules, entry: Entry, workload: Workload, settings: Words, budget: Words) -> Words:
+    """The overrides of one run but for inputs, seeds and folder.
+
+    Args:
+        settings: of its method.
+    """
+    texts = [rules.words, rules.training if entry.trains else "", workload.words, entry.words]
+    words = words_of([word for text in texts for word in text.split()])
+    return words | settings | budget
+
+
+def budget(entry: Entry, workload: Workload, times: float = 1) -> Words:
+    """A budget in forward passes, or in a third as many steps where each has a backward pass; none without training."""
+    passes = round(workload.forwards * times)
+    if not entry.trains:
+        return {}
+    return {"forwards": "null", "steps": str(passes // 3)} if entry.backprop else {"forwards": str(passes)}
+
+
+def seeds(seed: int) -> Words:
+    """A seed, and training rows of its own."""
+    return {"seed": str(seed), "data_seed": str(seed)}
