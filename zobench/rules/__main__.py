@@ -63,9 +63,9 @@ def _run(asked: argparse.Namespace) -> int:
     from zobench.rules.stages import Comparison
 
     processes = max(1, asked.processes)
-    with Comparison(rules, asked.runs, asked.inputs, folders, processes, seeds, asked.dry_run) as comparison:
-        for workload in workloads:
-            comparison.run(workload, rulesets, entries)
+    comparison = Comparison(rules, asked.runs, asked.inputs, folders, processes, seeds, asked.dry_run)
+    for workload in workloads:
+        comparison.run(workload, rulesets, entries)
     return 0
 
 

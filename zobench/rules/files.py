@@ -13,7 +13,7 @@ FOLDER = Path(__file__).parent
 #: ``searched`` by trials; ``chosen`` by those of another ruleset; ``shipped``, the rate times the workload's factor;
 #: ``none``: as they ship
 Settings = Literal["searched", "shipped", "none", "chosen"]
-SECONDS = "seconds"
+SECONDS, TRIALS = "seconds", "trials"
 FACTORS = ("rates", "step_rates", "backprop_rates")
 Kind = TypeVar("Kind", "Workload", "Entry")
 
@@ -115,6 +115,11 @@ class Rules:
     rulesets: Mapping[str, Ruleset]
     workloads: Mapping[str, Workload]
     entries: Mapping[str, Entry]
+
+    @property
+    def searched(self) -> Ruleset:
+        """The ruleset whose trials search."""
+        return next(ruleset for ruleset in self.rulesets.values() if ruleset.settings == "searched")
 
     def chosen(self, kind: Literal["ruleset", "workload", "entry"], names: str) -> list[Any]:
         """The rulesets, workloads or entries of some names with commas; all for an empty text.

@@ -1,6 +1,6 @@
 """The overrides of a run: what its workload, its entry and its ruleset set."""
 
-from zobench.rules.files import Entry, Rules, Ruleset, Workload
+from zobench.rules.files import Entry, Ruleset, Workload
 from zobench.sweep.trials import LR, draw, words_of
 
 Words = dict[str, str]
@@ -38,15 +38,18 @@ def _imposed(entry: Entry, workload: Workload) -> Words:
     return vectors | {key: str(value) for key, value in sizes.items()}
 
 
-def run(rules: Rules, entry: Entry, workload: Workload, settings: Words, budget: Words) -> Words:
-    """The overrides of one run but for inputs, seeds and folder.
+def set_by(entry: Entry, workload: Workload, ruleset: Ruleset) -> Words:
+    """What a ruleset that tries nothing sets of a method."""
+    return shipped(entry, workload) if ruleset.settings == "shipped" else {}
 
-    Args:
-        settings: of its method.
+
+def method(entry: Entry) -> str:
+    """The option of ``method`` that an entry is.
+
+    >>> method(Entry("mezo_4", "method=mezo method.probes=4"))
+    'mezo'
     """
-    texts = [rules.words, rules.training if entry.trains else "", workload.words, entry.words]
-    words = words_of([word for text in texts for word in text.split()])
-    return words | settings | budget
+    return words_of(entry.words.split())["method"]
 
 
 def budget(entry: Entry, workload: Workload, times: float = 1) -> Words:

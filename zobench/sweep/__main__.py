@@ -3,11 +3,15 @@
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from zobench.config.folders import conf_dir
 from zobench.config.options import own_folder
 from zobench.config.words import ALLOW_FOREIGN
 from zobench.errors import UserError, complain, show, tolerant_streams
+
+if TYPE_CHECKING:
+    from zobench.sweep.plan import PlannedCell
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -77,18 +81,13 @@ def _look(asked: argparse.Namespace) -> int:
     from zobench.estimate.costs import Costs
     from zobench.sweep import dry, grids
     from zobench.sweep.overview import Overview, watch
-    from zobench.sweep.plan import PlannedCell, planning, select
+    from zobench.sweep.plan import select
     from zobench.sweep.remember import remembered
     from zobench.system.console import Terminal
 
     own = [own_folder(asked.config_dir)] if asked.config_dir else []
     lines = grids.find(asked.grid, own).arguments(asked.overrides, own)
-
-    def plan() -> list[PlannedCell]:
-        with planning(own) as planner:
-            return planner.cells(lines)
-
-    cells = select(remembered(lines, [conf_dir(), *own], plan), asked.only)
+    cells = select(remembered(lines, [conf_dir(), *own], lambda: _planned(lines, own)), asked.only)
     console = Terminal(highlight=False)
     costs = Costs({Path(cell.settings["runs_dir"]) for cell in cells})
     if asked.dry_run:
@@ -98,6 +97,25 @@ def _look(asked: argparse.Namespace) -> int:
     else:
         Overview(cells).show(console, costs)
     return 0
+
+
+def _planned(lines: list[list[str]], own: list[Path]) -> "list[PlannedCell]":
+    """The cells of a grid's lines, composed by Hydra; ``own`` are folders of options beside zobench's."""
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    from zobench.config.signature import register
+    from zobench.sweep.plan import Planner
+
+    search = [f"hydra.searchpath=[file://{folder.resolve()}]" for folder in own]
+    register()
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        planner = Planner(
+            lambda overrides: compose("config", overrides=[*search, *overrides], return_hydra_config=True),
+            [conf_dir(), *own],
+            config_loader=GlobalHydra.instance().config_loader(),
+        )
+        return planner.cells(lines)
 
 
 def _run(asked: argparse.Namespace) -> int:

@@ -3,7 +3,6 @@
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -16,11 +15,10 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from zobench.config.chosen import Chosen
-from zobench.config.folders import conf_dir
 from zobench.config.overrides import FrontDoor
 from zobench.config.ranges import is_known
 from zobench.config.settings import check_settings
-from zobench.config.signature import GROUPS, differences, digest, register
+from zobench.config.signature import GROUPS, differences, digest
 from zobench.config.words import of_hydra
 from zobench.errors import ConfigError, UserError
 from zobench.models.own import check_chosen
@@ -132,22 +130,6 @@ class Planner:
                     from zobench.run.build import check_parts
 
                     check_parts(settings)
-
-
-@contextmanager
-def planning(own: Sequence[Path] = ()) -> Iterator[Planner]:
-    """A planner over zobench's options and those in folders of one's own, composed by Hydra."""
-    from hydra import compose, initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
-
-    search = [f"hydra.searchpath=[file://{folder.resolve()}]" for folder in own]
-    register()
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        yield Planner(
-            lambda overrides: compose("config", overrides=[*search, *overrides], return_hydra_config=True),
-            [conf_dir(), *own],
-            config_loader=GlobalHydra.instance().config_loader(),
-        )
 
 
 def _same_run(first: PlannedCell, second: PlannedCell) -> None:
