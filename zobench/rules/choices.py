@@ -11,6 +11,7 @@ from typing import Any
 
 from zobench.atomic import replacing
 from zobench.record import summaries
+from zobench.record.archive import Place
 from zobench.record.reading import Unreadable, json_object
 from zobench.rules.settings import Words
 
@@ -57,24 +58,32 @@ def at_equal_seconds(own: Sequence[Row], reference: Sequence[Row]) -> Row:
     return {"steps": max(1, round(available / each)), "seconds": available, "seconds_per_step": each}
 
 
-def path(runs: Path, workload: str, entry: str, kind: str = "") -> Path:
-    """Where a choice lies; ``kind`` is ``seconds`` for the steps at equal seconds."""
-    return runs / FOLDER / workload / f"{entry}{'.' * bool(kind)}{kind}.json"
+def name(entry: str, kind: str = "") -> str:
+    """The file of a choice; ``kind`` is ``seconds`` for the steps at equal seconds."""
+    return f"{entry}{'.' * bool(kind)}{kind}.json"
 
 
-def read(runs: Path, workload: str, entry: str, kind: str = "") -> Row | None:
+def read(runs: Place, workload: str, entry: str, kind: str = "") -> Row | None:
     """What was chosen; None where nothing was yet.
 
     Raises:
         Unreadable: if the file is damaged.
     """
-    at = path(runs, workload, entry, kind)
-    return json_object(at) if at.is_file() else None
+    at = runs / FOLDER / workload / name(entry, kind)
+    if not at.is_file():
+        return None
+    choice = json_object(at)
+    found = choice.get("steps") if kind else choice.get("settings")
+    if kind and not (isinstance(found, int) and found > 0):
+        raise Unreadable(at, "expected steps, a positive integer")
+    if not kind and not (isinstance(found, dict) and all(isinstance(text, str) for text in found.values())):
+        raise Unreadable(at, "expected settings, a mapping of texts")
+    return choice
 
 
 def keep(choice: Row, runs: Path, workload: str, entry: str, kind: str = "") -> Row:
     """Write a choice where there is none, and give the one that is there."""
-    at = path(runs, workload, entry, kind)
+    at = runs / FOLDER / workload / name(entry, kind)
     at.parent.mkdir(parents=True, exist_ok=True)
     with replacing(at, unless_there=True) as scratch:
         scratch.write_text(json.dumps(choice, indent=1) + "\n", encoding="utf-8")

@@ -4,15 +4,15 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 from zobench.config.options import RULES, describe, load_yaml
 from zobench.errors import ConfigError, did_you_mean
 
 FOLDER = Path(__file__).parent
-#: ``searched`` by trials; ``chosen`` by those of another ruleset; ``shipped``, the rate times the workload's factor;
-#: ``none``: as they ship
-Settings = Literal["searched", "shipped", "none", "chosen"]
+#: ``searched`` by trials; ``shipped``, the rate times the workload's factor; ``chosen`` by the trials of another
+#: ruleset; ``none``: as they ship
+Settings = Literal["searched", "shipped", "chosen", "none"]
 SECONDS, TRIALS = "seconds", "trials"
 FACTORS = ("rates", "step_rates", "backprop_rates")
 Kind = TypeVar("Kind", "Workload", "Entry")
@@ -130,7 +130,8 @@ class Rules:
         known = {"ruleset": self.rulesets, "workload": self.workloads, "entry": self.entries}[kind]
         for name in (asked := list(filter(None, names.split(",")))):
             if name not in known:
-                raise ConfigError(f"{name}: no such {kind}{did_you_mean(name, known)}; one of {', '.join(known)}")
+                hint = did_you_mean(name, known, otherwise=f"; one of {', '.join(known)}")
+                raise ConfigError(f"{name}: no such {kind}{hint}")
         return [known[name] for name in dict.fromkeys(asked or known)]
 
 
@@ -164,6 +165,7 @@ def load(version: str = "v1", folders: Sequence[Path] = ()) -> Rules:
     runs = load_yaml(top / "runs.yaml")
     files = sorted(path for path in top.glob("*.yaml") if "settings" in load_yaml(path))
     rulesets = [_made(Ruleset, path, path.stem, load_yaml(path) | {"description": describe(path)}) for path in files]
+    rulesets.sort(key=lambda ruleset: get_args(Settings).index(ruleset.settings))
     return Rules(
         version=version,
         rulesets={ruleset.name: ruleset for ruleset in rulesets},

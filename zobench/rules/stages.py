@@ -120,7 +120,7 @@ class Comparison:
             found = choices.best(settings.trials(entry, workload, ruleset), rows)
             if found is not None and not self.dry:
                 found = choices.keep(found, self.runs, workload.name, entry.name)
-        return None if found is None else {str(key): str(value) for key, value in found["settings"].items()}
+        return None if found is None else found["settings"]
 
     def _finished(self, entry: Entry, workload: Workload, ruleset: Ruleset) -> list[choices.Row]:
         rows = self._rows(entry, workload, self.scored(workload, ruleset, [entry]), ruleset.name)
