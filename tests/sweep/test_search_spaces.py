@@ -4,8 +4,6 @@ import math
 from itertools import pairwise
 
 import pytest
-import torch
-from helpers.methods import node_of
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep
 from omegaconf import OmegaConf
@@ -16,9 +14,8 @@ from zobench.config.options import load_yaml
 from zobench.config.signature import compose
 from zobench.errors import ConfigError
 from zobench.sweep import grids
-from zobench.sweep.trials import LR, RATES, draw, expand, spaces, words_of
+from zobench.sweep.trials import LR, draw, expand, spaces, words_of
 from zobench.sweep.trials import tuned as tuned_space
-from zobench.testing.problem import Problem, StepLoss
 
 SPACES = spaces([conf_dir()])
 METHODS = {path.stem: load_yaml(path) for path in sorted((conf_dir() / "method").glob("*.yaml"))}
@@ -184,27 +181,3 @@ def test_a_search_that_cannot_be_drawn_is_answered(line, said):
     with pytest.raises(ConfigError, match=said) as error:
         grids.Grid("own", "", (), (tuple(line.split()),)).arguments()
     assert "\n" not in str(error.value)
-
-
-def first_step(name, scale):
-    """The length of a method's first step on matrices, of a loss that is so many times as large; in fp64."""
-    problem = Problem(torch.float64)
-    node = {key: value for key, value in node_of(name).items() if key not in ("lr", "eps")}
-    method = instantiate.build(node, "method", problem.parameters.items(), lr=1e-9, eps=1e-4, total_steps=50)
-    method.oracle.further = lambda first, count: lambda: scale * problem.further(0, first, count)()
-    before = problem.copy()
-    method.step(StepLoss(problem, 0, lambda losses: scale * losses))
-    after = problem.copy()
-    return math.sqrt(sum(float((after[key] - before[key]).square().sum()) for key in before if before[key].dim() == 2))
-
-
-@pytest.mark.parametrize("name", SPACES)
-def test_the_first_run_raises_rates_a_hundredfold_where_steps_hang_on_the_losss_scale(name):
-    """The others have lines of their own in the grid, with ``search.rates=10`` or less."""
-    grid = grids.find("first")
-    lines = [words_of([*grid.common, *line]) for line in grid.lines]
-    own = next((words for words in lines if name in words["search"].split(",")), lines[0])
-    if 1 / 30 < first_step(name, 1000.0) / first_step(name, 1.0) < 30:
-        assert float(own[RATES]) <= 10
-    else:
-        assert float(own[RATES]) == 100

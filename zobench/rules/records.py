@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from zobench.errors import UserError
+from zobench.errors import ConfigError, UserError
 from zobench.record import summaries
 from zobench.record.archive import Place, locate
 from zobench.record.reading import Unreadable
@@ -108,11 +108,13 @@ class Records:
     @cached_property
     def held(self) -> list[Held]:
         """What there is of every entry on every workload; entries without a run of their own are left away."""
+        methods = {run.row["method"] for runs in self.stages.values() for run in runs.values()}
         found = [
             self._held(workload, entry, model)
             for workload in self.rules.workloads.values()
             for model in self._models(workload)
             for entry in self.rules.entries.values()
+            if settings.method(entry) in methods
         ]
         tried = Counter(id(run) for held in found for run in held.trials)  # an ablation may share trials
         return [each for each in found if any(each.scored.values()) or any(tried[id(t)] == 1 for t in each.trials if t)]
@@ -131,7 +133,10 @@ class Records:
 
     def _held(self, workload: Workload, entry: Entry, model: str) -> Held:
         def run(stage: str, own: Words, budget: Words, seed: int) -> Run | None:
-            words = self._by_rules.words(workload, entry, own, budget, seed)
+            try:
+                words = self._by_rules.words(workload, entry, own, budget, seed)
+            except ConfigError:  # the budget does not pay for a step
+                return None
             return self.stages[stage].get(self._by_rules.name(workload, entry, words, model))
 
         tuned, held = self.rules.searched, Held(workload, entry)

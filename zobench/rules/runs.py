@@ -48,10 +48,16 @@ class Runs:
         Args:
             own: settings of its method.
             budget: ``forwards`` or ``steps``.
+
+        Raises:
+            ConfigError: if the budget does not pay for a step, or an option is missing.
         """
         words = self._fixed(workload, entry) | own | budget | settings.seeds(seed)
         if entry.trains:
-            spent = self._prices.of(Cell(self._put(workload, entry, own | budget))).steps
+            try:
+                spent = self._prices.of(Cell(self._put(workload, entry, own | budget))).steps
+            except ConfigError as error:
+                raise ConfigError(f"{workload.name}, {entry.name}: {error}") from None
             words["eval_every"] = str(-(-spent // self.rules.evaluations))
         return words
 

@@ -17,10 +17,14 @@ import yaml
 from zobench.atomic import write_atomically
 from zobench.config.cache import sha256
 from zobench.errors import ConfigError, UserError, show
+from zobench.record import summaries
 from zobench.rules import choices, settings
 from zobench.rules.files import SECONDS, TRIALS, Entry, Rules, Ruleset, Workload
 from zobench.rules.runs import Runs
 from zobench.rules.settings import Words
+
+#: a run that is asked for: whose, and its overrides but for inputs and folder
+Asked = tuple[Entry, Words]
 
 
 @dataclass
@@ -60,25 +64,25 @@ class Comparison:
             lines = self.at_seconds if ruleset.settings == "chosen" else self.scored
             self._stage(workload, ruleset.name, lines(workload, ruleset, entries))
 
-    def trials(self, workload: Workload, ruleset: Ruleset, entries: Iterable[Entry]) -> list[Words]:
+    def trials(self, workload: Workload, ruleset: Ruleset, entries: Iterable[Entry]) -> list[Asked]:
         """The runs that try settings."""
         return [
-            self._by_rules.words(workload, entry, tried, settings.budget(entry, workload), ruleset.trial_seed)
+            self._asked(entry, workload, tried, settings.budget(entry, workload), ruleset.trial_seed)
             for entry in entries
             for tried in settings.trials(entry, workload, ruleset)
         ]
 
-    def scored(self, workload: Workload, ruleset: Ruleset, entries: Iterable[Entry]) -> list[Words]:
+    def scored(self, workload: Workload, ruleset: Ruleset, entries: Iterable[Entry]) -> list[Asked]:
         """The scored runs at a budget of forward passes, of entries without trials that are left to run."""
         lines = []
         for entry in entries:
             own = self._settings(entry, workload, ruleset)
             budget = settings.budget(entry, workload, float(ruleset.budget))
             for seed in self.seeds or ruleset.seeds if own is not None else ():
-                lines.append(self._by_rules.words(workload, entry, own or {}, budget, seed))
+                lines.append(self._asked(entry, workload, own or {}, budget, seed))
         return lines
 
-    def at_seconds(self, workload: Workload, ruleset: Ruleset, entries: Iterable[Entry]) -> list[Words]:
+    def at_seconds(self, workload: Workload, ruleset: Ruleset, entries: Iterable[Entry]) -> list[Asked]:
         """The scored runs of the other entries at the reference's seconds; the reference's are those of ``tuned``.
 
         Raises:
@@ -105,7 +109,7 @@ class Comparison:
                     found = choices.keep(found, self.runs, workload.name, entry.name, SECONDS)
             budget = {"forwards": "null", "steps": str(found["steps"])}
             for seed in self.seeds or ruleset.seeds:
-                lines.append(self._by_rules.words(workload, entry, own, budget, seed))
+                lines.append(self._asked(entry, workload, own, budget, seed))
         return lines
 
     def _settings(self, entry: Entry, workload: Workload, ruleset: Ruleset) -> Words | None:
@@ -114,7 +118,7 @@ class Comparison:
             return settings.set_by(entry, workload, ruleset)
         found = choices.read(self.runs, workload.name, entry.name)
         if found is None:
-            rows = self._rows(entry, workload, self.trials(workload, ruleset, [entry]), TRIALS)
+            rows = self._rows(workload, TRIALS, self.trials(workload, ruleset, [entry]))
             if any(row is None or row["state"] in ("running", "interrupted") for row in rows):
                 return None
             found = choices.best(settings.trials(entry, workload, ruleset), rows)
@@ -123,21 +127,30 @@ class Comparison:
         return None if found is None else found["settings"]
 
     def _finished(self, entry: Entry, workload: Workload, ruleset: Ruleset) -> list[choices.Row]:
-        rows = self._rows(entry, workload, self.scored(workload, ruleset, [entry]), ruleset.name)
+        rows = self._rows(workload, ruleset.name, self.scored(workload, ruleset, [entry]))
         return [row for row in rows if row is not None and row["state"] == "finished"]
 
-    def _rows(self, entry: Entry, workload: Workload, lines: Iterable[Words], stage: str) -> list[choices.Row | None]:
+    def _asked(self, entry: Entry, workload: Workload, own: Words, budget: Words, seed: int) -> Asked:
+        return entry, self._by_rules.words(workload, entry, own, budget, seed)
+
+    def _rows(self, workload: Workload, stage: str, lines: Iterable[Asked]) -> list[choices.Row | None]:
         """The row of each line's run; None where there is none."""
         chosen = self._by_rules.choices(workload)
-        folder = self.runs / stage / chosen["task"] / chosen["model"] / settings.method(entry)
-        return [choices.row_of(folder / self._by_rules.name(workload, entry, words)) for words in lines]
+        folder = self.runs / stage / chosen["task"] / chosen["model"]
+        return [
+            choices.row_of(folder / settings.method(entry) / self._by_rules.name(workload, entry, words))
+            for entry, words in lines
+        ]
 
-    def _stage(self, workload: Workload, stage: str, lines: Sequence[Words]) -> None:
+    def _stage(self, workload: Workload, stage: str, lines: Sequence[Asked]) -> None:
         """Write a stage's grid, and run what is left of it by several processes."""
         if not lines:
             show(f"{workload.name}, {stage}: nothing to run yet")
             return
-        content = {"lines": [shlex.join(f"{key}={value}" for key, value in words.items()) for words in lines]}
+        if all(row is not None and row["state"] in summaries.RESULTS for row in self._rows(workload, stage, lines)):
+            show(f"{workload.name}, {stage}: {len(lines)} runs, all there")
+            return
+        content = {"lines": [shlex.join(f"{key}={value}" for key, value in words.items()) for _, words in lines]}
         text = f"# {workload.name}, {stage}: {len(lines)} runs\n{yaml.safe_dump(content, width=10_000)}"
         with TemporaryDirectory() as scratch:
             grid = Path(scratch, f"{workload.name}-{stage}.yaml")

@@ -37,8 +37,9 @@ def measured(records: Records) -> dict[str, dict[str, Any]]:
                 "seeds": len(rows),
             }
     if not found:
+        reference = records.rules.reference
         raise ConfigError(
-            f"{records.top}: no finished run of {records.rules.reference} below {tuned}/, which sets targets"
+            f"{records.top / tuned}: no finished run of {reference}, which sets the targets; run it first"
         )
     return found
 
