@@ -71,6 +71,7 @@ def _run(parser: argparse.ArgumentParser, words: list[str]) -> int:
     parser.add_argument("--seeds", metavar="1,2,..", help="of scored runs; the ruleset's unless given")
     parser.add_argument("--processes", type=int, default=1, metavar="N", help="how many share the runs")
     parser.add_argument("--dry-run", action="store_true", help="show what would run, with hours and memory")
+    parser.add_argument("--retry-failed", action="store_true", help="run failed cells again")
     asked = parser.parse_intermixed_args(words)
     rules = _rules(asked, asked.version)
     rulesets, entries = rules.chosen("ruleset", asked.ruleset), rules.chosen("entry", asked.only)
@@ -82,9 +83,10 @@ def _run(parser: argparse.ArgumentParser, words: list[str]) -> int:
     from zobench.rules.stages import Comparison
 
     comparison = Comparison(rules, asked.runs, asked.inputs, _own(asked), asked.processes, seeds, asked.dry_run)
+    comparison.retry_failed = asked.retry_failed
     for workload in workloads:
         comparison.run(workload, rulesets, entries)
-    return 0
+    return int(comparison.failed)
 
 
 def _check(parser: argparse.ArgumentParser, words: list[str]) -> int:

@@ -22,6 +22,7 @@ from zobench.rules import choices, settings
 from zobench.rules.files import SECONDS, TRIALS, Entry, Rules, Ruleset, Workload
 from zobench.rules.runs import Runs
 from zobench.rules.settings import Words
+from zobench.system.signals import StopRequest
 
 #: a run that is asked for: whose, and its overrides but for inputs and folder
 Asked = tuple[Entry, Words]
@@ -38,6 +39,8 @@ class Comparison:
         processes: how many share the cells of a stage.
         seeds: of scored runs; None for the ruleset's.
         dry: show what would run, and write nothing.
+        retry_failed: run failed cells again.
+        failed: whether cells of a sweep failed, which it told.
     """
 
     rules: Rules
@@ -47,6 +50,8 @@ class Comparison:
     processes: int = 1
     seeds: Sequence[int] | None = None
     dry: bool = False
+    retry_failed: bool = False
+    failed: bool = False
 
     @cached_property
     def _by_rules(self) -> Runs:
@@ -163,13 +168,18 @@ class Comparison:
     def _sweep(self, grid: Path, stage: str) -> None:
         command = [sys.executable, "-m", "zobench.sweep", str(grid), *self.inputs, f"runs_dir={self.runs / stage}"]
         command += [word for folder in self.folders for word in ("--config-dir", str(folder))]
-        command += ["--dry-run"] if self.dry else []
-        started = [subprocess.Popen(command) for _ in range(1 if self.dry else self.processes)]
-        try:
-            codes = [process.wait() for process in started]
-        except KeyboardInterrupt:
-            for process in started:
-                process.wait()
-            raise
-        if set(codes) - {0, 1}:  # 1: cells failed, which the sweep has told
+        command += ["--dry-run"] * self.dry + ["--retry-failed"] * self.retry_failed
+        with StopRequest() as stop:
+            started = [subprocess.Popen(command) for _ in range(1 if self.dry else self.processes)]
+            try:
+                codes = [process.wait() for process in started]
+            except KeyboardInterrupt:
+                for process in started:
+                    if stop.requested != "SIGINT":  # which a terminal sends to all
+                        process.terminate()
+                for process in started:
+                    process.wait()
+                raise
+        self.failed |= 1 in codes
+        if set(codes) - {0, 1}:
             raise UserError(f"{grid}: the sweep ended with code {max(codes, key=abs)}; the same command goes on")
