@@ -48,7 +48,7 @@ def seconds(row: Row) -> float:
 
 
 def at_equal_seconds(own: Sequence[Row], reference: Sequence[Row]) -> Row:
-    """As many steps as take the reference's CPU seconds of training, by the medians of some runs.
+    """The steps that take the reference's CPU seconds of training, by the medians of finished runs.
 
     >>> slow, fast = {"cpu_hours": 2.0, "steps": 100}, {"cpu_hours": 0.5, "steps": 50}
     >>> at_equal_seconds([slow], [fast])["steps"]

@@ -24,11 +24,11 @@ from zobench.rules.settings import Words
 
 @dataclass(frozen=True)
 class Run:
-    """One record.
+    """A record that was found, with what it says of itself.
 
     Attributes:
         place: its directory, in a folder or a zip.
-        row: what it says of itself.
+        row: the content of its summary.
     """
 
     place: Place
