@@ -52,6 +52,7 @@ class Entry:
         space: setting → where it is searched, in Hydra's grammar; empty: nothing to search.
         shipped: setting of the space → the value that ships.
         factor: the workload's factor on the learning rate, one of ``FACTORS``, or ``none``.
+        times: a further factor, where its rates for large models lie otherwise than the others' to those of small ones.
         vectors: the learning rate of biases and norms, where they have one; times the workload's ``rates``.
         small_matrices: setting → value where a workload's matrices are small; it is not searched there.
         backprop: whether the budget is a third as many steps as others have forward passes.
@@ -63,6 +64,7 @@ class Entry:
     space: Mapping[str, str] = field(default_factory=dict)
     shipped: Mapping[str, Any] = field(default_factory=dict)
     factor: str = "rates"
+    times: float = 1
     vectors: float | None = None
     small_matrices: Mapping[str, Any] = field(default_factory=dict)
     backprop: bool = False
