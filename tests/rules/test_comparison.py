@@ -94,7 +94,7 @@ def test_a_check_names_seeds_that_are_missing_and_prints_what_entries_were_given
     said = checked.stdout.splitlines()
     missing = [line for line in said if line.endswith("seeds 3, 4, 5 are missing")]
     assert len(missing) == 4  # three entries, one of them at equal seconds too
-    assert said[-1] == "4 rules broken"
+    assert said[-1] == "4 lines"
     assert any(line.startswith("| toy ") and " mezo | 6 of 6 |" in line for line in said)
 
 

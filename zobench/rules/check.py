@@ -38,8 +38,8 @@ def _of_entry(records: Records, held: Held) -> Iterator[str]:
     runs += [(name, "seed", seed, run) for name, of in held.scored.items() for seed, run in of.items()]
     for stage, kind, number, run in runs:
         if run is not None and run.row["state"] not in ("finished", "diverged"):
-            reason = run.row.get("reason") or "no reason given"
-            yield f"{where}, {stage}: {kind} {number} is {run.row['state']}: {reason}"
+            reason = f": {run.row['reason']}" if run.row.get("reason") else ""
+            yield f"{where}, {stage}: {kind} {number} is {run.row['state']}{reason}"
     missing = [str(number) for number, run in enumerate(held.trials) if run is None]
     if missing and held.scored.get(tuned.name):
         yield f"{where}: {tuned.name}, but of {tuned.trials} trials {', '.join(missing)} are missing"
