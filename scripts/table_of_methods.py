@@ -29,13 +29,17 @@ from typing import Any
 from zobench.atomic import write_atomically
 from zobench.bench.spec import Shape, Spec
 from zobench.config.folders import conf_dir
-from zobench.sweep import grids, trials
+from zobench.rules import Workload, load
+from zobench.rules import settings as rules
+from zobench.sweep import trials
 from zobench.system.markdown import pipe_table
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "methods-table.md"
 REFERENCE, SHAPE = "mezo", "shape"
 MODEL, STEPS = Spec("opt-125m-random", "float32", "cpu", 1, (Shape(2, 8),), ()), 3
+#: factor on learning rates where the length of a step does not hang on the loss's scale
+STEP_RATES = 10
 #: evaluations play no part
 COMMON = (
     "threads=1 wandb=disabled keep_weights=false seed=0 eval_every=1000000 "
@@ -53,8 +57,8 @@ class Subject:
         words: overrides of its runs.
         forwards: budget of a run.
         looks, draws: of the lens.
-        factor: on learning rates that stand on the grid ``first``, for methods whose steps follow the loss's scale.
-        as_first: whether other settings are those of the grid's line too; else they are as shipped.
+        rates: factor on learning rates of methods whose steps follow the loss's scale.
+        small: whether its matrices are small, and its model a folder; entries of the rules set ranks there.
     """
 
     says: str
@@ -62,27 +66,25 @@ class Subject:
     forwards: int
     looks: int
     draws: int
-    factor: float
-    as_first: bool
+    rates: float
+    small: bool
 
 
 SUBJECTS = {
-    "tiny": Subject("Tiny pretrained, all weights", "experiment=compare_tiny", 600, 6, 32, 1, True),
-    "smollm2": Subject("SmolLM2, last MLP", "experiment=compare_smollm2", 600, 6, 16, 10, False),
+    "tiny": Subject("Tiny pretrained, all weights", "experiment=compare_tiny", 600, 6, 32, 100, True),
+    "smollm2": Subject("SmolLM2, last MLP", "experiment=compare_smollm2", 600, 6, 16, 1000, False),
 }
 
 
 def settings(method: str, subject: Subject) -> list[str]:
-    """The overrides of a method's run: the middle of its learning rates, and what else its line of ``first`` fixes."""
-    grid = grids.find("first")
-    lines = [trials.words_of([*grid.common, *line]) for line in grid.lines]
-    own = next((words for words in lines if method in words["search"].split(",")), lines[0])
-    rates = float(own[trials.RATES])
-    scaled = rates == float(trials.words_of(grid.common)[trials.RATES])
-    middle = float(trials.draw(trials.spaces([conf_dir()])[method], 0, rates)[trials.LR])
-    fixed = [f"{key}={value}" for key, value in own.items() if key.startswith("method.")]
-    rate = middle * subject.factor if scaled else middle
-    return [f"method={method}", f"method.lr={rate:.3g}", *(fixed if subject.as_first else [])]
+    """The overrides of a method's run: the middle of its learning rates, and ranks for small matrices."""
+    entry = load("v1").entries[method]
+    sizes = {"rates": subject.rates, "step_rates": STEP_RATES, "small_matrices": subject.small}
+    workload = Workload(subject.says, subject.words, subject.forwards, **sizes)
+    times = rules.factor(entry, workload) / entry.times
+    rate = float(trials.draw(dict(entry.space), 0, times)[trials.LR])
+    fixed = rules.imposed(entry, workload) if subject.small else {}
+    return [f"method={method}", f"method.lr={rate:.3g}", *(f"{key}={value}" for key, value in fixed.items())]
 
 
 def measure(method: str, name: str, asked: argparse.Namespace) -> Row:
@@ -112,7 +114,8 @@ def _run(method: str, subject: Subject, asked: argparse.Namespace) -> Row:
     import torch
 
     from zobench.bench.subjects import build_method
-    from zobench.report import curves, load
+    from zobench.report import curves
+    from zobench.report import load as load_runs
     from zobench.run.budget import spending
 
     own = settings(method, subject)
@@ -122,12 +125,12 @@ def _run(method: str, subject: Subject, asked: argparse.Namespace) -> Row:
     every -= 1 - every % 2 if every > 1 else 0
     words = [*subject.words.split(), *COMMON.split(), *own, f"forwards={subject.forwards}"]
     words += [f"lens.every={every}", f"lens.draws={subject.draws}", f"data.dir={asked.data}"]
-    words += [f"model.dir={asked.model}"] if subject.as_first else []
+    words += [f"model.dir={asked.model}"] if subject.small else []
     runs = asked.out / "runs" / method / subject.says.partition(",")[0].replace(" ", "-")
     done = subprocess.run([sys.executable, "-m", "zobench", *words, f"runs_dir={runs}"], capture_output=True, text=True)
     if done.returncode:
         raise SystemExit((done.stderr.strip() or done.stdout.strip()).splitlines()[-1])
-    frame = load(runs)
+    frame = load_runs(runs)
     row, seen = frame.iloc[-1], curves(frame)
     if row["state"] != "finished":
         raise SystemExit(f"{row['state']}: {row['reason']}")
@@ -257,7 +260,7 @@ By `scripts/table_of_methods.py`; [methods-table.json](methods-table.json) has a
   whole steps, refreshes and updates included, on one thread. The error is that of the efficiency alone.
 
 The runs are on SST-2. {tiny}. {smollm2}.
-Learning rates are the middle of each search space, on the scale of the grid `first`; other settings are as shipped, but
+Learning rates are the middle of each search space, on the scale of the tiny model; other settings are as shipped, but
 for ranks that the tiny model's sides of 48 have no room for.{note}
 
 """

@@ -47,6 +47,7 @@ def test_a_method_is_looked_at_in_the_middle_of_its_learning_rates(table_of_meth
     assert table_of_methods.settings("mezo", tiny) == ["method=mezo", "method.lr=3.16e-05"]
     assert table_of_methods.settings("mezo", smollm2) == ["method=mezo", "method.lr=0.000316"]
     assert table_of_methods.settings("pgap", tiny)[1:] == ["method.lr=0.00316", "method.rank=16"]
+    assert table_of_methods.settings("fzoo", smollm2)[1] == "method.lr=3.16e-08"
 
 
 def test_an_efficiency_per_second_is_in_units_of_mezos_run(table_of_methods):

@@ -16,15 +16,15 @@ def trials(entry: Entry, workload: Workload, ruleset: Ruleset) -> list[Words]:
     """
     if not entry.space:
         return []
-    imposed, rates = _imposed(entry, workload), factor(entry, workload)
-    return [draw(dict(entry.space), trial, rates) | imposed for trial in range(ruleset.trials)]
+    fixed, rates = imposed(entry, workload), factor(entry, workload)
+    return [draw(dict(entry.space), trial, rates) | fixed for trial in range(ruleset.trials)]
 
 
 def shipped(entry: Entry, workload: Workload) -> Words:
     """The settings that ship, the learning rate times the workload's factor."""
     rates = factor(entry, workload)
     own = {key: f"{float(value) * rates:.3g}" if key == LR else str(value) for key, value in entry.shipped.items()}
-    return own | _imposed(entry, workload)
+    return own | imposed(entry, workload)
 
 
 def factor(entry: Entry, workload: Workload) -> float:
@@ -32,7 +32,8 @@ def factor(entry: Entry, workload: Workload) -> float:
     return entry.times * (1.0 if entry.factor == "none" else float(getattr(workload, entry.factor)))
 
 
-def _imposed(entry: Entry, workload: Workload) -> Words:
+def imposed(entry: Entry, workload: Workload) -> Words:
+    """What a workload's size sets of a method: ranks of small matrices, and the learning rate of vectors."""
     vectors = {} if entry.vectors is None else {"method.lr_vectors": f"{float(entry.vectors) * workload.rates:.3g}"}
     sizes = entry.small_matrices if workload.small_matrices else {}
     return vectors | {key: str(value) for key, value in sizes.items()}
