@@ -8,8 +8,9 @@ import pandas as pd
 
 from zobench.errors import ConfigError
 from zobench.record.summaries import RESULTS
+from zobench.report.compare.crossed import Difference
 from zobench.report.compare.memory import of_the_run_alone
-from zobench.report.compare.pairs import POINTS, PairedResult, Pairs
+from zobench.report.compare.pairs import POINTS, Pairs
 from zobench.report.compare.slices import Slice, slices
 from zobench.report.compare.stats import ALPHA, POWER, resolution_of
 from zobench.report.compare.time_to_target import reached
@@ -26,6 +27,10 @@ _MEANS = ("dev_metric", "test_metric", "test/auc", "test/loss", "train/loss")
 _UNTRAINED = {
     "zero_shot": "zero_shot/test/{metric}", "zero_shot_calibrated": "zero_shot/test/{metric}_calibrated",
     "majority": "zero_shot/test/majority",
+}  # fmt: skip
+#: of the difference to the reference: the end of its name in the frame -> its name
+_DELTA = {
+    "": "mean", "_std": "std", "_low": "low", "_high": "high", "_p": "p", "_seeds": "seeds", "_examples": "examples",
 }  # fmt: skip
 _TAIL = 0.1  # the share of a run over which its final training loss is averaged
 
@@ -53,7 +58,7 @@ class Board:
         Means over seeds, with ``_std`` for the sample standard deviation; counts of runs; costs; the difference to the
         reference with interval and p values (``delta``); what it took to reach it (``reached``); what is reached
         without learning (``zero_shot``, ``zero_shot_calibrated``, ``majority``, ``chance``); and whether the row is
-        ``best``, and by both tests (``supported``).
+        ``best``, and better than all others by the tests (``supported``).
         """
         return pd.DataFrame([line for pairs in self._pairs for line in _measured(pairs, self.reference)])
 
@@ -71,14 +76,18 @@ class Board:
         """The axes other than the method."""
         return [axis for axis in self.axes if axis != "method"]
 
-    def versus(self, slice_: Slice, row: str, other: str) -> PairedResult:
+    def pairs(self, slice_: Slice) -> Pairs:
+        """The rows of a slice, paired."""
+        return next(pairs for pairs in self._pairs if pairs.slice is slice_)
+
+    def versus(self, slice_: Slice, row: str, other: str) -> Difference:
         """Compare two rows of a slice: the first less the second."""
-        return next(pairs for pairs in self._pairs if pairs.slice is slice_).versus(row, other)
+        return self.pairs(slice_).versus(row, other)
 
     def supported(self, slice_: Slice, row: str, other: str) -> bool:
         """Whether the tests say that a row is better than another of its slice."""
         result = self.versus(slice_, row, other)
-        return result.supported and result.seeds.mean > 0
+        return result.supported and result.mean > 0
 
     def said(self) -> list[str]:
         """Say what a reader must know of the identity of models and data; empty where there is nothing."""
@@ -110,7 +119,7 @@ class Board:
         """Say in one line what it would take to see a difference of two points; empty where nothing is compared."""
         known = [pairs for pairs in self._pairs if not pairs.slice.mixed and len(pairs.rows) > 1]
         said = [f"{pairs.slice.title}: {pairs.power()}" for pairs in known]
-        test = f"paired t-test, {100 * ALPHA:.0f} %, power {100 * POWER:.0f} %"
+        test = f"over seeds and test examples, {100 * ALPHA:.0f} %, power {100 * POWER:.0f} %"
         asked = f"to see {100 * POINTS:.0f} points between two rows ({test})"
         return [f"{asked} at this spread: {'; '.join(said)}"] if said else []
 
@@ -251,16 +260,9 @@ def _costs(runs: pd.DataFrame) -> Row:
 
 def _delta(pairs: Pairs, name: str, base: str | None) -> Row:
     result = pairs.versus(name, base) if base is not None and name != base else None
-    seeds = result.seeds if result else None
     return {
-        "delta": seeds.mean if seeds else None,
-        "delta_std": seeds.std if seeds else None,
-        "delta_low": seeds.low if seeds else None,
-        "delta_high": seeds.high if seeds else None,
-        "delta_p": seeds.p if seeds else None,
-        "delta_seeds": seeds.n if seeds else None,
-        "delta_unseen": bool(seeds and seeds.unseen),
-        "delta_examples_p": result.examples_p if result else None,
+        **{f"delta{end}": getattr(result, name) if result else None for end, name in _DELTA.items()},
+        "delta_unseen": bool(result and result.unseen),
     }
 
 

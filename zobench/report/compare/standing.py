@@ -17,12 +17,11 @@ from zobench.report.frames.runs import Row
 DIVERGED, WORSE, LIKELY, TIED = VERDICTS = ("diverged", "worse", "likely worse", "tied for best")
 #: what they mean
 RULES = (
-    "worse: another method is better by the paired t-test over three or more shared seeds and, where predictions are "
-    f"stored, over test examples (p below {ALPHA} each)",
-    "likely worse: by one of the two tests only",
+    "worse: another method is better by the test over seeds and test examples, with three or more shared seeds and p "
+    f"below {ALPHA} after Holm's correction for all pairs of methods on the task",
+    f"likely worse: p is below {ALPHA} without the correction only, or the seeds are two",
     "tied for best: no test tells another method to be better. A tie is what these runs cannot tell apart; it does not "
     "say that the methods are equal",
-    "the tests are not corrected for the number of methods",
 )
 
 
@@ -74,13 +73,13 @@ class Standing:
         if not line["runs"]:
             return DIVERGED, []
         better: dict[str, list[str]] = {WORSE: [], LIKELY: []}
+        pairs = self.board.pairs(slice_)
         for other in self.lines(slice_):
-            result = self.board.versus(slice_, other["row"], line["row"])
-            if other["row"] == line["row"] or not result.seeds.mean > 0:
+            if other["row"] == line["row"] or not (result := pairs.versus(other["row"], line["row"])).mean > 0:
                 continue
-            if result.supported:
+            if pairs.apart(other["row"], line["row"]):
                 better[WORSE].append(other["row"])
-            elif result.seeds.p < ALPHA or result.examples_p < ALPHA:
+            elif result.p < ALPHA:
                 better[LIKELY].append(other["row"])
         return next(((verdict, names) for verdict, names in better.items() if names), (TIED, []))
 

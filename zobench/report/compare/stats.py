@@ -15,6 +15,7 @@ from scipy import special  # scipy.stats takes seconds to import
 ALPHA = 0.05
 POWER = 0.8
 _MANY = 100_000  # from here on the normal approximation is exact to the digit
+_SURE = 30.0  # standard errors, beyond which no power is short of 1
 _ROUNDING = 1e-12  # relative: accuracies are multiples of 1/rows, and what rounding leaves of equal ones is no spread
 
 
@@ -58,7 +59,7 @@ def interval(values: Sequence[float], resolution: float = 0.0, level: float = 1 
         return Interval(n, mean, std, math.nan, math.nan, math.nan, unseen)
     error = spread / math.sqrt(n)
     half = float(special.stdtrit(n - 1, (1 + level) / 2)) * error
-    return Interval(n, mean, std, mean - half, mean + half, _p(2 * special.stdtr(n - 1, -abs(mean / error))), unseen)
+    return Interval(n, mean, std, mean - half, mean + half, p_of(mean / error, n - 1), unseen)
 
 
 def paired(a: Sequence[float], b: Sequence[float], resolution: float = 0.0) -> Interval:
@@ -88,25 +89,6 @@ def resolution_of(n: float) -> float:
     return 1 / n if n > 0 else 0.0
 
 
-def mcnemar(a: Sequence[float], b: Sequence[float]) -> float:
-    """Compare right and wrong answers (1 and 0) of two models to the same examples by McNemar's exact test: p value."""
-    only_a = sum(x > y for x, y in zip(a, b, strict=True))
-    only_b = sum(x < y for x, y in zip(a, b, strict=True))
-    return _p(min(1.0, 2 * special.bdtr(min(only_a, only_b), only_a + only_b, 0.5))) if only_a + only_b else 1.0
-
-
-def over_examples(a: Sequence[float], b: Sequence[float]) -> float:
-    """Compare two models' scores on the same examples: the p value of the test that fits the scores.
-
-    McNemar's where all are 0 or 1, else the paired t-test's: scores between are F1, or shares of the seeds at which an
-    answer was right. Where every example has one difference, the spread is taken to be a whole answer.
-    """
-    if {*a, *b} <= {0.0, 1.0}:
-        return mcnemar(a, b)
-    found = paired(a, b)
-    return paired(a, b, resolution=1.0).p if found.unseen else found.p
-
-
 def power(n: int, difference: float, std: float) -> float:
     """Compute the chance that the paired t-test of ``n`` pairs sees a true mean difference.
 
@@ -116,10 +98,20 @@ def power(n: int, difference: float, std: float) -> float:
     """
     if n < 2:
         return 0.0
-    shift, limit = math.sqrt(n) * difference / std, float(special.stdtrit(n - 1, 1 - ALPHA / 2))
-    if n > _MANY:
+    return power_of(math.sqrt(n) * difference / std, n - 1)
+
+
+def power_of(shift: float, freedom: float) -> float:
+    """Compute the chance that a t-test sees a true mean.
+
+    Args:
+        shift: the true mean in standard errors.
+        freedom: degrees of freedom.
+    """
+    limit = float(special.stdtrit(freedom, 1 - ALPHA / 2))
+    if freedom > _MANY or shift > _SURE:
         return float(special.ndtr(shift - limit))
-    return float(1 - special.nctdtr(n - 1, shift, limit) + special.nctdtr(n - 1, shift, -limit))
+    return float(1 - special.nctdtr(freedom, shift, limit) + special.nctdtr(freedom, shift, -limit))
 
 
 def pairs_needed(difference: float, std: float) -> int:
@@ -144,6 +136,6 @@ def pairs_needed(difference: float, std: float) -> int:
     return n
 
 
-def _p(value: float) -> float:
-    """A p value that underflows is small, and not 0."""
-    return max(float(value), float(np.finfo(float).tiny))
+def p_of(t: float, freedom: float) -> float:
+    """The two-sided p value of Student's t. One that underflows is small, and not 0."""
+    return max(float(2 * special.stdtr(freedom, -abs(t))), float(np.finfo(float).tiny))

@@ -16,8 +16,8 @@ from zobench.report.typeset.table import Bold, Table, number, spread
 
 #: when the best result is printed bold
 BOLD = (
-    "bold: best, by a paired t-test (p below 0.05) against every other row over three or more shared seeds and, where "
-    "predictions are stored, over test examples"
+    "bold: best, by a test over seeds and test examples (p below 0.05) against every other row, with three or more "
+    "shared seeds; over seeds alone where predictions are not stored"
 )
 _GRID = ("train/loss", "dev_metric", "dev/loss", "test_metric", "test/loss")
 
@@ -184,7 +184,7 @@ def _against(board: Board) -> list[str]:
     if not board.frame["delta"].notna().any():
         return []
     return [
-        f"Δ to {board.reference}: mean over shared seeds with its 95 % t interval",
+        f"Δ to {board.reference}: mean over shared seeds with its 95 % interval, over seeds and test examples",
         *unseen(board),
         f"to reach: until the last dev value of {board.reference}'s run with the same seeds, read at dev evaluations; "
         "in brackets how many runs got there. A value below the untrained model's, with or without a threshold from "

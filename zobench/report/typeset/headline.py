@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import pandas as pd
 
 from zobench.report.compare.board import CALIBRATED, COLUMNS, REFERENCE, ROWS, Board, label, make_board
-from zobench.report.compare.pairs import ENOUGH
+from zobench.report.compare.crossed import ENOUGH
 from zobench.report.frames.runs import Row
 from zobench.report.typeset.details import BOLD, delta, details, unseen
 from zobench.report.typeset.table import Bold, Table, number, spread
@@ -50,7 +50,7 @@ def of_board(board: Board, rows: Sequence[str] = ROWS, columns: Sequence[str] = 
     scores = Table(board.frame, {}, _notes(board), f"Test {metrics}, mean ± standard deviation over seeds (runs)")
     shown = [_pivot(scores, rows, columns, _score, _bases(board.frame, columns))]
     if board.frame["delta"].notna().any():
-        notes = ["mean over shared seeds with its 95 % t interval; p of the paired t-test in the CSV"]
+        notes = ["mean over shared seeds with its 95 % interval, over seeds and test examples; p in the CSV"]
         notes += [*unseen(board), *board.tried()]
         deltas = Table(board.frame, {}, notes, f"Test {metrics} less that of {board.reference}")
         shown.append(_pivot(deltas, rows, columns, delta, []))
