@@ -237,7 +237,7 @@ class Components:
         """The chance to see a true difference of ``points`` (0.02 for two points of accuracy).
 
         >>> round(Components(seed=0.02**2, example=0.02, rest=0.12).power(0.02, seeds=5, examples=872), 2)
-        0.32
+        0.31
         """
         if seeds < 2:
             return 0.0
@@ -249,7 +249,7 @@ class Components:
         """The seeds at which ``power`` is 80 %; None where no thousand of them is enough for so few test examples.
 
         >>> Components(seed=0.02**2, example=0.02, rest=0.12).seeds_needed(0.02, examples=872)
-        15
+        21
         """
         enough = (s for s in range(2, _MOST_SEEDS + 1) if self.power(points, s, examples) >= POWER)
         return next(enough, None) if self.power(points, _MOST_SEEDS, examples) >= POWER else None

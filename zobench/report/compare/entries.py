@@ -11,7 +11,7 @@ import pandas as pd
 
 from zobench.report.compare.comparable import seeds_of
 from zobench.report.compare.crossed import Components, Difference, MeanSquares, Usual, difference, mean_of, over_seeds
-from zobench.report.compare.groups import holm, ranks
+from zobench.report.compare.groups import holm, of_pairs, ranks
 from zobench.report.frames.runs import predictions
 
 
@@ -76,12 +76,7 @@ class Comparison(ABC):
     @cached_property
     def p(self) -> pd.DataFrame:
         """The p value of each pair of entries, adjusted for the number of pairs; NaN where nothing is tested."""
-        pairs = list(combinations(self.names, 2))
-        adjusted = holm([self.versus(*pair).p for pair in pairs])
-        frame = pd.DataFrame(np.nan, index=self.names, columns=self.names)
-        for (one, other), value in zip(pairs, adjusted, strict=True):
-            frame.loc[one, other] = frame.loc[other, one] = value
-        return frame
+        return of_pairs(self.names, holm([self.versus(*pair).p for pair in combinations(self.names, 2)]))
 
     def ranks(self) -> pd.DataFrame:
         """Rank the entries that have scores, with intervals and groups: see ``groups.ranks``."""

@@ -1,6 +1,6 @@
 """Groups and ranks: what many pairwise tests say together, and what they do not."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -25,11 +25,23 @@ def holm(p: ArrayLike) -> NDArray[np.float64]:
     return adjusted
 
 
-def groups(names: Sequence[str], apart: pd.DataFrame) -> list[list[str]]:
-    """The largest groups of names of which no two are apart, in the order of the names.
+def of_pairs(names: Sequence[Hashable], values: ArrayLike) -> pd.DataFrame:
+    """Make a symmetric table of a value for each pair of names, in the order of ``itertools.combinations``.
 
-    A name may be in several: a is not told from b, nor b from c, and yet a from c. (The compact letter display, by
-    insertion and absorption: Piepho, Journal of Computational and Graphical Statistics 13, 2004.)
+    >>> of_pairs(["a", "b", "c"], [1, 2, 3]).loc["c", "a"].item()
+    2.0
+    """
+    table = np.full((len(names), len(names)), np.nan)
+    table[np.triu_indices(len(names), 1)] = values
+    table.T[np.triu_indices(len(names), 1)] = values
+    return pd.DataFrame(table, index=names, columns=names)
+
+
+def groups(names: Sequence[str], apart: pd.DataFrame) -> list[list[str]]:
+    """The groups of neighbours by rank that are not told apart, without those inside a larger one, best first.
+
+    Two names share no group if every name down to the better one is told from every name from the worse one on. A name
+    may be in several groups: a is not told from b, nor b from c, and yet a from c.
 
     >>> apart = pd.DataFrame(False, index=list("abc"), columns=list("abc"))
     >>> apart.loc["a", "c"] = apart.loc["c", "a"] = True
@@ -40,18 +52,11 @@ def groups(names: Sequence[str], apart: pd.DataFrame) -> list[list[str]]:
         names: best first.
         apart: whether two names are told apart; symmetric.
     """
-    found = [frozenset(names)] if names else []
-    for i, one in enumerate(names):
-        for other in names[i + 1 :]:
-            if not apart.loc[one, other]:
-                continue
-            split = [part for each in found if {one, other} <= each for part in (each - {one}, each - {other})]
-            rest = [each for each in found if not {one, other} <= each]
-            found = rest + [part for part in dict.fromkeys(split) if not any(part < each for each in [*rest, *split])
-                            and part not in rest]  # fmt: skip
-    place = {name: i for i, name in enumerate(names)}
-    listed = [sorted(each, key=place.__getitem__) for each in found]
-    return sorted(listed, key=lambda each: [place[name] for name in each])
+    told = np.logical_and.accumulate(apart.loc[names, names].to_numpy(bool), axis=0)
+    told = np.logical_and.accumulate(told[:, ::-1], axis=1)[:, ::-1]  # all before the one from all after the other
+    ends = (~told).sum(axis=1)
+    starts = [i for i, end in enumerate(ends) if i == 0 or end > ends[i - 1]]
+    return [list(names[i : ends[i]]) for i in starts]
 
 
 def letters(count: int) -> list[str]:

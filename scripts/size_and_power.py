@@ -1,0 +1,237 @@
+"""How often tests of a difference are wrong, and how often they see one, on made-up runs whose true effects are known.
+
+    python scripts/size_and_power.py
+
+writes the tables of docs/statistics.md, in some minutes on one core. Right and wrong answers are drawn from a model
+with a difficulty for each test example, a liking of each entry for each example, a seed effect for each entry and
+chance, whose sizes are those of the stored SST-2 runs of analysis/records/methods.zip. Each data set has a reference
+and nine entries, of which three are no better than it and two each are better by one, two and three points.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import special
+
+from zobench.atomic import write_atomically
+from zobench.report import load
+from zobench.report.compare.board import make_board
+from zobench.report.compare.crossed import Components, Difference, MeanSquares, Usual, difference
+from zobench.report.compare.groups import holm, of_pairs, ranks
+from zobench.report.compare.stats import ALPHA, p_of
+from zobench.system.markdown import pipe_table
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs" / "statistics.md"
+RECORDS = ROOT / "analysis" / "records" / "methods.zip"
+START, END = "<!-- simulated, by scripts/size_and_power.py -->\n", "<!-- end of what was simulated -->\n"
+#: true points above the reference, which is the first
+EFFECTS = (0, 0, 0, 0, 1, 1, 2, 2, 3, 3)
+SEEDS, EXAMPLES = (3, 5, 8, 10), (500, 872, 2000)
+ACCURACY = 0.75  # of the reference
+UNEVEN = 0.4  # how much entries differ in their spread over seeds: standard deviation of its logarithm
+SETS, RESAMPLES = 500, 300
+Array = NDArray[np.float64]
+Test = Callable[[MeanSquares, Usual], float]
+
+
+@dataclass(frozen=True)
+class Model:
+    """How answers come about: right where a sum of normal draws, of variance 1, is above a threshold.
+
+    Args:
+        difficulty, liking: shares of the variance that are the example's, and the entry's at the example.
+        seed: standard deviation of an entry's accuracy over seeds.
+    """
+
+    difficulty: float
+    liking: float
+    seed: float
+
+    @classmethod
+    def like(cls, found: Components) -> "Model":
+        """The model whose differences have these components."""
+        both = ACCURACY * (1 - ACCURACY) - found.rest / 2
+        difficulty = _shared(both - found.example / 2)
+        return cls(difficulty, _shared(both) - difficulty, (found.seed / 2) ** 0.5)
+
+    def draw(self, generator: np.random.Generator, seeds: int, examples: int, uneven: float) -> tuple[Array, int]:
+        """Draw the scores of all entries, entries x seeds x examples; and which of the equal ones spreads the most."""
+        n = len(EFFECTS)
+        slope = np.exp(-(special.ndtri(ACCURACY) ** 2) / 2) / np.sqrt(2 * np.pi)
+        spread = self.seed / slope * np.exp(uneven * generator.normal(size=(n, 1)) - uneven**2)
+        rest = 1 - self.difficulty - self.liking
+        spread = np.minimum(spread, np.sqrt(0.9 * rest))
+        chance = np.sqrt(rest - spread**2)
+        example = np.sqrt(self.difficulty) * generator.normal(size=examples)
+        example = example + np.sqrt(self.liking) * generator.normal(size=(n, examples))
+        level = special.ndtri(ACCURACY + np.array(EFFECTS)[:, None] / 100) + spread * generator.normal(size=(n, seeds))
+        noise = generator.standard_normal((n, seeds, examples), dtype=np.float32)
+        scores = level[:, :, None] + example[:, None] + chance[:, None] * noise > 0
+        return scores.astype(float), 1 + int(spread[1:][np.array(EFFECTS[1:]) == 0].argmax())
+
+
+def _shared(covariance: float) -> float:
+    """The share of the variance that two answers have in common, at a covariance of right and wrong answers."""
+    nodes, weights = np.polynomial.hermite_e.hermegauss(80)
+    low, high = 0.0, 1.0
+    for _ in range(40):
+        share = (low + high) / 2
+        right = special.ndtr((special.ndtri(ACCURACY) + np.sqrt(share) * nodes) / np.sqrt(1 - share))
+        found = float(weights @ right**2 / weights.sum()) - ACCURACY**2
+        low, high = (share, high) if found < covariance else (low, share)
+    return low
+
+
+def by_seeds(found: MeanSquares) -> float:
+    """The paired t-test over seeds: p value."""
+    return _t(found.mean, found.seeds, found, found.over_seeds - 1)
+
+
+def by_both(found: MeanSquares, _: Usual) -> float:
+    """The larger p value of the paired t-tests over seeds and over test examples."""
+    return max(by_seeds(found), _t(found.mean, found.examples, found, found.over_examples - 1))
+
+
+def _t(mean: float, square: float, found: MeanSquares, freedom: float) -> float:
+    error = (square / found.over_seeds / found.over_examples) ** 0.5
+    return p_of(mean / error, freedom) if error else float(mean == 0)
+
+
+TESTS: dict[str, Test] = {
+    "t, seeds": lambda found, _: by_seeds(found),
+    "t, seeds and examples": by_both,
+    "crossed, two rows": lambda found, _: difference(found).p,
+    "crossed": lambda found, usual: difference(found, usual).p,
+}
+
+
+@dataclass
+class Counts:
+    """What was found in the data sets of one size: p values by test, sets and entries; and how often ranks were right.
+
+    Args:
+        p: test -> p value against the reference, data sets x other entries.
+        noisiest: test -> p value of the one of the equal entries that spreads the most over seeds.
+        bootstrap: whether the crossed bootstrap rejects for an entry that is no better.
+        ranks, resampled: how often the interval of a rank holds the true one, and how often all at once do; from the
+            tests and from the bootstrap.
+    """
+
+    p: dict[str, Array]
+    noisiest: dict[str, Array]
+    bootstrap: float
+    ranks: tuple[float, float]
+    resampled: tuple[float, float]
+
+    def rejected(self, test: str, points: int) -> float:
+        """The share of entries with this effect that are told from the reference."""
+        return float((self.p[test][:, np.array(EFFECTS[1:]) == points] < ALPHA).mean())
+
+    def any_wrong(self, test: str) -> float:
+        """The share of data sets in which an entry that is no better is told from the reference, after Holm's rule."""
+        adjusted = np.array([holm(values) for values in self.p[test]])
+        return float((adjusted[:, np.array(EFFECTS[1:]) == 0] < ALPHA).any(axis=1).mean())
+
+
+def simulate(model: Model, seeds: int, examples: int, uneven: float = UNEVEN, sets: int = SETS) -> Counts:
+    """Draw data sets of one size and test the entries of each."""
+    generator = np.random.default_rng([seeds, examples, round(10 * uneven)])
+    p: dict[str, list[list[float]]] = {name: [] for name in TESTS}
+    least_even: dict[str, list[float]] = {name: [] for name in TESTS}
+    drawn = [generator.multinomial(k, np.full(k, 1 / k), RESAMPLES) / k for k in (seeds, examples)]
+    hits = []
+    for _ in range(sets):
+        scores, noisiest = model.draw(generator, seeds, examples, uneven)
+        pairs = {(i, j): MeanSquares.of(scores[i] - scores[j]) for i, j in combinations(range(len(scores)), 2)}
+        usual = Usual.of(pairs.values(), len(scores))
+        for name, test in TESTS.items():
+            p[name].append([test(pairs[0, i], usual) for i in range(1, len(scores))])
+            least_even[name].append(p[name][-1][noisiest - 1])
+        hits.append(_resampled(drawn, scores) + _ranked(scores, [difference(each, usual) for each in pairs.values()]))
+    bootstrap, *held = np.mean(hits, axis=0)
+    values, noisy = ({name: np.array(each) for name, each in found.items()} for found in (p, least_even))
+    return Counts(values, noisy, bootstrap, (held[2], held[3]), (held[0], held[1]))
+
+
+def _resampled(drawn: list[Array], scores: Array) -> list[float]:
+    """Resample seeds and examples: is the first equal entry told from the reference, and do the ranks hold?"""
+    means = np.stack([((drawn[0] @ of_one) * drawn[1]).sum(1) for of_one in scores], axis=1)
+    low, high = np.quantile(means[:, 1] - means[:, 0], [ALPHA / 2, 1 - ALPHA / 2])
+    places = (means[:, :, None] < means[:, None]).sum(2) + 1
+    ends = np.quantile(places, [ALPHA / 2, 1 - ALPHA / 2], axis=0)
+    return [float(not low <= 0 <= high), *_holds(ends[0], ends[1])]
+
+
+def _ranked(scores: Array, found: list[Difference]) -> list[float]:
+    p = of_pairs(range(len(scores)), holm([each.p for each in found]))
+    frame = ranks(pd.Series(scores.mean((1, 2))), p).sort_index()
+    return _holds(frame["best"].to_numpy(), frame["worst"].to_numpy())
+
+
+def _holds(best: Array, worst: Array) -> list[float]:
+    """The share of intervals that hold the true rank, of equals the middle of those that they share; whether all do."""
+    effects = np.array(EFFECTS)
+    true = (effects[:, None] < effects).sum(1) + ((effects[:, None] == effects).sum(1) + 1) / 2
+    held = (best <= true) & (true <= worst)
+    return [float(held.mean()), float(held.all())]
+
+
+def tables() -> str:
+    """Simulate everything, and write the tables."""
+    board = make_board(load(RECORDS), ["method", "task"])
+    (slice_,) = (each for each in board.slices if each.key["task"] == "sst2")
+    components = board.pairs(slice_).entries.components
+    assert components is not None
+    model = Model.like(components)
+    size = [["seeds", "examples", *TESTS, "crossed bootstrap", "any of the equal, crossed, Holm"]]
+    power = [["seeds", "examples", *(f"{name}: {points}" for points in (1, 2, 3) for name in TESTS)]]
+    ranked = [["seeds", "examples", *(f"{made}, {of}" for made in ("tests", "bootstrap") for of in ("one", "all"))]]
+    for seeds in SEEDS:
+        for examples in EXAMPLES:
+            found = simulate(model, seeds, examples)
+            at = [str(seeds), f"{examples:,}"]
+            wrong = [found.rejected(name, 0) for name in TESTS]
+            size.append([*at, *map(_share, [*wrong, found.bootstrap, found.any_wrong("crossed")])])
+            power.append([*at, *(_share(found.rejected(name, k)) for k in (1, 2, 3) for name in TESTS)])
+            ranked.append([*at, *map(_share, [*found.ranks, *found.resampled])])
+    uneven = [["seeds", "unevenness", *(f"{name}{end}" for name in list(TESTS)[1:] for end in ("", ", noisiest"))]]
+    for seeds in (3, 5, 10):
+        for much in (0.0, 0.4, 0.8):
+            found = simulate(model, seeds, 872, much)
+            shares = [share for name in list(TESTS)[1:]
+                      for share in (found.rejected(name, 0), float((found.noisiest[name] < ALPHA).mean()))]  # fmt: skip
+            uneven.append([str(seeds), f"{much:.1f}", *map(_share, shares)])
+    spread = ", ".join(f"{name} {value:.4f}" for name, value in (
+        ("seed", components.seed), ("example", components.example), ("rest", components.rest)))  # fmt: skip
+    parts = (
+        f"Variances of a difference in the stored runs: {spread}. {SETS} data sets a line; a share of 0.05 that is "
+        f"counted in them has a standard error of {(0.05 * 0.95 / SETS) ** 0.5:.3f} at most.",
+        "**Size**: how often entries that are no better are told from the reference, at 5 %", pipe_table(size),
+        "**Power**: how often entries that are better by 1, 2 and 3 points are", pipe_table(power),
+        "**Unevenness**: size with 872 examples where entries differ in their spread over seeds (standard deviation of "
+        "its logarithm), of all entries and of the one with the largest spread", pipe_table(uneven),
+        "**Ranks**: how often the 95 % interval of one rank holds the true one, and those of all at once",
+        pipe_table(ranked),
+    )  # fmt: skip
+    return "\n\n".join(part.rstrip("\n") for part in parts)
+
+
+def _share(value: float) -> str:
+    return f"{value:.3f}" if value < 0.1 else f"{value:.2f}"
+
+
+def main() -> None:
+    """Write the page's tables."""
+    before, rest = PAGE.read_text(encoding="utf-8").split(START)
+    after = rest.split(END)[1]
+    write_atomically(PAGE, f"{before}{START}\n{tables()}\n\n{END}{after}")
+
+
+if __name__ == "__main__":
+    main()
