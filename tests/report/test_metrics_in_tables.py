@@ -49,7 +49,8 @@ def test_results_baselines_and_tests_are_of_the_tasks_metric(tmp_path, name, maj
     assert lines["chance"].isna().all()
     assert [CALIBRATED, "0.350"] in headline.cells()
     assert lines.loc["kerzoo", "supported"]  # over seeds, and over what each test example adds
-    assert lines.loc["kerzoo", "delta_examples_p"] < 0.05
+    assert lines.loc["kerzoo", "delta_p"] < 0.05
+    assert lines.loc["kerzoo", "delta_examples"] == len(GOLD)
     assert deltas.title == f"Test {name} less that of mezo"
 
 
@@ -59,7 +60,7 @@ def test_the_same_runs_without_a_difference_are_told_apart_by_no_test(tmp_path):
             write_measured(tmp_path, "mcc", method, seed, 0.5)
     lines = report.tables(report.load(tmp_path))[0].frame.set_index("row")
     assert not lines["supported"].any()
-    assert lines.loc["kerzoo", "delta_examples_p"] > 0.05
+    assert lines.loc["kerzoo", "delta_p"] > 0.05
 
 
 def test_an_accuracy_and_an_mcc_share_no_table(tmp_path):

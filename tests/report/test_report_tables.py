@@ -15,6 +15,7 @@ from zobench import report
 from zobench.errors import ConfigError
 from zobench.report.__main__ import main
 from zobench.report.compare.comparable import Mixed
+from zobench.report.compare.crossed import MeanSquares, difference
 from zobench.report.typeset.latex import escape
 from zobench.report.typeset.table import Bold
 from zobench.report.typeset.write import show_tables
@@ -99,21 +100,23 @@ def test_the_same_lead_needs_enough_test_examples(tmp_path, examples, bold):
         write_run(tmp_path, "mezo", seed, scores=worse)
         write_run(tmp_path, "kerzoo", seed, scores=better)
     line = lines_of(report.tables(report.load(tmp_path))[0].frame, row="kerzoo")
-    assert line["delta_p"] < 0.05
-    assert bool(line["delta_examples_p"] < 0.05) is bold
+    assert bool(line["delta_p"] < 0.05) is bold
+    assert line["delta_examples"] == examples
     assert bool(line["supported"]) is bold
 
 
 def test_predictions_pair_by_seed_and_example(tmp_path):
-    write_run(tmp_path, "mezo", 0, scores=[1, 0, 0, 0, 0, 0, 0, 0, 0, 1])
-    write_run(tmp_path, "kerzoo", 0, scores=[0, 1, 1, 1, 1, 1, 1, 1, 1, 1])
+    for seed in range(2):
+        write_run(tmp_path, "mezo", seed, scores=[1, 0, 0, 0, 0, 0, 0, 0, seed, 1])
+        write_run(tmp_path, "kerzoo", seed, scores=[0, 1, 1, 1, 1, 1, 1, 1, 1, 1])
     frame = report.load(tmp_path)
     answers = report.predictions(frame)
-    assert len(answers) == 20
+    assert len(answers) == 40
     assert set(answers["score"]) == {0.0, 1.0}
-    # Nine answers differ, eight of them one way.
     line = lines_of(report.tables(frame)[0].frame, row="kerzoo")
-    assert line["delta_examples_p"] == pytest.approx(2 * (1 + 9) / 2**9)
+    expected = difference(MeanSquares.of([[-1, 1, 1, 1, 1, 1, 1, 1, 1 - seed, 0] for seed in range(2)]))
+    assert line[["delta", "delta_p", "delta_low"]].tolist() == pytest.approx([0.65, expected.p, expected.low])
+    assert line[["delta_seeds", "delta_examples"]].tolist() == [2, 10]
 
 
 def test_runs_without_predictions_are_named(runs):
@@ -178,13 +181,12 @@ def test_old_records_with_few_fields_make_a_table_and_a_page(tmp_path):
 
 
 def test_the_power_statement_is_checked_by_hand(tmp_path):
-    differences = (0.01, 0.03, 0.05)  # standard deviation 0.02
-    for seed, difference in enumerate(differences):
+    gains = (0.01, 0.03, 0.05)  # standard deviation 0.02
+    for seed, gain in enumerate(gains):
         write_run(tmp_path, "mezo", seed, test=0.7)
-        write_run(tmp_path, "kerzoo", seed, test=0.7 + difference)
+        write_run(tmp_path, "kerzoo", seed, test=0.7 + gain)
     (note,) = [note for note in report.comparison(report.load(tmp_path)).notes if note.startswith("to see 2 points")]
-    assert "10 seeds (here 3)" in note
-    assert "at most" in note  # no predictions: from the errors of the test rows
+    assert "10 seeds (here 3, over seeds alone)" in note  # no predictions
 
 
 MIXES = (("protocol", "mezo_exact"), ("selection", "lowest dev loss"), ("forwards", 400))

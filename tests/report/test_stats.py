@@ -9,8 +9,6 @@ from scipy import stats as scipy_stats
 from zobench.report.compare.stats import (
     ALPHA,
     POWER,
-    mcnemar,
-    over_examples,
     paired,
     pairs_needed,
     power,
@@ -59,27 +57,6 @@ def test_no_interval_is_narrower_than_one_row_allows_and_no_p_is_0(n, rows):
         assert found.high - found.low >= narrowest * (1 - 1e-9)
         assert 0 < found.p <= 1
         assert found.unseen == (np.std(answers, ddof=1) < 1 - 1e-9)
-
-
-def test_answers_that_differ_alike_in_all_examples_are_tested_by_whole_answers():
-    assert over_examples([0.25] * 30, [0.25] * 30) == 1.0
-    assert over_examples([1 / 3] * 3, [2 / 3] * 3) > ALPHA
-    assert 0 < over_examples([1.0] * 9000, [0.0] * 9000) < 1e-300
-
-
-def test_mcnemar_counts_the_answers_that_differ():
-    a, b = [1] * 9 + [0] + [1] * 5, [0] * 9 + [1] + [1] * 5
-    # 9 of 10 go one way: the two tails of a fair coin hold 2 * (1 + 10) / 1024.
-    assert mcnemar(a, b) == pytest.approx(22 / 1024)
-    assert mcnemar(a, b) == pytest.approx(scipy_stats.binomtest(9, 10).pvalue)
-    assert mcnemar(a, a) == 1.0
-
-
-def test_scores_over_examples_take_the_test_that_fits_them():
-    right, wrong = [1.0] * 9 + [0.0], [0.0] * 9 + [1.0]
-    assert over_examples(right, wrong) == mcnemar(right, wrong)
-    f1 = [0.25, 0.5, 1.0, 0.75, 0.5], [0.0, 0.5, 0.5, 0.75, 0.25]
-    assert over_examples(*f1) == pytest.approx(scipy_stats.ttest_rel(*f1).pvalue)
 
 
 def test_power_is_what_simulation_finds():

@@ -54,11 +54,22 @@ def test_costs_within_noise_are_a_tie(tmp_path):
     assert "equal within noise" in report.which(report.load(tmp_path))
 
 
-def test_one_test_alone_makes_likely(tmp_path):
+@pytest.mark.parametrize(("seeds", "verdict"), [(1, TIED), (2, LIKELY), (3, WORSE)])
+def test_two_seeds_make_likely_and_three_make_sure(tmp_path, seeds, verdict):
     """Over test examples the rows differ beyond doubt; one seed says nothing of others."""
-    write_run(tmp_path, "mezo", scores=[1] * 90 + [0] * 10)
-    write_run(tmp_path, "loren", scores=[1] * 60 + [0] * 40)
-    assert standing(tmp_path).verdicts == {"mezo": (TIED, ["sst2"]), "loren": (LIKELY, ["sst2"])}
+    for seed in range(seeds):
+        write_run(tmp_path, "mezo", seed, scores=[1] * 900 + [0] * 100)
+        write_run(tmp_path, "loren", seed, scores=[1] * 600 + [0] * 400)
+    assert standing(tmp_path).verdicts == {"mezo": (TIED, ["sst2"]), "loren": (verdict, ["sst2"])}
+
+
+def test_a_difference_that_the_number_of_methods_explains_makes_likely(tmp_path):
+    for seed, noise in enumerate((0.0, 0.02, -0.02)):
+        write_run(tmp_path, "mezo", seed, test=0.80)
+        write_run(tmp_path, "loren", seed, test=0.74 + noise / 2)
+        write_run(tmp_path, "kerzoo", seed, test=0.79 + noise)
+        write_run(tmp_path, "pgap", seed, test=0.785 - noise)
+    assert standing(tmp_path).verdicts["loren"] == (LIKELY, ["sst2"])
 
 
 def test_a_method_is_as_good_as_on_its_hardest_task_and_must_have_run_on_all(tmp_path):

@@ -110,14 +110,16 @@ class MeanSquares:
 
 @dataclass(frozen=True)
 class Usual:
-    """The mean square over seeds that many differences share.
+    """The ratio of the mean squares over seeds and of the rest that many differences share.
+
+    It is a ratio since rows whose answers hardly differ, such as a method and its ablation, spread less in both.
 
     Args:
-        square: its usual value.
+        ratio: its usual value.
         freedom: the degrees of freedom that it is worth beside those of a difference's own; 0 where nothing is shared.
     """
 
-    square: float = 0.0
+    ratio: float = 0.0
     freedom: float = 0.0
 
     @classmethod
@@ -132,8 +134,8 @@ class Usual:
         if rows < 3 or len(seen) < 3:
             return cls()
         half = np.array([(each.over_seeds - 1) / 2 for each in seen])
-        squares = np.array([max(each.seeds, each.rest) for each in seen])
-        logs = np.log(squares) - special.digamma(half) + np.log(half)
+        ratios = np.array([max(1.0, each.seeds / each.rest) for each in seen])
+        logs = np.log(ratios) - special.digamma(half) + np.log(half)
         spread = float(logs.var(ddof=1) - special.polygamma(1, half).mean())
         most = (rows - 2) * 2 * float(half.mean())
         shared = min(most, 2 * _trigamma_inverse(spread)) if spread > 0 else most
@@ -147,10 +149,10 @@ _OWN = Usual()
 def difference(found: MeanSquares, usual: Usual = _OWN) -> Difference:
     """Test a difference over seeds and examples.
 
-    The mean square over seeds, of few degrees of freedom, is never taken to be less than what the differences of the
-    same workload usually have, less than that of the rest, or less than that of seeds which spread by one test row:
-    a spread that was not seen is luck, no certainty. Where all examples differ alike their spread is taken to be a
-    whole answer.
+    The mean square over seeds, of few degrees of freedom, is never taken to be less than the differences of the same
+    workload usually have, beside their rest, less than that of the rest, or less than that of seeds which spread by one
+    test row: a spread that was not seen is luck, no certainty. Where all examples differ alike their spread is taken to
+    be a whole answer.
 
     >>> two_points = np.tile([0.0] * 96 + [1.0, 1.0, 1.0, -1.0], (5, 1))  # every seed the same: 3 answers to 1
     >>> found = difference(MeanSquares.of(two_points))
@@ -160,7 +162,7 @@ def difference(found: MeanSquares, usual: Usual = _OWN) -> Difference:
     s, n, own = found.over_seeds, found.over_examples, found.seeds
     step = resolution_of(n)
     freedom = s - 1 + usual.freedom
-    shared = (usual.freedom * usual.square + (s - 1) * own) / freedom
+    shared = (usual.freedom * usual.ratio * found.rest + (s - 1) * own) / freedom
     std = math.sqrt(own / n)
     unseen = std < step * (1 - 1e-9)
     seeds = max(own, shared, found.rest, n * step**2)
@@ -196,7 +198,8 @@ def mean_of(parts: Sequence[tuple[float, Difference]]) -> Difference:
     total = sum(weight for weight, _ in parts)
     squares = [(weight * each.error / total) ** 2 for weight, each in parts]
     variance = sum(squares)
-    freedom = variance**2 / sum(square**2 / each.freedom for square, (_, each) in zip(squares, parts, strict=True))
+    spreads = zip(squares, parts, strict=True)
+    freedom = variance**2 / sum(square**2 / each.freedom for square, (_, each) in spreads) if variance > 0 else 0.0
     return Difference(
         sum(weight * each.mean for weight, each in parts) / total, math.sqrt(variance), freedom,
         min(each.seeds for _, each in parts), sum(each.examples for _, each in parts),
@@ -242,7 +245,7 @@ class Components:
         if seeds < 2:
             return 0.0
         expected = self.expected(seeds, examples)
-        found = difference(expected, Usual(expected.seeds, (self.shared - 1) * (seeds - 1)))
+        found = difference(expected, Usual(expected.seeds / self.rest, (self.shared - 1) * (seeds - 1)))
         return power_of(points / found.error, found.freedom)
 
     def seeds_needed(self, points: float, examples: int) -> int | None:

@@ -66,7 +66,7 @@ class Pairs:
             return f"{asked} (here {here}, power {found.power(POINTS, here, int(examples)):.2f})"
         spread = self._spread_over_seeds()
         if spread > 0:
-            return f"{pairs_needed(POINTS, spread):,} seeds (here {here})"
+            return f"{pairs_needed(POINTS, spread):,} seeds (here {here}, over seeds alone)"
         return f"seeds unknown ({'none shared by two runs' if spread != spread else 'no spread seen'})"
 
     def _spread_over_seeds(self) -> float:

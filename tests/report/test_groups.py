@@ -1,0 +1,103 @@
+"""Ranks, groups and entries over workloads: what many pairwise tests say together."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from zobench.report.compare.entries import Entries, Overall
+from zobench.report.compare.groups import groups, holm, of_pairs, ranks
+
+NAMES = list("abcd")
+
+
+def told(*pairs):
+    frame = pd.DataFrame(False, index=NAMES, columns=NAMES)
+    for one, other in pairs:
+        frame.loc[one, other] = frame.loc[other, one] = True
+    return frame
+
+
+def scores(seed=0, right=(0.70, 0.70, 0.90), seeds=5, examples=600):
+    generator = np.random.default_rng(seed)
+    names = ("mezo", "loren", "pgap")[: len(right)]
+    return {name: pd.DataFrame(generator.random((seeds, examples)) < x) for name, x in zip(names, right, strict=True)}
+
+
+def test_holm_is_the_step_down_rule():
+    assert holm([0.03, 0.01, 0.02, 0.9]) == pytest.approx([0.06, 0.04, 0.06, 0.9])
+    assert holm([0.5, 0.6]) == pytest.approx([1.0, 1.0])
+    assert holm([np.nan, 0.02, 0.03]) == pytest.approx([np.nan, 0.04, 0.04], nan_ok=True)
+    assert len(holm([])) == 0
+
+
+@pytest.mark.parametrize(
+    ("pairs", "found"),
+    [
+        ((), ["abcd"]),
+        ((("a", "d"),), ["abc", "bcd"]),
+        ((("a", "c"), ("a", "d"), ("b", "d")), ["ab", "bc", "cd"]),
+        ((("a", "b"), ("a", "c"), ("a", "d")), ["a", "bcd"]),
+        ((("a", "b"),), ["abcd"]),  # a is not told from c, which stands below b
+        ([(x, y) for x in NAMES for y in NAMES if x < y], ["a", "b", "c", "d"]),
+    ],
+)
+def test_groups_are_neighbours_that_are_not_told_apart(pairs, found):
+    assert ["".join(group) for group in groups(NAMES, told(*pairs))] == found
+
+
+def test_ranks_have_the_intervals_that_the_tests_leave():
+    p = of_pairs(NAMES, [0.5, 0.01, 0.01, 0.2, 0.01, np.nan])  # a-b, a-c, a-d, b-c, b-d, c-d
+    found = ranks(pd.Series({"d": 0.6, "c": 0.7, "b": 0.8, "a": 0.9}), p)
+    assert list(found.index) == NAMES
+    assert found[["rank", "best", "worst"]].to_numpy().tolist() == [[1, 1, 2], [2, 1, 3], [3, 2, 4], [4, 3, 4]]
+    assert found["groups"].tolist() == ["a", "ab", "bc", "c"]
+
+
+def test_entries_are_set_against_a_reference_with_holms_correction():
+    found = Entries(scores()).against("mezo")
+    assert list(found.index) == ["pgap", "loren"]
+    assert (found["holm"] < 0.05).tolist() == [True, False]
+    assert found.loc["pgap", "holm"] == pytest.approx(2 * found.loc["pgap", "p"])
+    assert found[["seeds", "examples"]].to_numpy().tolist() == [[5, 600], [5, 600]]
+
+
+def test_only_shared_seeds_and_examples_are_compared():
+    tables = scores()
+    tables["loren"] = tables["loren"].loc[[0, 2, 3], 100:]
+    found = Entries(tables).versus("pgap", "loren")
+    assert (found.seeds, found.examples) == (3, 500)
+    expected = tables["pgap"].astype(float).loc[[0, 2, 3], 100:] - tables["loren"].astype(float)
+    assert found.mean == pytest.approx(expected.to_numpy().mean())
+
+
+def test_other_test_rows_with_every_seed_are_tested_over_seeds():
+    metrics = {"mezo": pd.Series([0.7, 0.72, 0.71]), "loren": pd.Series([0.8, 0.81, 0.83])}
+    tables = {name: pd.DataFrame(np.nan, index=range(3), columns=range(30)) for name in metrics}
+    for table in tables.values():
+        for seed in range(3):
+            table.loc[seed, 10 * seed : 10 * seed + 9] = 1.0
+    found = Entries(tables, metrics, 0.01).versus("loren", "mezo")
+    assert (found.mean, found.seeds, found.examples) == (pytest.approx(0.37 / 3 - 0.02, abs=0.1), 3, 0)
+    assert found == Entries({}, metrics, 0.01).versus("loren", "mezo")
+
+
+def test_what_does_not_train_teaches_nothing_of_the_spread():
+    tables = scores(right=(0.7, 0.7, 0.7)) | {"zeroshot": pd.DataFrame([[1.0, 0.0] * 300] * 5)}
+    found = Entries(tables, untrained={"zeroshot"})
+    assert found.usual == Entries(scores(right=(0.7, 0.7, 0.7))).usual
+    assert found.versus("mezo", "zeroshot").seeds == 5
+
+
+def test_workloads_that_share_test_rows_are_one_sample_and_others_are_several():
+    one, other = Entries(scores(0)), Entries(scores(1))
+    alone = one.versus("pgap", "mezo")
+    assert Overall([[one, one]]).versus("pgap", "mezo").error == pytest.approx(alone.error)
+    assert Overall([one, one]).versus("pgap", "mezo").error == pytest.approx(alone.error / np.sqrt(2))
+    both = Overall([one, other])
+    assert both.mean("pgap") == pytest.approx((one.mean("pgap") + other.mean("pgap")) / 2)
+    assert both.versus("pgap", "mezo").mean == pytest.approx(both.mean("pgap") - both.mean("mezo"))
+    assert both.ranks()["groups"].tolist() == ["a", "b", "b"]
+
+
+def test_an_entry_that_a_workload_lacks_is_not_compared_over_all():
+    assert Overall([Entries(scores()), Entries(scores(right=(0.7, 0.7)))]).names == ["mezo", "loren"]
