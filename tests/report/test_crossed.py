@@ -61,7 +61,7 @@ def test_without_a_rest_the_error_is_that_of_two_independent_means_with_welchs_d
 
 def test_where_seeds_make_all_the_difference_it_is_the_paired_test_over_seeds():
     table = drawn(of=(0.5, 1e-4, 1e-4))
-    assert crossed(table).p == pytest.approx(scipy_stats.ttest_1samp(table.mean(1), 0).pvalue, rel=1e-3)
+    assert crossed(table).p == pytest.approx(scipy_stats.ttest_1samp(table.mean(1), 0).pvalue, rel=0.01)
 
 
 def test_the_other_way_round_it_is_the_same_with_another_sign():
@@ -77,15 +77,16 @@ def test_no_interval_is_narrower_than_one_row_allows_and_no_p_is_0(seeds, exampl
     one[:, 0] = -1.0
     for table in (np.zeros_like(one), one, np.ones_like(one), generator.integers(-1, 2, one.shape)):
         found = crossed(table)
-        assert found.high - found.low >= 2 * normal / examples / math.sqrt(seeds)
+        assert found.high - found.low >= 2 * normal / examples
         assert 0 < found.p <= 1
         assert found.unseen == (table.mean(1).std(ddof=1) < (1 - 1e-9) / examples)
     assert crossed(np.zeros_like(one)).p == pytest.approx(1.0)
 
 
-def test_answers_that_differ_alike_in_all_examples_are_tested_by_whole_answers():
+def test_answers_that_differ_alike_in_all_examples_are_tested_as_if_one_were_otherwise():
     assert crossed(np.full((3, 3), 1 / 3)).p > ALPHA
     assert crossed(np.ones((3, 9000))).p < 1e-100
+    assert crossed(np.zeros((3, 872))).high == pytest.approx(2 * math.sqrt(4 / 3) / 872, rel=0.02)
 
 
 def test_less_than_two_seeds_are_no_test_and_less_than_three_no_claim():

@@ -151,8 +151,8 @@ def difference(found: MeanSquares, usual: Usual = _OWN) -> Difference:
 
     The mean square over seeds, of few degrees of freedom, is never taken to be less than the differences of the same
     workload usually have, beside their rest, less than that of the rest, or less than that of seeds which spread by one
-    test row: a spread that was not seen is luck, no certainty. Where all examples differ alike their spread is taken to
-    be a whole answer.
+    test row: a spread that was not seen is luck, no certainty. Examples are taken to spread no less than if one of them
+    differed from the others by a whole answer.
 
     >>> two_points = np.tile([0.0] * 96 + [1.0, 1.0, 1.0, -1.0], (5, 1))  # every seed the same: 3 answers to 1
     >>> found = difference(MeanSquares.of(two_points))
@@ -166,7 +166,7 @@ def difference(found: MeanSquares, usual: Usual = _OWN) -> Difference:
     std = math.sqrt(own / n)
     unseen = std < step * (1 - 1e-9)
     seeds = max(own, shared, found.rest, n * step**2)
-    examples = max(found.examples if found.examples > 1e-12 else float(s), found.rest)
+    examples = max(found.examples, found.rest, s * step)
     total = seeds + examples - found.rest
     parts = seeds**2 / freedom + examples**2 / (n - 1) + found.rest**2 / ((s - 1) * (n - 1))
     return Difference(found.mean, math.sqrt(total / (s * n)), total**2 / parts, s, n, std, unseen)
@@ -244,8 +244,8 @@ class Components:
         """
         if seeds < 2:
             return 0.0
-        expected = self.expected(seeds, examples)
-        found = difference(expected, Usual(expected.seeds / self.rest, (self.shared - 1) * (seeds - 1)))
+        shared = Usual(0.0, (self.shared - 1) * (seeds - 1))  # the expected spread is the usual one
+        found = difference(self.expected(seeds, examples), shared)
         return power_of(points / found.error, found.freedom)
 
     def seeds_needed(self, points: float, examples: int) -> int | None:
