@@ -128,7 +128,7 @@ def pareto_picture(board: Board, slice_: Slice | None = None) -> Picture:
         for x, text in known.items()
     ]  # fmt: skip
     told = (
-        "Bars: standard deviation over seeds. Ringed: better than all that is cheaper, by the paired tests over seeds "
+        "Bars: standard deviation over seeds. Ringed: better than all that is cheaper, by the test over seeds "
         "and test rows, and no row of equal cost is better. Lines join ringed rows whose costs differ by more than "
         "their spread over seeds" + (" (peaks: by 16 MiB)" if board.on_cpu and memory[0] == "peak_mib" else "") + "."
     )
