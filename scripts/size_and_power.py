@@ -90,16 +90,16 @@ def _shared(covariance: float) -> float:
 
 def by_seeds(found: MeanSquares) -> float:
     """The paired t-test over seeds: p value."""
-    return _t(found.mean, found.seeds, found, found.over_seeds - 1)
+    return _t(found.mean, found.seeds, found, found.n_seeds - 1)
 
 
 def by_both(found: MeanSquares, _: Usual) -> float:
     """The larger p value of the paired t-tests over seeds and over test examples."""
-    return max(by_seeds(found), _t(found.mean, found.examples, found, found.over_examples - 1))
+    return max(by_seeds(found), _t(found.mean, found.examples, found, found.n_examples - 1))
 
 
 def _t(mean: float, square: float, found: MeanSquares, freedom: float) -> float:
-    error = (square / found.over_seeds / found.over_examples) ** 0.5
+    error = (square / found.n_seeds / found.n_examples) ** 0.5
     return p_of(mean / error, freedom) if error else float(mean == 0)
 
 

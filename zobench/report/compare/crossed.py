@@ -1,4 +1,4 @@
-"""How sure a difference is, over seeds and test examples both: would another seed and other test rows show it too?
+"""How sure a difference is: whether it would show with other seeds and other test examples too.
 
 Two rows of a table, scored on the same test examples with the same seeds, differ by a table with a line for each of S
 seeds and a column for each of N examples. Seeds and examples are each a sample of many, so it is read as crossed random
@@ -86,13 +86,13 @@ class MeanSquares:
 
     Args:
         mean: of all differences.
-        over_seeds, over_examples: S and N.
+        n_seeds, n_examples: S and N.
         seeds, examples, rest: the mean squares.
     """
 
     mean: float
-    over_seeds: int
-    over_examples: int
+    n_seeds: int
+    n_examples: int
     seeds: float
     examples: float
     rest: float
@@ -133,7 +133,7 @@ class Usual:
         seen = [each for each in found if each.rest > 0]
         if rows < 3 or len(seen) < 3:
             return cls()
-        half = np.array([(each.over_seeds - 1) / 2 for each in seen])
+        half = np.array([(each.n_seeds - 1) / 2 for each in seen])
         ratios = np.array([max(1.0, each.seeds / each.rest) for each in seen])
         logs = np.log(ratios) - special.digamma(half) + np.log(half)
         spread = float(logs.var(ddof=1) - special.polygamma(1, half).mean())
@@ -159,7 +159,7 @@ def difference(found: MeanSquares, usual: Usual = _OWN) -> Difference:
     >>> f"{found.mean:.3f} [{found.low:.3f}, {found.high:.3f}], {found.unseen}"
     '0.020 [-0.021, 0.061], True'
     """
-    s, n, own = found.over_seeds, found.over_examples, found.seeds
+    s, n, own = found.n_seeds, found.n_examples, found.seeds
     step = resolution_of(n)
     freedom = s - 1 + usual.freedom
     shared = (usual.freedom * usual.ratio * found.rest + (s - 1) * own) / freedom
@@ -224,9 +224,9 @@ class Components:
     @classmethod
     def of(cls, found: Sequence[MeanSquares], usual: Usual = _OWN) -> "Components":
         """Pool the mean squares of pairs, one or more."""
-        seed = np.mean([(each.seeds - each.rest) / each.over_examples for each in found])
-        example = np.mean([(each.examples - each.rest) / each.over_seeds for each in found])
-        own = np.mean([each.over_seeds - 1 for each in found])
+        seed = np.mean([(each.seeds - each.rest) / each.n_examples for each in found])
+        example = np.mean([(each.examples - each.rest) / each.n_seeds for each in found])
+        own = np.mean([each.n_seeds - 1 for each in found])
         shared = 1 + usual.freedom / own
         return cls(max(0.0, float(seed)), max(0.0, float(example)), float(np.mean([each.rest for each in found])),
                    float(shared))  # fmt: skip
