@@ -172,7 +172,7 @@ def test_equal_entries_are_told_apart_no_oftener_than_said_and_others_as_often_a
 def test_the_simulated_answers_have_the_components_that_were_asked_for(simulation):
     asked = Components(0.02**2, 0.02, 0.12)
     model, generator = simulation.Model.like(asked), np.random.default_rng(0)
-    sets = [model.draw(generator, 8, 872, 0.0)[0] for _ in range(20)]
+    sets = [model.draw(generator, 8, 872, 0.0) for _ in range(20)]
     found = Components.of([MeanSquares.of(scores[0] - scores[i]) for scores in sets for i in range(1, 10)])
     assert (found.seed, found.example, found.rest) == pytest.approx((asked.seed, asked.example, asked.rest), rel=0.15)
     assert np.mean([scores.mean((1, 2)) for scores in sets], axis=0)[:4] == pytest.approx([0.75] * 4, abs=0.015)

@@ -86,7 +86,9 @@ def test_a_spread_below_one_row_is_marked_and_its_interval_takes_one_row(tmp_pat
     assert tables[1].cells()[2][1] == "-0.018 [-0.062, +0.027]§"
     assert all(any(note.startswith("§ no spread seen") for note in table.notes) for table in tables[1:])
     assert not tables[0].frame["supported"].any()
-    assert any("9 seeds (here 3)" in note for note in tables[0].notes)  # at a spread of one row, not of none
+    assert any(
+        "9 seeds (here 3, over seeds alone)" in note for note in tables[0].notes
+    )  # at a spread of one row, not of none
     assert r"\S{}" in latex(tables[1:2])
 
 
