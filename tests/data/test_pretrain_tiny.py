@@ -23,7 +23,7 @@ def script():
 def test_it_sees_no_row_that_zobench_draws(script, shared_data, compose_task):
     seen = {sentence for sentence, _ in script.corpus(shared_data / "sst2" / "train.parquet")}
     assert len(seen) > 55_000
-    for data_seed in script.DATA_SEEDS:
+    for data_seed in range(script.DRAWS):
         drawn = load(
             compose_task("sst2"), "sst2", directory=str(shared_data), splits="clean", data_seed=data_seed, test_seed=0,
             strict=True,
