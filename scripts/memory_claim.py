@@ -51,19 +51,26 @@ class Sizes(NamedTuple):
 
         >>> sizes = Sizes(weights=1100, tensors=1000, columns=50)
         >>> sizes.state("mezo"), sizes.state("loren"), sizes.state("mezo_adam")
-        (0, 4600, 8800)
+        (0, 5200, 8800)
         """
-        vectors = self.weights - self.tensors
-        numbers = {LOREN: self.tensors + self.columns + vectors, ADAM: 2 * self.weights}
+        curvature = self.columns + self.weights - self.tensors  # LOREN's a; the sum of its scores is as large
+        numbers = {LOREN: self.tensors + 2 * curvature, ADAM: 2 * self.weights}
         return width * numbers.get(subject, 0)
 
+    @classmethod
+    def of(cls, model: Any) -> "Sizes":
+        """Those of a torch module."""
+        parameters = list(model.parameters())
+        tensors = [p for p in parameters if p.dim() > 1]
+        return cls(
+            sum(p.numel() for p in parameters), sum(p.numel() for p in tensors), sum(p.shape[1] for p in tensors)
+        )
 
-def sizes(model: str) -> Sizes:
+
+def sizes(name: str) -> Sizes:
     """The sizes of a shape of zobench.bench; no weights are made."""
     with torch.device("meta"):
-        shapes = [p.shape for p in AutoModelForCausalLM.from_config(models.random_config(model)).parameters()]
-    tensors = [shape for shape in shapes if len(shape) > 1]
-    return Sizes(sum(s.numel() for s in shapes), sum(s.numel() for s in tensors), sum(s[1] for s in tensors))
+        return Sizes.of(AutoModelForCausalLM.from_config(models.random_config(name)))
 
 
 def free_bytes() -> int:

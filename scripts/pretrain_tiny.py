@@ -50,7 +50,7 @@ PAD, EOS = 1, 2
 START = {"llama": 0, "opt": EOS}  # the token that sequences start with
 #: prompt, word of label 0, word of label 1
 TEMPLATES = (("It felt", " bad", " good"), ("I was", " sad", " happy"), ("The film is", " poor", " fine"))
-TASK_TEXTS = ("It was terrible", "It was great")
+TASK = ("It was", " terrible", " great")
 PLAIN = 0.2  # share of the sentences without a label
 LABEL_WEIGHT = 20.0  # of a label's token in the loss; 1 taught the features too slowly
 BATCH, BUCKET, LR, WARMUP = 64, 50, 4e-3, 100  # batches are cut from runs of BUCKET batches sorted by length
@@ -81,25 +81,38 @@ def train_tokenizer(sentences: Sequence[str], start: int) -> PreTrainedTokenizer
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    texts = [f"{prompt}{word}" for prompt, *words in TEMPLATES for word in words]
+    texts = [f" {prompt}{word}" for prompt, *words in (*TEMPLATES, TASK) for word in words]
     # Prompts and words are repeated so that each word is one token.
-    tokenizer.train_from_iterator([*sentences, *[f" {text}" for text in (*texts, *TASK_TEXTS)] * 500], trainer)
+    tokenizer.train_from_iterator([*sentences, *texts * 500], trainer)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, bos_token=SPECIAL[start], pad_token="<pad>", eos_token="</s>", unk_token="<unk>"
     )
 
 
 def batches(
-    rows: Sequence[tuple[str, int]], tokenizer: Any, rng: np.random.Generator
+    rows: Sequence[tuple[str, int]], tokenizer: Any, rng: np.random.Generator, guessed: float
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Token ids and the weights of their losses, both (batch, length), without end."""
+    """Token ids and the weights of their losses, both (batch, length), without end.
+
+    Args:
+        rows: sentences and labels.
+        tokenizer: of the model.
+        rng: draws the order, and what follows each sentence.
+        guessed: share of the labelled sentences that the task's prompt follows, with a word drawn at random.
+    """
     sentences = tokenizer([sentence for sentence, _ in rows])["input_ids"]
-    tails = [[tokenizer(f" {prompt}{word}")["input_ids"] for word in words] for prompt, *words in TEMPLATES]
+    labels = np.array([label for _, label in rows])
+    tails = [[tokenizer(f" {prompt}{word}")["input_ids"] for word in words] for prompt, *words in (*TEMPLATES, TASK)]
     while True:
         plain = rng.random(len(rows)) < PLAIN
         template = rng.integers(len(TEMPLATES), size=len(rows))
         order = rng.permutation(len(rows))
-        endings = [[EOS] if plain[i] else tails[template[i]][rows[i][1]] for i in range(len(rows))]
+        word = labels
+        if guessed:
+            by_chance = rng.random(len(rows)) < guessed
+            template = np.where(by_chance, len(TEMPLATES), template)
+            word = np.where(by_chance, rng.integers(2, size=len(rows)), labels)
+        endings = [[EOS] if plain[i] else tails[template[i]][word[i]] for i in range(len(rows))]
         groups = []
         for start in range(0, len(order), BATCH * BUCKET):
             bucket = sorted(order[start : start + BATCH * BUCKET], key=lambda i: len(sentences[i]) + len(endings[i]))
@@ -168,6 +181,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     parser.add_argument("--family", choices=tuple(START), default="llama")
     parser.add_argument("--draws", type=int, default=DRAWS, help="draws of train and dev rows that are held out")
+    parser.add_argument("--guessed", type=float, default=0.0, help="share of answers to the task, drawn at random")
     parser.add_argument("--steps", type=int, default=2500)
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
@@ -176,7 +190,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     tokenizer = train_tokenizer([sentence for sentence, _ in rows], START[options.family])
     model = random_model(options.family, len(tokenizer))
     print(f"{model.num_parameters():,} parameters, {len(rows):,} of SST-2's train rows", flush=True)
-    pretrain(model, batches(rows, tokenizer, np.random.default_rng(SEED)), options.steps)
+    pretrain(model, batches(rows, tokenizer, np.random.default_rng(SEED), options.guessed), options.steps)
     model.save_pretrained(options.out)
     tokenizer.save_pretrained(options.out)
 
