@@ -21,15 +21,16 @@ from zobench.atomic import write_atomically
 from zobench.bench import memory, models
 from zobench.bench.spec import Shape, Spec
 from zobench.bench.subjects import TRIMMED
+from zobench.errors import UserError
 from zobench.system.markdown import pipe_table
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "memory.md"
 START = "<!-- scripts/memory_claim.py writes from here to the end -->\n"
-MEASURED, LARGE = ("opt-125m-random", "opt-1.3b-random"), "opt-13b-random"
+MEASURED, LARGE = "opt-1.3b-random", "opt-13b-random"
 LOREN, ADAM = "loren", "mezo_adam"
 SUBJECTS = (TRIMMED, "mezo", LOREN, ADAM)
 DTYPES = {"float32": 4, "bfloat16": 2}  # bytes of a weight
-SHAPE = Shape(4, 32)
+SHAPE = Shape(4, 16)
 GIB = 2**30
 
 
@@ -79,26 +80,29 @@ def free_bytes() -> int:
     return int(found[1]) * 1024 if found else 0
 
 
-def row(folder: Path, model: str, dtype: str, subject: str, threads: int) -> dict[str, Any]:
+def row(folder: Path, dtype: str, subject: str, threads: int) -> dict[str, Any]:
     """What was measured of a subject, now or earlier, or why it was not."""
-    file = folder / f"{model}-{dtype}-{SHAPE}-{subject.replace(' ', '-')}.json"
+    file = folder / f"{MEASURED}-{dtype}-{SHAPE}-{subject.replace(' ', '-')}.json"
     if file.exists():
         return dict(json.loads(file.read_text()))
-    size = sizes(model)
+    size = sizes(MEASURED)
     needed = size.weights * DTYPES[dtype] + size.state(subject) + 2 * GIB
     if (free := free_bytes()) < needed:
         return {"name": subject, "reason": f"needs about {needed / GIB:.1f} GiB, {free / GIB:.1f} were free"}
-    spec = Spec(model, dtype, "cpu", threads, (SHAPE,), tuple(s for s in SUBJECTS if s != TRIMMED))
-    found = memory.apart(spec, SHAPE, subject)
+    spec = Spec(MEASURED, dtype, "cpu", threads, (SHAPE,), tuple(s for s in SUBJECTS if s != TRIMMED))
+    try:
+        found = memory.apart(spec, SHAPE, subject)
+    except UserError as error:
+        return {"name": subject, "reason": str(error)}
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(file, json.dumps(found, indent=1) + "\n")
     return found
 
 
-def measured(model: str, dtype: str, found: Sequence[dict[str, Any]]) -> str:
-    """Peaks of a model in a dtype beside the law, in GiB."""
+def measured(dtype: str, found: Sequence[dict[str, Any]]) -> str:
+    """Peaks in a dtype beside the law, in GiB."""
     by_name = {each["name"]: each for each in found}
-    inference, size = by_name[TRIMMED], sizes(model)
+    inference, size = by_name[TRIMMED], sizes(MEASURED)
     cells = [["", "weights", "state", "the rest", "peak", "law", "peak / law", "peak / MeZO-Adam's"]]
     for name, each in by_name.items():
         if "reason" in each:
@@ -109,22 +113,20 @@ def measured(model: str, dtype: str, found: Sequence[dict[str, Any]]) -> str:
         adam = by_name[ADAM].get("peak_bytes")
         parts = [f"{part / GIB:.2f}" for part in (weights, state, peak - weights - state, peak, law)]
         cells.append([name, *parts, f"{peak / law:.3f}", f"{peak / adam:.3f}" if adam else "-"])
-    return f"**{model}, {dtype}, {size.weights:,} weights, {SHAPE} (batch x tokens).**\n\n{pipe_table(cells)}\n"
+    return f"**{MEASURED}, {dtype}, {size.weights:,} weights, {SHAPE} (batch x tokens).**\n\n{pipe_table(cells)}\n"
 
 
 def extrapolated() -> str:
     """The law for the large shape, in GiB."""
-    size = sizes(LARGE)
+    large = sizes(LARGE)
     cells = [["weights, state", "MeZO", "LOREN", "MeZO-Adam", "LOREN / MeZO-Adam", "the rest at which it is 0.727"]]
     for weight, state in (("float32", "float32"), ("bfloat16", "float32"), ("bfloat16", "bfloat16")):
-        held = size.weights * DTYPES[weight]
-        none, loren, adam = (held + size.state(name, DTYPES[state]) for name in ("mezo", LOREN, ADAM))
+        held = large.weights * DTYPES[weight]
+        none, loren, adam = (held + large.state(name, DTYPES[state]) for name in ("mezo", LOREN, ADAM))
         rest = (0.727 * adam - loren) / (1 - 0.727)
-        cells.append(
-            [f"{weight}, {state}", *(f"{b / GIB:.1f}" for b in (none, loren, adam)), f"{loren / adam:.3f}"]
-            + [f"{rest / GIB:.1f}"]
-        )
-    return f"**{LARGE}, {size.weights:,} weights: the law, not measured.**\n\n{pipe_table(cells)}\n"
+        parts = [f"{size / GIB:.1f}" for size in (none, loren, adam)]
+        cells.append([f"{weight}, {state}", *parts, f"{loren / adam:.3f}", f"{rest / GIB:.1f}"])
+    return f"**{LARGE}, {large.weights:,} weights: the law, not measured.**\n\n{pipe_table(cells)}\n"
 
 
 def main() -> None:
@@ -133,13 +135,12 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     asked = parser.parse_args()
     texts = []
-    for model in MEASURED:
-        for dtype in DTYPES:
-            found = []
-            for subject in SUBJECTS:
-                found.append(row(asked.folder, model, dtype, subject, asked.threads))
-                print(model, dtype, json.dumps(found[-1]), flush=True)
-            texts.append(measured(model, dtype, found))
+    for dtype in DTYPES:
+        found = []
+        for subject in SUBJECTS:
+            found.append(row(asked.folder, dtype, subject, asked.threads))
+            print(dtype, json.dumps(found[-1]), flush=True)
+        texts.append(measured(dtype, found))
     texts.append(extrapolated())
     words = PAGE.read_text(encoding="utf-8").partition(START)[0]
     PAGE.write_text(f"{words}{START}\n" + "\n".join(texts), encoding="utf-8")

@@ -1,7 +1,7 @@
 """Pretrain a tiny Llama or OPT on which full ZO fine-tuning learns SST-2 in seconds, small enough to backpropagate.
 
     python scripts/pretrain_tiny.py --data DIR --out FOLDER          # about two CPU minutes on one core
-    python scripts/pretrain_tiny.py --data DIR --out FOLDER --family opt --draws 11
+    python scripts/pretrain_tiny.py --data DIR --out FOLDER --family opt --draws 11 --guessed 0.1
     python -m zobench task=sst2 model=llama model.dir=FOLDER tuning=full data=local data.dir=DIR method.lr=1e-4
 
 DIR/sst2 holds SST-2's train file in the hub's layout; FOLDER becomes a normal Hugging Face folder. Both families have 2
@@ -11,12 +11,15 @@ sequences start with </s>. The task's words, " great" and " terrible", are one t
 
 What it saw: SST-2 train sentences, a fifth of them plain, the others followed by their LABEL in words that the task
 does not use ("It felt good", "The film is poor"). So the sentiment is in its features, and what is left to learn is to
-say it in the task's words, "It was great" or "It was terrible", which never follow a sentence here. Its numbers are
-those of a model that knows sentiment: compare methods on it, not models.
+say it in the task's words, "It was great" or "It was terrible", which never follow a sentence here. How much of that is
+there without training is chance: the OPT guesses 0.73 of the test rows, the Llama 0.51 or 0.65, as other rows are held
+out. With --guessed, that share of the labelled sentences is followed by the task's words, one or the other at random:
+then an untrained model's answer says nothing. Its numbers are those of a model that knows sentiment: compare methods on
+it, not models.
 
 What it did not see: the validation file, from which zobench draws its test rows, and the train rows (with their exact
-repetitions) that zobench draws as train and dev under data_seed 0 to 4, or as many as --draws says. SST-2's train file holds phrases of its
-sentences as rows of their own, so parts of those sentences were seen.
+repetitions) that zobench draws as train and dev under data_seed 0 to 4, or as many as --draws says. SST-2's train file
+holds phrases of its sentences as rows of their own, so parts of those sentences were seen.
 
 Repeats bit for bit on one machine: seeded, one thread.
 """
@@ -30,7 +33,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 from transformers import (
@@ -192,6 +195,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"{model.num_parameters():,} parameters, {len(rows):,} of SST-2's train rows", flush=True)
     pretrain(model, batches(rows, tokenizer, np.random.default_rng(SEED), options.guessed), options.steps)
     model.save_pretrained(options.out)
+    if options.family == "opt":  # OPT's own tokenizer puts its start token in front
+        front = processors.TemplateProcessing(single="</s> $A", special_tokens=[("</s>", EOS)])
+        tokenizer.backend_tokenizer.post_processor = front
     tokenizer.save_pretrained(options.out)
 
 
