@@ -7,10 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from helpers.methods import METHODS
 from helpers.modules import module_of
 
-from zobench.bench.spec import all_methods, label
+from zobench.bench import memory, models
+from zobench.bench.spec import Shape, Spec, all_methods, label
 
 ROOT = Path(__file__).resolve().parents[2]
 STAGES = {"noise", "tests", "bench-1.3b", "memory-1.3b", "bench-13b", "ranks"}
@@ -23,6 +25,11 @@ def script(name):
 @pytest.fixture(scope="module")
 def record_bench():
     return script("record_bench")
+
+
+@pytest.fixture(scope="module")
+def memory_claim():
+    return script("memory_claim")
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +55,21 @@ def test_a_method_is_looked_at_in_the_middle_of_its_learning_rates(table_of_meth
     assert table_of_methods.settings("mezo", smollm2) == ["method=mezo", "method.lr=0.000316"]
     assert table_of_methods.settings("pgap", tiny)[1:] == ["method.lr=0.00316", "method.rank=16"]
     assert table_of_methods.settings("fzoo", smollm2)[1] == "method.lr=3.16e-08"
+
+
+@pytest.mark.parametrize("name", ["mezo", "loren", "mezo_adam"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_law_of_memory_counts_the_state_that_a_method_declares(memory_claim, name, dtype):
+    tuned = models.load("tiny-opt", dtype, torch.device("cpu"))
+    row = memory.measure(Spec("tiny-opt", dtype, "cpu", 1, (Shape(2, 8),), (name,)), Shape(2, 8), name)
+    assert memory_claim.Sizes.of(tuned.model).state(name) == row["method_state_bytes"]
+
+
+def test_a_peak_for_which_there_is_no_memory_is_a_line_with_a_reason(memory_claim, tmp_path, monkeypatch):
+    monkeypatch.setattr(memory_claim, "free_bytes", lambda: 3 * 2**30)
+    row = memory_claim.row(tmp_path, "float32", "mezo_adam", 1)
+    assert row == {"name": "mezo_adam", "reason": "needs about 16.7 GiB, 3.0 were free"}
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_efficiency_per_second_is_in_units_of_mezos_run(table_of_methods):
