@@ -61,6 +61,10 @@ class Page:
             pictures[f"{stage}-ranks"] = ranks_picture(found, overall, stage, of)
         return pictures
 
+    def said(self) -> str:
+        """What can be said at every stage, and the table of the headline."""
+        return self._headline(self.compared.stages)
+
     def write(self, out: Path) -> list[Path]:
         """Write the page, its pictures, and ``scores.csv`` and ``overall.csv`` with all digits.
 
@@ -74,8 +78,8 @@ class Page:
             ConfigError: if the page that is there has no marks.
         """
         page = out / PAGE
-        text = page.read_text(encoding="utf-8") if page.is_file() else f"# Comparison\n\n{MARKS[0]}{MARKS[1]}"
-        between_marks(text, "", page)  # before anything is written
+        text = read_page(page) if page.is_file() else f"# Comparison\n\n{MARKS[0]}{MARKS[1]}"
+        between_marks(text, "", page)  # refuses before anything is written
         files = [file for name, picture in self.pictures.items() for file in picture.save(out / f"{name}.png")]
         tables = {"scores": self.found, "overall": self.overall}
         files += [write_text(out / f"{name}.csv", Table(frame, {}, []).csv()) for name, frame in tables.items()]
@@ -89,25 +93,25 @@ class Page:
             out: the folder that was written.
 
         Raises:
-            ConfigError: if the page has no marks.
+            ConfigError: if there is no such page, or it has no marks.
         """
         picture = Path(os.path.relpath(out / f"{PICTURE}.png", readme.parent)).as_posix()
         stages = [stage for stage in self.compared.stages if stage in TUNED] or self.compared.stages
-        part = self._headline(stages, picture)
-        return write_text(readme, between_marks(readme.read_text(encoding="utf-8"), part, readme))
+        part = f"{self._headline(stages)}\n\n{self._shown(PICTURE, picture)}"
+        return write_text(readme, between_marks(read_page(readme), part, readme))
 
-    def _headline(self, stages: Sequence[str], picture: str) -> str:
-        """What can be said at some stages, the table of all, and its picture."""
+    def _headline(self, stages: Sequence[str]) -> str:
+        """What can be said at some stages, and the table of them."""
         said = []
         for stage in stages:
             lines = "\n".join(f"- {each}" for each in claims(self.found, self.overall, stage))
             said.append(f"**{STAGES[stage].capitalize()}**\n\n{lines}")
         table = headline(self.found, self.overall, stages)
         told = replace(table, notes=[*headline_notes(self.found), *table.notes]).markdown()
-        return "\n\n".join([*said, told.strip("\n"), f"![{_one_line(self.pictures[PICTURE].alt)}]({picture})"])
+        return "\n\n".join([*said, told.strip("\n")])
 
     def _text(self) -> str:
-        parts = [self._headline(self.compared.stages, f"{PICTURE}.png"), "## How to read the tables"]
+        parts = [self.said(), self._shown(PICTURE), "## How to read the tables"]
         parts += ["\n".join(f"- {note}" for note in LEGEND), power_table(self.compared).markdown()]
         if self._costs:
             parts += ["## Time to the target", self._shown("profiles")]
@@ -131,8 +135,15 @@ class Page:
         tables = {title: costs(self.found, *where) for title, where in COSTS.items()}
         return {title: each for title, each in tables.items() if len(each)}
 
-    def _shown(self, name: str) -> str:
-        return f"![{_one_line(self.pictures[name].alt)}]({name}.png)"
+    def _shown(self, name: str, path: str = "") -> str:
+        return f"![{_one_line(self.pictures[name].alt)}]({path or f'{name}.png'})"
+
+
+def read_page(path: Path) -> str:
+    """The text of a page. Raises ConfigError if there is none."""
+    if not path.is_file():
+        raise ConfigError(f"{path}: no such file; give a page with the lines {MARKS[0].strip()} and {MARKS[1].strip()}")
+    return path.read_text(encoding="utf-8")
 
 
 def between_marks(text: str, part: str, path: Path) -> str:
