@@ -1,10 +1,12 @@
 """What a comparison by the rules says: its records, set side by side."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
 
+from zobench.errors import ConfigError
 from zobench.report.frames.runs import Row
 from zobench.report.workloads.comparison import Compared, Target
 from zobench.report.workloads.page import Page, between_marks, read_page
@@ -51,13 +53,16 @@ def compared(records: Records) -> Compared:
     Raises:
         UserError: if no scored run is finished.
     """
-    runs, trials = pd.DataFrame(_scored(records)), pd.DataFrame(_trials(records))
-    known = targets.of(records.rules.version)
-    missing = {held.workload.name for held in records.held} - set(known)
-    measured = targets.measured(records) if missing else {}
-    reached = {name: Target(of["dev_loss"], of["dev_metric"]) for name, of in {**measured, **known}.items()}
     of = {name: entry.of for name, entry in records.rules.entries.items() if entry.of is not None}
-    return Compared(runs, trials, reached, of)
+    return Compared(pd.DataFrame(_scored(records)), pd.DataFrame(_trials(records)), _targets(records), of)
+
+
+def _targets(records: Records) -> dict[str, Target]:
+    found = targets.of(records.rules.version)
+    if {held.workload.name for held in records.held} - set(found):
+        with suppress(ConfigError):  # without the reference there is no target, and nothing to tell of the time to it
+            found = {**targets.measured(records), **found}
+    return {name: Target(of["dev_loss"], of["dev_metric"]) for name, of in found.items()}
 
 
 def _scored(records: Records) -> Iterator[Row]:

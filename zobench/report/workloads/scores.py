@@ -124,7 +124,7 @@ def _to_target(compared: Compared, workload: str, runs: pd.DataFrame) -> Row:
 
 def _tuning(compared: Compared, workload: str, stage: str, entry: str) -> Row:
     """What the trials of an entry took, the diverged with them; nothing where settings are not chosen by trials."""
-    own = compared.trials
+    own = compared.trials.reindex(columns=["workload", "entry", "forwards", "backwards", "cpu_hours"])
     own = own[own["workload"].eq(workload) & own["entry"].eq(entry) & (stage in TUNED)]
     passes = own["forwards"].sum() + 2 * own["backwards"].sum()
     return {"trials": len(own), "trial_forwards": passes, "trial_hours": own["cpu_hours"].sum()}
