@@ -126,11 +126,13 @@ def _report(parser: argparse.ArgumentParser, words: list[str]) -> int:
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="for the page and its pictures; else the claims are shown"
     )
+    parser.add_argument("--workload", default="", metavar="NAME,..", help="these; all unless given")
     parser.add_argument("--readme", type=Path, metavar="FILE", help="a page that gets the headline between its marks")
     asked = parser.parse_args(words)
     if asked.readme and not asked.out:
         raise ConfigError(f"--readme {asked.readme}: its picture lies in the folder of --out; give one")
     rules = _rules(asked, asked.version)
+    workloads = [each.name for each in rules.chosen("workload", asked.workload)]
     from zobench.rules.records import Records
 
     records = Records(rules, asked.runs, _own(asked))
@@ -139,9 +141,9 @@ def _report(parser: argparse.ArgumentParser, words: list[str]) -> int:
     except ModuleNotFoundError as error:
         raise MissingExtra("report", error) from error
     if not asked.out:
-        show(claims(records))
+        show(claims(records, workloads))
         return 0
-    for file in write(records, asked.out, asked.readme):
+    for file in write(records, asked.out, asked.readme, workloads):
         show(f"written: {file}")
     return 0
 

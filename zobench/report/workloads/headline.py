@@ -14,6 +14,8 @@ from zobench.report.workloads.tables import delta
 #: the difference that the statement of power speaks of, and the chance that is wanted to see it
 POINTS, WANTED = 0.02, 0.8
 
+_LACKING = f"not compared, as a workload, seeds or {REFERENCE} are lacking"
+
 
 def headline(found: pd.DataFrame, overall: pd.DataFrame, stages: Sequence[str]) -> Table:
     """Set the entries that are not below the reference at every stage beside it: a line an entry, a column a stage.
@@ -26,7 +28,9 @@ def headline(found: pd.DataFrame, overall: pd.DataFrame, stages: Sequence[str]) 
     lines = _lines(found, overall)
     lines = lines[lines["stage"].isin(stages)]
     cells = {(line["entry"], line["stage"]): line for line in lines.to_dict("records")}
-    first = lines[lines["stage"].eq(stages[0])].sort_values("normalised", ascending=False, kind="stable")
+    places = lines["delta"].mask(lines["entry"].eq(REFERENCE), 0.0)
+    first = lines.assign(place=places)[lines["stage"].eq(stages[0])]
+    first = first.sort_values("place", ascending=False, kind="stable")
     order = list(dict.fromkeys([*first["entry"], *lines["entry"]]))
     kept = [entry for entry in order if entry in (REFERENCE, CEILING) or not all(
         below(cells[entry, stage]) for stage in stages if (entry, stage) in cells)]  # fmt: skip
@@ -65,9 +69,9 @@ def claims(found: pd.DataFrame, overall: pd.DataFrame, stage: str) -> list[str]:
         f"not told from {REFERENCE}: " + _counted(filter(_untold, lines)),
         f"below {REFERENCE} beyond doubt, or diverged: " + _counted(filter(below, lines)),
         f"not above an ablation of theirs: {_no_better(lines)}",
-        "not scored on all workloads: " + _counted(filter(_missing, lines)),
+        f"{_LACKING}: " + _counted(filter(_missing, lines)),
     ]
-    return [each for each in said if not (each.endswith(": none") and each.startswith(("not scored", "above it on")))]
+    return [each for each in said if not (each.endswith(": none") and each.startswith((_LACKING, "above it on")))]
 
 
 def headline_notes(found: pd.DataFrame) -> list[str]:

@@ -1,5 +1,6 @@
 """A comparison as files: a page of tables and pictures, the numbers as CSV, and README's part."""
 
+import math
 import os
 import re
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ from zobench.errors import ConfigError
 from zobench.report.pictures.picture import Picture
 from zobench.report.typeset.table import Table
 from zobench.report.typeset.write import write_text
-from zobench.report.workloads.comparison import STAGES, TUNED, Compared
+from zobench.report.workloads.comparison import ENDS, STAGES, TUNED, Compared
 from zobench.report.workloads.headline import claims, headline, headline_notes, power_table
 from zobench.report.workloads.pictures import forest_picture, headline_picture, profile_picture, ranks_picture
 from zobench.report.workloads.profiles import areas
@@ -54,11 +55,13 @@ class Page:
     def pictures(self) -> dict[str, Picture]:
         """Name of the file -> picture."""
         found, overall, of = self.found, self.overall, self.compared.of
-        pictures = {PICTURE: headline_picture(found, overall, of)}
+        compared = found[found["delta"].notna() & ~found["entry"].isin(ENDS)]
+        pictures = {PICTURE: headline_picture(found, overall, of)} if len(compared) else {}
         pictures |= {"profiles": profile_picture(self._costs, of)} if self._costs else {}
         for stage in self.compared.stages:
-            pictures[f"{stage}-differences"] = forest_picture(found, overall, stage, of)
-            pictures[f"{stage}-ranks"] = ranks_picture(found, overall, stage, of)
+            if stage in set(compared["stage"]):
+                pictures[f"{stage}-differences"] = forest_picture(found, overall, stage, of)
+                pictures[f"{stage}-ranks"] = ranks_picture(found, overall, stage, of)
         return pictures
 
     def said(self) -> str:
@@ -120,7 +123,7 @@ class Page:
             parts += [self._shown(f"{stage}-differences"), self._shown(f"{stage}-ranks")]
             here = self.found[self.found["stage"].eq(stage)]
             parts += [place_table(lines).markdown() for _, lines in here.groupby("workload")]
-        return "\n\n".join(part.strip("\n") for part in parts)
+        return "\n\n".join(part.strip("\n") for part in parts if part)
 
     def _over_all(self, stage: str) -> list[Table]:
         """The tables of a stage over all workloads."""
@@ -133,9 +136,12 @@ class Page:
     @cached_property
     def _costs(self) -> dict[str, pd.DataFrame]:
         tables = {title: costs(self.found, *where) for title, where in COSTS.items()}
-        return {title: each for title, each in tables.items() if len(each)}
+        return {title: each for title, each in tables.items() if each.lt(math.inf).to_numpy().any()}
 
     def _shown(self, name: str, path: str = "") -> str:
+        """A picture in Markdown; empty where there was nothing to draw."""
+        if name not in self.pictures:
+            return ""
         return f"![{_one_line(self.pictures[name].alt)}]({path or f'{name}.png'})"
 
 

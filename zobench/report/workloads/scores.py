@@ -14,6 +14,7 @@ from zobench.report.workloads.to_target import arrivals, median
 
 #: the name under which a line speaks of all workloads together
 ALL = "all workloads"
+_NAMES = ("delta", "own_delta")
 _RANKS = {"rank": "rank", "best": "rank_low", "worst": "rank_high", "groups": "group"}
 
 
@@ -36,7 +37,7 @@ def scores(compared: Compared) -> pd.DataFrame:
             line |= _results(compared, workload, runs)
             line |= told.get(entry) or _told("delta", _versus(ends, entry, REFERENCE))
             lines.append(line | _to_target(compared, workload, runs) | _tuning(compared, workload, stage, entry))
-    return pd.DataFrame(lines)
+    return _frame(lines)
 
 
 def together(compared: Compared, found: pd.DataFrame) -> pd.DataFrame:
@@ -61,7 +62,14 @@ def together(compared: Compared, found: pd.DataFrame) -> pd.DataFrame:
                 "normalised": own["normalised"].mean() if whole else math.nan,
                 **(told.get(str(entry)) or _told("delta", _versus(ends, str(entry), REFERENCE))),
             })  # fmt: skip
-    return pd.DataFrame(lines)
+    return _frame(lines)
+
+
+def _frame(lines: list[Row]) -> pd.DataFrame:
+    """Lines with all columns of claims, also where nothing could be compared."""
+    told = [name + end for name in _NAMES for end in ("", "_low", "_high", "_p")]
+    frame = pd.DataFrame(lines)
+    return frame.reindex(columns=list(dict.fromkeys([*frame, *told, "delta_p_holm", *_RANKS.values()])))
 
 
 def _claims(entries: Comparison, compared: Compared) -> dict[str, Row]:
