@@ -226,3 +226,12 @@ def test_a_page_without_marks_is_refused_and_nothing_is_written(compared, tmp_pa
     with pytest.raises(ConfigError, match="add both where it goes"):
         Page(compared).write(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["comparison.md"]
+
+
+def test_a_method_whose_trials_chose_its_ablation_is_said_to_be_the_same_runs(compared):
+    runs = compared.runs[~compared.runs["entry"].eq("loren_iso")]
+    shared = runs[runs["entry"].eq("loren")].assign(entry="loren_iso")
+    found = scores(Compared(pd.concat([runs, shared]), compared.trials, compared.targets, OF))
+    assert line(found, "loren_iso")["own_same"]
+    assert not line(found, "loren")["own_same"]
+    assert ablations_table(found, found.iloc[:0], "tuned").cells()[1][2:] == ["same runs", "same runs"]

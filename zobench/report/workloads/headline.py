@@ -9,7 +9,7 @@ from zobench.report.frames.runs import Row
 from zobench.report.typeset.table import Bold, Table, number
 from zobench.report.workloads.comparison import CEILING, ENDS, REFERENCE, STAGES, Compared
 from zobench.report.workloads.scores import beats, below
-from zobench.report.workloads.tables import delta
+from zobench.report.workloads.tables import delta, own_delta
 
 #: the difference that the statement of power speaks of, and the chance that is wanted to see it
 POINTS, WANTED = 0.02, 0.8
@@ -149,7 +149,7 @@ def _alone(single: Sequence[Row], lines: Sequence[Row]) -> str:
 def _no_better(lines: Sequence[Row]) -> str:
     """The methods whose own ablation they do not beat, each with it and the difference."""
     told = [line for line in lines if pd.notna(line["own_delta"]) and not line["own_delta_low"] > 0]
-    return ", ".join(f"{line['of']} (less {line['entry']}: {delta(line, 'own_delta')})" for line in told) or "none"
+    return ", ".join(f"{line['of']} (less {line['entry']}: {own_delta(line)})" for line in told) or "none"
 
 
 def _with_delta(lines: "filter[Row] | Sequence[Row]") -> str:

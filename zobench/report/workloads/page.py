@@ -156,7 +156,7 @@ def between_marks(text: str, part: str, path: Path) -> str:
     """A page's text with another part between its marks.
 
     >>> between_marks(f"a\\n{MARKS[0]}old\\n{MARKS[1]}b\\n", "new", Path("x.md")).splitlines()[2:-2]
-    ['', 'new', '']
+    ['', 'new']
 
     Raises:
         ConfigError: if the marks are not there, once each.

@@ -1,6 +1,7 @@
 """Pictures of a comparison: differences to the reference, performance profiles, ranks."""
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from functools import partial
 
@@ -17,6 +18,7 @@ from zobench.report.workloads.scores import ALL, beats, below
 
 _LINE = 0.17  # inches of an entry's line
 _FAINT = 0.6  # how white what cannot be told from the reference is
+_TITLE = 26  # characters of a line of a panel's title
 _FEW = 8  # workloads, below which a share of them is told to be a count
 _TICKS = (1.0, 2.0, 4.0, 8.0)
 
@@ -149,6 +151,9 @@ def _forest(
             mean, order.index(line["entry"]), xerr=np.nan_to_num(sides), color=colour, marker=style.marker,
             markersize=4, elinewidth=1.2, linestyle="", markerfacecolor=colour if style.filled else "white",
         )  # fmt: skip
+    for entry in lines.loc[lines["diverged"].gt(0) & lines["entry"].isin(order), "entry"]:
+        panel.text(0.02, order.index(entry), "diverged", transform=panel.get_yaxis_transform(), va="center", fontsize=6,
+                   color=GREY)  # fmt: skip
     panel.axvline(0, color=GREY, linewidth=0.8, zorder=1)
     if not math.isnan(ceiling):
         panel.axvline(ceiling, color=GREY, linewidth=0.8, linestyle="--", zorder=1)
@@ -192,7 +197,7 @@ def _profiles(
 
 def _rows(panel: Axes, order: Sequence[str], title: str, known: Mapping[str, Style]) -> None:
     """Name the lines of a panel; the leftmost alone shows the names."""
-    panel.set_title(title, fontsize=8)
+    panel.set_title(textwrap.fill(title, _TITLE), fontsize=8)
     panel.set_yticks(range(len(order)), order)
     panel.set_ylim(-0.7, len(order) - 0.1)
     place = panel.get_subplotspec()

@@ -23,7 +23,8 @@ def scores(compared: Compared) -> pd.DataFrame:
 
     Columns: ``runs`` and ``diverged``; ``test_metric`` with ``_std``, ``test/loss``; ``normalised`` (0 is the
     calibrated untrained model, 1 the ceiling); ``delta`` to the reference, with interval, p value and ``delta_p_holm``,
-    that of all entries of the place; ``own_delta``: the method that an ablation is of, less the ablation;
+    that of all entries of the place; ``own_delta``: the method that an ablation is of, less the ablation, and
+    ``own_same``: whether both are the same runs, as trials of the method chose the ablation's setting;
     ``rank`` with ``_low`` and ``_high``, and ``group``; ``forwards``, ``seconds``; ``target_runs`` that reached the
     target, the median ``target_forwards`` and ``target_seconds``; and what tuning took: ``trials``,
     ``trial_forwards``, ``trial_hours``. Seconds are in units of one forward pass of the reference.
@@ -32,8 +33,11 @@ def scores(compared: Compared) -> pd.DataFrame:
     for workload, stage in compared.places:
         entries, ends = compared.entries(workload, stage), compared.ends(workload, stage)
         told = _claims(entries, compared)
-        for entry, runs in compared.of_place(workload, stage).items():
+        of_entries = compared.of_place(workload, stage)
+        for entry, runs in of_entries.items():
             line: Row = {"stage": stage, "workload": workload, "entry": entry, "of": compared.of.get(entry)}
+            own = of_entries.get(line["of"], runs.iloc[:0])
+            line["own_same"] = set(own["directory"]) == set(runs["directory"])
             line |= _results(compared, workload, runs)
             line |= told.get(entry) or _told("delta", _versus(ends, entry, REFERENCE))
             lines.append(line | _to_target(compared, workload, runs) | _tuning(compared, workload, stage, entry))
@@ -58,7 +62,7 @@ def together(compared: Compared, found: pd.DataFrame) -> pd.DataFrame:
             whole = len(own) == count and own["runs"].gt(0).all()
             lines.append({
                 "stage": stage, "workload": ALL, "entry": entry, "of": compared.of.get(str(entry)),
-                "workloads": len(own), "diverged": int(own["diverged"].sum()),
+                "workloads": len(own), "own_same": bool(own["own_same"].all()), "diverged": int(own["diverged"].sum()),
                 "normalised": own["normalised"].mean() if whole else math.nan,
                 **(told.get(str(entry)) or _told("delta", _versus(ends, str(entry), REFERENCE))),
             })  # fmt: skip

@@ -70,6 +70,11 @@ def overall_table(lines: pd.DataFrame, profile: Mapping[str, "pd.Series[float]"]
     return Table(frame, columns, [], f"All workloads: {STAGES[one['stage']]}")
 
 
+def own_delta(row: Row) -> str:
+    """Write what a method is above its ablation; ``same runs`` where its trials chose the ablation's setting."""
+    return "same runs" if row["own_same"] else delta(row, "own_delta")
+
+
 def ablations_table(found: pd.DataFrame, overall: pd.DataFrame, stage: str) -> Table:
     """Each method less its own ablation, over all workloads of a stage and on each.
 
@@ -80,7 +85,7 @@ def ablations_table(found: pd.DataFrame, overall: pd.DataFrame, stage: str) -> T
     """
     lines = pd.concat([overall, found] if found["workload"].nunique() > 1 else [found])
     own = lines[lines["stage"].eq(stage) & lines["own_delta"].notna()]
-    cells = {(line["entry"], line["workload"]): delta(line, "own_delta") for line in own.to_dict("records")}
+    cells = {(line["entry"], line["workload"]): own_delta(line) for line in own.to_dict("records")}
     rows = own.drop_duplicates("entry").sort_values(["of", "entry"]).to_dict("records")
     columns: dict[str, Callable[[Row], str]] = {"method": lambda r: r["of"], "less its ablation": lambda r: r["entry"]}
     for workload in dict.fromkeys(own["workload"]):
