@@ -15,13 +15,24 @@ SIZES = {
 
 
 def write_run(
-    folder, method="mezo", seed=0, *, task="sst2", scores=None, test=0.7, dev=(0.5, 0.6, 0.7), majority=0.5, **values
+    folder,
+    method="mezo",
+    seed=0,
+    *,
+    task="sst2",
+    scores=None,
+    test=0.7,
+    dev=(0.5, 0.6, 0.7),
+    dev_losses=(),
+    majority=0.5,
+    **values,
 ):
     """A finished run of 100 steps below a folder: its directory.
 
     Args:
         scores: 1 or 0 for each test example; ``test`` is then their mean, and predictions are stored.
         dev: the dev metric at evenly spaced evaluations; the last is the run's.
+        dev_losses: the dev loss at each of them, where it matters.
         values: further fields of the summary, or others than those here.
     """
     directory = Path(folder) / f"{task}-{method}-{seed}-{len(list(Path(folder).glob('*')))}"
@@ -54,7 +65,9 @@ def write_run(
     for i, value in enumerate(dev, start=1):
         at = {"step": 100 * i // len(dev), "forwards": passes * i // len(dev)}
         lines.append(at | {"train/loss": 0.7 - 0.1 * i, "train_seconds": 36.0 * i / len(dev)})
-        lines.append(at | {f"dev/{summary['metric']}": value, "dev/loss": 0.7 - 0.1 * i})
+        lines.append(
+            at | {f"dev/{summary['metric']}": value, "dev/loss": dev_losses[i - 1] if dev_losses else 0.7 - 0.1 * i}
+        )
     (directory / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     (directory / "environment.json").write_text(json.dumps({"device": "cpu", "versions": {"torch": "2.13.0"}}))
     return directory

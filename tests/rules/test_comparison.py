@@ -3,11 +3,13 @@
 import json
 import shutil
 
+import pandas as pd
 import pytest
 import yaml
 from helpers.commands import command
 from helpers.tiny_runs import TINY
 
+from zobench.report.workloads.page import MARKS
 from zobench.rules import load
 from zobench.rules.records import Records
 
@@ -140,10 +142,34 @@ def test_targets_are_the_medians_of_the_references_scored_seeds(folder):
     assert targets["toy"]["seeds"] == 2
 
 
+def test_a_report_tells_what_can_be_said_and_writes_a_page_and_readme(folder, tmp_path):
+    said = rules(folder, "report", "RUNS")
+    assert said.returncode == 0, said.stderr
+    assert "mezo beyond doubt: " in said.stdout
+    assert "two_probes" in said.stdout
+    assert "6 trials each, 2 scored seeds" in said.stdout
+    readme = tmp_path / "README.md"
+    readme.write_text("# zobench\n")
+    words = ("report", "RUNS", "--workload", "toy", "--out", str(tmp_path / "out"), "--readme", str(readme))
+    refused = rules(folder, *words)
+    assert refused.returncode == 2
+    assert "add both where it goes" in refused.stderr
+    assert not (tmp_path / "out").exists()
+    readme.write_text("".join(MARKS))
+    assert rules(folder, *words).returncode == 0
+    assert "(out/headline.png)" in readme.read_text()
+    scored = pd.read_csv(tmp_path / "out" / "scores.csv").set_index(["stage", "entry"])
+    own = held(folder)["two_probes"]
+    rows = [run.row for run in own.scored["tuned"].values()]
+    assert scored["test_metric"]["tuned", "two_probes"] == pytest.approx(sum(row["test_metric"] for row in rows) / 2)
+    assert scored["trial_forwards"]["tuned", "two_probes"] == sum(run.row["forwards"] for run in own.trials)
+
+
 @pytest.mark.parametrize(
     ("words", "said", "code"),
     [
         (["shw"], "shw: no such command; did you mean show?", 2),
+        (["report", "RUNS", "--readme", "README.md"], "its picture lies in the folder of --out; give one", 2),
         (["show", "v7"], "v7: no such version of the rules; did you mean v1?", 2),
         (["run", "--runs", "R", "--workload", "toi"], "toi: no such workload; did you mean toy?", 2),
         (["run", "--runs", "R", "--workload", "toy", "steps=3"], "steps: the rules of toy leave device to you", 2),

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zobench.config.options import own_folder
-from zobench.errors import ConfigError, UserError, complain, did_you_mean, show, tolerant_streams
+from zobench.errors import ConfigError, MissingExtra, UserError, complain, did_you_mean, show, tolerant_streams
 
 if TYPE_CHECKING:
     from zobench.rules.files import Rules, Workload
@@ -40,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _list(parser: argparse.ArgumentParser, words: list[str]) -> int:
-    """List versions, rulesets, workloads and entries. Commands: show, run, check, targets; each has its --help."""
+    """List versions, rulesets, workloads and entries. Commands: show, run, check, targets, report (--help)."""
     from zobench.rules.tell import listing
 
     asked = parser.parse_args(words)
@@ -120,12 +120,40 @@ def _targets(parser: argparse.ArgumentParser, words: list[str]) -> int:
     return 0
 
 
+def _report(parser: argparse.ArgumentParser, words: list[str]) -> int:
+    """Write the tables and pictures of a comparison: which entries are better, beyond doubt, and at what cost."""
+    _of_records(parser)
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="for the page and its pictures; else the claims are shown"
+    )
+    parser.add_argument("--workload", default="", metavar="NAME,..", help="these; all unless given")
+    parser.add_argument("--readme", type=Path, metavar="FILE", help="a page that gets the headline between its marks")
+    asked = parser.parse_args(words)
+    if asked.readme and not asked.out:
+        raise ConfigError(f"--readme {asked.readme}: its picture lies in the folder of --out; give one")
+    rules = _rules(asked, asked.version)
+    workloads = [each.name for each in rules.chosen("workload", asked.workload)]
+    from zobench.rules.records import Records
+
+    records = Records(rules, asked.runs, _own(asked))
+    try:
+        from zobench.rules.report import claims, write
+    except ModuleNotFoundError as error:
+        raise MissingExtra("report", error) from error
+    if not asked.out:
+        show(claims(records, workloads))
+        return 0
+    for file in write(records, asked.out, asked.readme, workloads):
+        show(f"written: {file}")
+    return 0
+
+
 def _of_records(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("runs", metavar="RUNS", help="the folder that run --runs wrote to, or a zip of it")
     parser.add_argument("--version", default="v1", help="of the rules")
 
 
-_COMMANDS = {"": _list, "show": _show, "run": _run, "check": _check, "targets": _targets}
+_COMMANDS = {"": _list, "show": _show, "run": _run, "check": _check, "targets": _targets, "report": _report}
 
 
 def _own(asked: argparse.Namespace) -> list[Path]:

@@ -4,7 +4,7 @@ import io
 import math
 import re
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -171,9 +171,14 @@ def plain(axis: Axis) -> None:
     axis.set_minor_formatter(lambda value, _: "")
 
 
-def mark_rows(panel: Axes, rows: Sequence[str]) -> None:
-    """Put each row's marker, in its method's colour, between its name on the upright axis and the axis."""
-    known = styles(rows)
+def mark_rows(panel: Axes, rows: Sequence[str], known: Mapping[str, Style] | None = None) -> None:
+    """Put each row's marker, in its method's colour, between its name on the upright axis and the axis.
+
+    Args:
+        rows: their names, from the lowest place on.
+        known: their styles, where these do not follow from the names.
+    """
+    known = styles(rows) if known is None else known
     place = offset_copy(panel.get_yaxis_transform(), panel.get_figure(root=True), x=-7, units="points")
     for height, row in enumerate(rows):
         style = known[row]

@@ -1,0 +1,42 @@
+"""What it takes an entry to reach a workload's target, read at dev evaluations: no finer than these are apart."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from zobench.report.frames.runs import Row, curves
+
+
+def arrivals(runs: pd.DataFrame, dev_loss: float, unit: float) -> list[Row]:
+    """Find the first dev evaluation of each run whose loss is at most the target's.
+
+    Args:
+        runs: of one entry on one workload, from ``load``.
+        dev_loss: the target.
+        unit: seconds of one forward pass of the reference.
+
+    Returns:
+        For each run ``seed``, ``forwards`` and ``seconds``, the latter in units: CPU seconds of training, spread
+        evenly over its steps. Infinity for a run that never gets there.
+    """
+    lines = curves(runs)
+    reached = lines[lines["dev/loss"].le(dev_loss)] if "dev/loss" in lines else lines.iloc[:0]
+    first = reached.drop_duplicates("directory").set_index("directory")
+    found = []
+    for run in runs.to_dict("records"):
+        there = first.loc[run["directory"]] if run["directory"] in first.index else None
+        spent = math.inf if there is None else there["step"] / run["steps"] * run["cpu_hours"] * 3600 / unit
+        forwards = math.inf if there is None else float(there["forwards"])
+        found.append({"seed": run["seed"], "forwards": forwards, "seconds": spent})
+    return found
+
+
+def median(values: Sequence[float]) -> float:
+    """The middle value, of which infinite ones are the largest; of an even number the larger of both in the middle.
+
+    >>> median([900.0, 400.0, float("inf")]), median([400.0, float("inf")]), median([])
+    (900.0, inf, inf)
+    """
+    return float(np.sort(values)[len(values) // 2]) if len(values) else math.inf

@@ -1,0 +1,88 @@
+"""What a comparison by the rules says: its records, set side by side."""
+
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pandas as pd
+
+from zobench.errors import ConfigError
+from zobench.report.frames.runs import Row
+from zobench.report.workloads.comparison import Compared, Target
+from zobench.report.workloads.page import Page, between_marks, read_page
+from zobench.rules import targets
+from zobench.rules.records import Held, Records, Run
+
+
+def write(records: Records, out: Path, readme: Path | None = None, workloads: Collection[str] = ()) -> list[Path]:
+    """Write the page of a comparison with its pictures and numbers, and the headline into another page.
+
+    Args:
+        records: of the comparison.
+        out: a folder for ``comparison.md`` and what belongs to it.
+        readme: a page with the marks between which the headline goes.
+        workloads: names of those that are told of; all unless given.
+
+    Returns:
+        The files.
+
+    Raises:
+        ConfigError: if ``readme`` is not there, or a page has no marks.
+        UserError: if no scored run is finished.
+    """
+    page = Page(compared(records, workloads))
+    if readme is not None:
+        between_marks(read_page(readme), "", readme)  # refuses before anything is written
+    files = page.write(out)
+    return files if readme is None else [*files, page.write_readme(readme, out)]
+
+
+def claims(records: Records, workloads: Collection[str] = ()) -> str:
+    """What can be said of the entries, for a terminal.
+
+    Raises:
+        UserError: if no scored run is finished.
+    """
+    return Page(compared(records, workloads)).said()
+
+
+def compared(records: Records, workloads: Collection[str] = ()) -> Compared:
+    """The finished and diverged runs of a comparison, by what they are by the rules.
+
+    Targets are those of the version of the rules; for a workload that has none there, what its reference reached here.
+
+    Raises:
+        UserError: if no scored run is finished.
+    """
+    of = {name: entry.of for name, entry in records.rules.entries.items() if entry.of is not None}
+    held = [each for each in records.held if not workloads or each.workload.name in workloads]
+    return Compared(pd.DataFrame(_scored(held)), pd.DataFrame(_trials(held)), _targets(records), of)
+
+
+def _targets(records: Records) -> dict[str, Target]:
+    found = targets.of(records.rules.version)
+    if {held.workload.name for held in records.held} - set(found):
+        with suppress(ConfigError):  # without the reference there is no target, and nothing to tell of the time to it
+            found = {**targets.measured(records), **found}
+    return {name: Target(of["dev_loss"], of["dev_metric"]) for name, of in found.items()}
+
+
+def _scored(of_entries: Iterable[Held]) -> Iterator[Row]:
+    for held in of_entries:
+        names = {"workload": held.workload.name, "entry": held.entry.name}
+        for ruleset, of_seeds in held.scored.items():
+            yield from (_row(run) | names | {"stage": ruleset} for run in of_seeds.values() if _ended(run))
+
+
+def _trials(of_entries: Iterable[Held]) -> Iterator[Row]:
+    for held in of_entries:
+        names = {"workload": held.workload.name, "entry": held.entry.name}
+        yield from (_row(run) | names for run in held.trials if run is not None and _ended(run))
+
+
+def _ended(run: Run) -> bool:
+    return run.row["state"] in ("finished", "diverged")
+
+
+def _row(run: Run) -> Row:
+    return {**run.row, "directory": str(run.place)}
