@@ -19,7 +19,8 @@ OTHER = {
         "deviation", "setting", "table", "value",  # columns of the published numbers
         "bin", "test_metric_std",  # columns with names that are put together
         "center", "outside upper center", "bottom", "left", "right", "top", "max", "min", "y",  # places in pictures
-        "stable",  # a way to sort
+        "stable", "all", "first",  # ways to sort, to repeat
+        *(f"{of}delta{end}" for of in ("", "own_") for end in ("", "_low", "_high")), "rank_low", "rank_high",  # scores
     },
     "record/summaries.py": {"versions"},
     "record/metrics.py": set(),

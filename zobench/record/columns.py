@@ -277,7 +277,7 @@ ENVIRONMENT = Schema(
 )  # fmt: skip
 
 PREDICTIONS = Schema(
-    Group("A row for each example", "record/directory.py", (
+    Group("A row for each example", "record/predictions.py", (
         text("split", "`dev` or `test`"),
     )),
     Group("A row for each example", "run/evaluate.py", (

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from zobench.atomic import clean, replacing, sync, write_atomically, writing
 from zobench.errors import CannotWrite, RunExists
-from zobench.record import contents, digests, lock, summaries, trajectory
+from zobench.record import contents, digests, lock, predictions, summaries, trajectory
 from zobench.record.lines import Lines, Mark
 from zobench.record.lock import Lock
 from zobench.record.lookup import check_name
@@ -178,14 +178,10 @@ class Record(Recorder):
 
     def predictions(self, rows: Predictions) -> None:
         """Write predictions.parquet: one row per example, with a column ``split``."""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        table = pa.Table.from_pylist([{"split": split, **row} for split, examples in rows.items() for row in examples])
         self._lock.check()
-        with replacing(self.directory / "predictions.parquet", durable=True) as scratch:
-            pq.write_table(table, scratch, write_page_checksum=True)
-            self._digests["predictions.parquet"] = digests.of(scratch.read_bytes())
+        with replacing(self.directory / predictions.NAME, durable=True) as scratch:
+            predictions.write(rows, scratch)
+            self._digests[predictions.NAME] = digests.of(scratch.read_bytes())
 
     def summary(self, row: Values) -> None:
         self.flush()

@@ -1,11 +1,13 @@
 """``predictions.parquet``: the final score and answer of every dev and test example."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zobench.record import digests
 from zobench.record.archive import LIMIT, Place
 from zobench.record.columns import PREDICTIONS
 from zobench.record.reading import Unreadable, content, shown
+from zobench.record.recorder import Predictions
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -16,6 +18,27 @@ _NUMBERS = ("score", "exact_match")
 _NEEDED = ("split", "index", "gold", "prediction", "scores", "score")
 _ROWS = 10**6
 _LONGEST = 2**20  # bytes of an answer at most
+
+
+def write(rows: Predictions, path: Path) -> None:
+    """Write a file with a row for each example of each split.
+
+    Scores are fp32 numbers in columns of fp64: stored byte by byte, their zeros take no room.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pa.Table.from_pylist([{"split": split, **row} for split, examples in rows.items() for row in examples])
+    pq.write_table(
+        table,
+        path,
+        compression="zstd",
+        compression_level=9,
+        use_dictionary=[name for name in _TEXTS if name in table.column_names],
+        use_byte_stream_split=["scores.list.element"],
+        write_statistics=False,
+        write_page_checksum=True,
+    )
 
 
 def read(directory: Place, split: str) -> list[dict[str, Any]]:
