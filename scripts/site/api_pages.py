@@ -13,7 +13,10 @@ LISTS = {
 }
 #: name of the page → title, and modules that are shown whole
 MODULES = {
-    "testing": ("Contracts of a method", ("zobench.testing.contracts", "zobench.testing.cases", "zobench.testing.evidence")),
+    "testing": (
+        "Contracts of a method",
+        ("zobench.testing.contracts", "zobench.testing.cases", "zobench.testing.evidence"),
+    ),
     "perturbations": ("Distributions of directions", ("zobench.zo.perturbations",)),
     "integrations": ("Trainers of others", ("zobench.integrations.transformers",)),
     "errors": ("Errors", ("zobench.errors",)),
@@ -44,5 +47,5 @@ def _listed(title: str, package: str) -> str:
 
 
 def _whole(title: str, modules: tuple[str, ...]) -> str:
-    options = "\n    options:\n      show_submodules: true"
+    options = "\n    options:\n      show_submodules: true\n      show_root_full_path: true"
     return f"# {title}\n\n" + "\n\n".join(f"::: {module}{options}" for module in modules) + "\n"

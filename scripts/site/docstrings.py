@@ -8,9 +8,8 @@ import re
 from typing import Any
 
 import griffe
-from prose import markdown
+from prose import SECTION, markdown
 
-_SECTION = re.compile(r"^(Args|Attributes|Returns|Yields|Raises|Examples?):$", re.M)
 _NAMES = re.compile(r"    (\w+(?:, \w+)*):(.*)")
 
 
@@ -36,7 +35,7 @@ def google(text: str, starred: set[str]) -> str:
         high: where it ends.
         **more: the rest.
     """
-    head, *sections = _SECTION.split(text.strip())
+    head, *sections = SECTION.split(text.strip())
     parts = [markdown(head)]
     for name, body in zip(sections[::2], sections[1::2], strict=True):
         entries = _entries(body.rstrip(), starred) if name in ("Args", "Attributes") else body.rstrip()

@@ -15,6 +15,8 @@ from repository import ROOT, linked_files, pages
 #: entry of the navigation in mkdocs.yml → pages that are generated there
 GENERATED = {"methods/": method_pages, "api/": api_pages}
 
+STYLE = "site.css"
+
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Put the generated pages where the navigation names their folder, and leave out what the repository lacks."""
@@ -31,6 +33,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         for path in paths:
             source = path.relative_to(ROOT).as_posix()
             files.append(File.generated(config, source, abs_src_path=str(path), inclusion=inclusion))
+    files.append(File.generated(config, STYLE, abs_src_path=str(Path(__file__).with_name(STYLE))))
     for folder, make in GENERATED.items():
         for page in make():
             files.append(File.generated(config, f"{folder}{page.name}.md", content=page.text))

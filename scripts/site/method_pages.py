@@ -4,13 +4,13 @@ import ast
 from functools import cache
 from pathlib import Path
 
-import results
-from prose import markdown
+import method_results
+from prose import SECTION, markdown, table
 from repository import ROOT, Page
+
 from zobench.config.folders import conf_dir
 from zobench.config.options import describe, leaves, load_yaml
 from zobench.rules import load
-from zobench.system.markdown import pipe_table
 
 
 @cache
@@ -27,7 +27,7 @@ def _title(path: Path) -> str:
 def _overview(files: list[Path]) -> Page:
     lines = [[f"[{_title(path)}]({path.stem}.md)", markdown(describe(path).partition(": ")[2])] for path in files]
     text = "Each page is made from the method's file, its settings, and what was proven and measured of it."
-    return Page("index", "All methods", f"# All methods\n\n{text}\n\n{pipe_table([['method', 'in one line'], *lines])}\n")
+    return Page("index", "All methods", f"# All methods\n\n{text}\n\n{table(('method', 'in one line'), *lines)}\n")
 
 
 def _text(path: Path, files: list[Path]) -> str:
@@ -35,21 +35,29 @@ def _text(path: Path, files: list[Path]) -> str:
     target = load_yaml(path)["_target_"]
     module, _, name = target.rpartition(".")
     tree = ast.parse((ROOT / f"{module.replace('.', '/')}.py").read_text(encoding="utf-8"))
-    use = f"python -m zobench method={method} task=sst2 model=opt-125m --estimate   # what it takes, before it runs"
+    use = f"python -m zobench method={method} task=sst2 model=opt-125m"
     parts = [
-        f"# {title}\n\n{markdown(summary)}",
+        "---\nsearch:\n  boost: 2\n---",
+        f"# {title}\n\n{markdown(summary[0].upper() + summary[1:])}.",
         f"```bash\n{use}\n```",
-        f"```python\nfrom zobench import {name}\n```",
-        f"## The method\n\n{markdown(ast.get_docstring(tree) or '')}",
+        f"## The method\n\n{_told(tree, name)}",
         f"## Settings\n\nAs they ship, with their sources:\n\n{_yaml(path)}",
         _tuned(path),
         _search(method),
-        results.proven(title, module),
-        results.measured(method),
-        results.published(method),
+        method_results.proven(title, module),
+        method_results.measured(method),
+        method_results.published(method),
         _class(path, target, files),
     ]
     return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def _told(tree: ast.Module, name: str) -> str:
+    """The module's docstring, and below its first lines the update rule, with which the class's begins."""
+    (node,) = (node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name)
+    rule = SECTION.split(ast.get_docstring(node) or "")[0].strip()
+    first, _, rest = (ast.get_docstring(tree) or "").partition("\n\n")
+    return markdown("\n\n".join([first, *([rule] if "←" in rule else []), rest]))
 
 
 def _yaml(path: Path) -> str:
@@ -65,7 +73,7 @@ def _tuned(path: Path) -> str:
         for folder in folders
         if (file := folder / path.name).is_file()
     ]
-    return f"With less to train, set unless told otherwise:\n\n{pipe_table([['tuning', 'sets'], *lines])}" if lines else ""
+    return f"With less to train, set unless told otherwise:\n\n{table(('tuning', 'sets'), *lines)}" if lines else ""
 
 
 def _search(method: str) -> str:
@@ -74,18 +82,20 @@ def _search(method: str) -> str:
     if not path.is_file():
         return ""
     space = load_yaml(path)["hydra"]["sweeper"]["params"]
-    table = pipe_table([["setting", "searched in"], *([f"`{key}`", f"`{where}`"] for key, where in space.items())])
+    searched = table(("setting", "searched in"), *((f"`{key}`", f"`{where}`") for key, where in space.items()))
     others = [entry for entry in load("v1").entries.values() if entry.of == method]
     said = "\n".join(f"- `{entry.name}`: `{entry.words}`" for entry in others)
     tail = f"\n\nOther forms and ablations in the comparison ([rules](../docs/rules.md)):\n\n{said}" if others else ""
-    command = f"python -m zobench search={method} task=sst2 model=opt-125m steps=2000   # docs/sweeps.md"
-    return f"## Search space\n\n{table}\n\n```bash\n{command}\n```{tail}"
+    command = f"python -m zobench search={method} task=sst2 model=opt-125m steps=2000"
+    return f"## Search space\n\n{searched}\n\n```bash\n{command}\n```{tail}"
 
 
 def _class(path: Path, target: str, files: list[Path]) -> str:
     """The class with its source; where several methods are presets of one class, on the page of the first alone."""
     sharing = [file for file in files if load_yaml(file)["_target_"] == target]
+    name = target.rpartition(".")[2]
     first = min(sharing, key=lambda file: (len(file.stem), file.stem))
     if first != path:
         return f"## The class\n\nIt is a preset of the class of [{_title(first)}]({first.stem}.md#the-class)."
-    return f"## The class\n\n::: {target}\n    options:\n      heading_level: 3\n      show_source: true"
+    shown = f"::: {target}\n    options:\n      heading_level: 3\n      show_source: true"
+    return f"## The class\n\n```python\nfrom zobench import {name}\n```\n\n{shown}"

@@ -1,8 +1,11 @@
 """Docstrings as Markdown: indented ``name: what it is`` become lists, examples and tables stand as they were set."""
 
 import re
+from collections.abc import Sequence
 from itertools import groupby
 
+#: heads of a docstring's sections
+SECTION = re.compile(r"^(Args|Attributes|Returns|Yields|Raises|Examples?):$", re.M)
 _ARXIV = re.compile(r"arXiv:(\d{4}\.\d{4,5})")
 _CODE_HOST = re.compile(r"(?<![\w/])(?:github\.com/)?([\w-]+/[\w.-]+) (@[0-9a-f]{7})\b")
 _EXAMPLE = re.compile(r"^(>>> .*(?:\n.+)*)", re.M)
@@ -57,3 +60,10 @@ def _is_table(lines: list[str]) -> bool:
 def _linked(text: str) -> str:
     text = _ARXIV.sub(r"[arXiv:\1](https://arxiv.org/abs/\1)", text)
     return _CODE_HOST.sub(r"[\1](https://github.com/\1) \2", text)
+
+
+def table(*rows: Sequence[str]) -> str:
+    """A table of words, all columns to the left; the first row is its head."""
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    lines.insert(1, f"|{' --- |' * len(rows[0])}")
+    return "\n".join(lines)

@@ -93,7 +93,7 @@ class Muon(Spectral):
 
     Args:
         msign: ``newton_schulz``, ``svd``, or ``none``: the matrix stays as it is.
-        common: the arguments of ``Spectral``.
+        rule, vectors: as in ``Spectral``.
 
     Raises:
         ValueError: for an argument out of range.

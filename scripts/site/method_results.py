@@ -6,16 +6,17 @@ from collections import Counter
 from functools import cache
 from pathlib import Path
 
-from prose import markdown
+from prose import markdown, table
 from repository import ROOT
-from zobench.system.markdown import pipe_table
 
 DOCS = ROOT / "docs"
 PUBLISHED = ROOT / "zobench" / "report" / "papers" / "published"
 #: pages with a table of all methods → what it is about
 TABLES = {"methods-table.md": "Costs and estimates", "first-run.md": "A first run of all methods"}
 #: columns of a comparison's scores.csv → how a page calls them
-SCORES = {"stage": "ruleset", "workload": "workload", "entry": "entry", "test_metric": "test metric", "delta": "less MeZO's"}
+SCORES = {
+    "stage": "ruleset", "workload": "workload", "entry": "entry", "test_metric": "test metric", "delta": "less MeZO's",
+}  # fmt: skip
 
 
 def proven(title: str, module: str) -> str:
@@ -30,13 +31,13 @@ def proven(title: str, module: str) -> str:
     return ""
 
 
-def measured(method: str) -> str:
-    """The method's lines of the pages with a table of all, and of a comparison's scores."""
+def measured(method: str, docs: Path = DOCS) -> str:
+    """The method's lines of the pages with a table of all, and of a comparison's scores where docs/ has them."""
     parts = []
     for page, about in TABLES.items():
-        if line := _line(DOCS / page, method):
+        if line := _line(docs / page, method):
             parts.append(f"### {about}\n\nFrom [{page}](../docs/{page}), which says how.\n\n{_upright(line)}")
-    parts += [_scores(path, method) for path in sorted(DOCS.rglob("scores.csv"))]
+    parts += [_scores(path, docs, method) for path in sorted(docs.rglob("scores.csv"))]
     text = "\n\n".join(filter(None, parts))
     return f"## What was measured\n\n{text}" if text else ""
 
@@ -48,10 +49,10 @@ def published(method: str) -> str:
         return ""
     papers = Counter(row["paper"] for row in rows)
     lines = [[markdown(_source(paper)), str(count)] for paper, count in papers.most_common()]
-    table = pipe_table([["source", "numbers"], *lines])
+    numbers = table(("source", "numbers"), *lines)
     command = f"python -m zobench.report runs/ --where method={method} --beside"
     said = "Set your runs beside them ([published](../docs/published.md)):"
-    return f"## Published numbers\n\n{table}\n\n{said}\n\n```bash\n{command}\n```"
+    return f"## Published numbers\n\n{numbers}\n\n{said}\n\n```bash\n{command}\n```"
 
 
 def _parts(text: str) -> dict[str, str]:
@@ -83,7 +84,7 @@ def _line(path: Path, method: str) -> dict[str, str] | None:
 
 def _upright(line: dict[str, str]) -> str:
     """A line of a table as a table of its own, a column a line."""
-    return pipe_table([["", ""], *([key, value] for key, value in line.items() if key != "method" and value)])
+    return table(("measured", "value"), *((key, value) for key, value in line.items() if key != "method" and value))
 
 
 @cache
@@ -92,13 +93,13 @@ def _rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def _scores(path: Path, method: str) -> str:
+def _scores(path: Path, docs: Path, method: str) -> str:
     """The entries of the method in a comparison, its ablations included."""
     rows = [row for row in _rows(path) if method in (row["entry"], row["of"])]
     lines = [[_number(row[column]) for column in SCORES] for row in rows]
-    page = f"../{path.parent.relative_to(ROOT).as_posix()}/comparison.md"
-    said = f"From [the comparison]({page}); all digits: [{path.name}]({page.replace('comparison.md', path.name)})."
-    return f"### In the comparison\n\n{said}\n\n{pipe_table([[*SCORES.values()], *lines])}" if rows else ""
+    folder = f"../docs/{path.parent.relative_to(docs).as_posix()}"
+    said = f"From [the comparison]({folder}/comparison.md); all digits: [{path.name}]({folder}/{path.name})."
+    return f"### In the comparison\n\n{said}\n\n{table(list(SCORES.values()), *lines)}" if rows else ""
 
 
 def _number(cell: str) -> str:
