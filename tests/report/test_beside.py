@@ -42,14 +42,14 @@ def test_ours_beside_the_papers(record, capsys):
     assert "best of the learning-rate grid" in found["differs"]
     for same in ("protocol", "dtype:", "forwards", "method.eps", "selection:"):
         assert same not in found["differs"].split("there: ")[0], same
-    again = table.frame[table.frame["where"].eq("github.com/EkkoXy/AIM-ZO")].iloc[0]
-    assert (again["published"], again["deviation"], again["source"]) == (67.36, 1.54, "second hand")
+    again = table.frame[table.frame["where"].eq("github.com/EkkoXy/AIM-ZO, Table 1")].iloc[0]
+    assert (again["published"], again["deviation"], again["source"]) == (67.36, 1.54, "authors")
     assert "dtype: bfloat16 there, float16 here" in again["differs"]
     assert "n_seeds: 3 there, 2 here" in again["differs"]
     assert main([str(runs), "--beside"]) == 0
     said = capsys.readouterr().out
     assert said == table.markdown() + "\n"
-    assert re.search(r"\| +65 ± 7.1 \| +67.36 ± 1.5 \| +-2.4 \| +github.com/EkkoXy/AIM-ZO \(second hand\) \|", said)
+    assert re.search(r"\| +65 ± 7.1 \| +67.36 ± 1.5 \| +-2.4 \| +github.com/EkkoXy/AIM-ZO, Table 1 \|", said)
 
 
 def test_memory_is_compared_in_the_papers_unit(record):
