@@ -26,8 +26,9 @@ TASKS = {"cb", "boolq", "wic", "copa", "record", "drop", "sst5", "snli", "mnli",
 MODELS = {"opt-30b", "opt-66b", "opt-175b", "roberta-large", "gpt2-xl", "llama-7b", "llama-3.1-8b", "mistral-7b",
           "vicuna-7b", "qwen3-0.6b", "qwen3-4b", "qwen3-8b", "pangu-1b", "phi-2", "vit-b"}  # fmt: skip
 #: methods and references of the papers that are no option of zobench; the first four are update rules of its methods
-METHODS = {"ldsd_adamm", "ldsd_jaguar", "zo_adamm", "zo_sgd_sign", "first_order", "fo_sgd", "icl", "lp", "lo_grzo", "qu_grzo",
-           "relizo", "sparse_grzo", "sparse_jaguar", "spsa", "spsa_1_5", "subzero_gv", "zo_sgd_cons"}  # fmt: skip
+METHODS = {"ldsd_adamm", "ldsd_jaguar", "zo_adamm", "zo_sgd_sign", "first_order", "fo_sgd", "icl", "lp", "lo_grzo",
+           "qu_grzo", "relizo", "sparse_grzo", "sparse_jaguar", "spsa", "spsa_1_5", "subzero_gv",
+           "zo_sgd_cons"}  # fmt: skip
 KEYS = {"protocol", "steps", "forwards", "batch_size", "selection", "dtype", "train_examples", "method.eps",
         "method.probes", "method.lr", "method.candidates", "objective"}  # fmt: skip
 

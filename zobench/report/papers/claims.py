@@ -15,8 +15,8 @@ class Claim:
 
     Args:
         says: the claim in a sentence.
-        paper, source: arXiv id, and where the number comes from.
-        method, against: the two sides, named as in the published numbers.
+        paper, source: arXiv id, or the repository, and where the number comes from.
+        method, against: the two sides, named as in the published numbers; ``majority`` is the most frequent class.
         measure: a key of ``MEASURES``.
         claimed: the size in the measure's unit; 0: no difference; None: better, by an unknown amount.
         metric: of the paper's number, where it is of a metric; runs with another do not test it.

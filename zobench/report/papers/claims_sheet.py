@@ -6,6 +6,7 @@ import pandas as pd
 
 from zobench.report.papers.claims import Claim
 from zobench.report.papers.measures import MEASURES
+from zobench.report.papers.published import named
 from zobench.report.papers.verdicts import NOT_SUPPORTED, NOT_TESTED, SUPPORTED, Evidence, judged, overall
 
 _ADVICE = "after the commands of a claim ($): python -m zobench.report runs --claims"
@@ -29,7 +30,7 @@ def _block(claim: Claim, items: list[Evidence]) -> str:
     lines = [
         f"{claim.name}: {overall(items)}",
         f"  {claim.says}",
-        f"  arXiv:{claim.paper}; {claim.source}",
+        f"  {named(claim.paper)}; {claim.source}",
         f"  decided by {measure.says}, {sides}",
         *(f"  {_evidence(item, measure.unit)}" for item in items),
         *(f"  $ {command}" for command in claim.commands),

@@ -28,6 +28,7 @@ class Measure:
         of: the number of a pair; NaN where the records do not tell, infinite where the run never got there.
         resolution: the step in which that number moves, 0 where it is not known.
         needs: what a pair must have beside the same seeds, for readers.
+        alone: whether a run is measured by itself; the reference of its pair is then the run again.
     """
 
     says: str
@@ -37,6 +38,7 @@ class Measure:
     of: Callable[[Pair], float]
     resolution: Callable[[Pair], float]
     needs: str
+    alone: bool = False
 
 
 def pairs(runs: pd.DataFrame, reference: pd.DataFrame) -> list[Pair]:
@@ -48,6 +50,11 @@ def pairs(runs: pd.DataFrame, reference: pd.DataFrame) -> list[Pair]:
 def _score(pair: Pair) -> float:
     run, reference = pair
     return 100 * float(run["test_metric"] - reference["test_metric"])
+
+
+def _over_majority(pair: Pair) -> float:
+    run, _ = pair
+    return 100 * float(run["test_metric"] - run.get("test/majority", math.nan))
 
 
 def _one_row(pair: Pair) -> float:
@@ -64,9 +71,13 @@ def _steps(pair: Pair) -> float:
     return _change(*_reached(pair)[0])
 
 
-def _one_evaluation(pair: Pair) -> float:
-    """The change that one evaluation earlier or later is, in percent of the reference's steps."""
-    (_, reference), between = _reached(pair)
+def _forwards(pair: Pair) -> float:
+    return _change(*_reached(pair, "forwards")[0])
+
+
+def _one_evaluation(pair: Pair, cost: str = "step") -> float:
+    """The change that one evaluation earlier or later is, in percent of what the reference took."""
+    (_, reference), between = _reached(pair, cost)
     return 100 * between / reference if 0 < reference < math.inf else 0.0
 
 
@@ -91,31 +102,39 @@ def _change(value: float, reference: float) -> float:
     return 100 * (value / reference - 1) if reference and reference < math.inf else math.nan
 
 
-def _reached(pair: Pair) -> tuple[list[float], float]:
-    """Find the step of the first dev evaluation at which each run is as good as the reference at its end.
+def _reached(pair: Pair, cost: str = "step") -> tuple[list[float], float]:
+    """Find the first dev evaluation at which each run is as good as the reference at its end.
 
     Returns:
-        The steps of the run and the reference, and how far apart the evaluations of the run are there.
+        Its ``cost``, step or forwards, in the run and in the reference, and how far apart the run's evaluations are there.
     """
     devs = [evaluations(curves(pd.DataFrame([run])), run["metric"]) for run in pair]
     if any(dev.empty for dev in devs):
         return [math.nan, math.nan], 0.0
     least = max(map(untrained_level, pair))
     first = [first_as_good(dev, target=devs[1], least=least) for dev in devs]
-    steps = [math.inf if line is None else float(line["step"]) for line in first]
-    before = devs[0].loc[devs[0]["step"] < steps[0], "step"].max()
-    return steps, 0.0 if steps[0] == math.inf else steps[0] - (0.0 if before != before else float(before))
+    costs = [math.inf if line is None else float(line[cost]) for line in first]
+    before = devs[0].loc[devs[0][cost] < costs[0], cost].max()
+    return costs, 0.0 if costs[0] == math.inf else costs[0] - (0.0 if before != before else float(before))
 
 
 _UNTIL = "until the reference's last dev metric is reached"
 _LEVEL = "dev evaluations of both, and a reference that ends above the untrained model"
 MEASURES = {
     "score": Measure("the task's metric on the test rows, in points", "points", 1, 3, _score, _one_row, "test results"),
+    "over_majority": Measure(
+        "the task's metric less the share of the most frequent class, on the test rows", "points", 1, 3, _over_majority,
+        _one_row, "the share of the most frequent class", alone=True,
+    ),
     "peak_memory": Measure(
         "the change of the run's peak memory", "%", -1, 1, _peak_memory, lambda _: 0.0,
         "peaks that were measured for the run alone",
     ),
     "steps": Measure(f"the change of the steps {_UNTIL}", "%", -1, 3, _steps, _one_evaluation, _LEVEL),
+    "forwards": Measure(
+        f"the change of the forward passes {_UNTIL}", "%", -1, 3, _forwards,
+        lambda pair: _one_evaluation(pair, "forwards"), _LEVEL,
+    ),
     "hours": Measure(
         f"the change of the training hours (of the GPU, or CPU) {_UNTIL}", "%", -1, 3, _hours, _one_evaluation_in_hours,
         f"one kind of device, {_LEVEL}",

@@ -29,6 +29,7 @@ _ABLATIONS = (
     ("mezo", "method.distribution", "low_rank", "mezo_low_rank"),
     ("loren", "method.variant", "iso_rloo", "iso_rloo"),
     ("ldsd", "method.lr_mu", 0, "ldsd_no_policy"),
+    ("lozo", "method.interval", 1, "lozo_interval_1"),
     ("kerzoo", "method.r_scope", "none", "kerzoo_no_kernel"),
     ("curvzo", "method.score_power", 0, "curvzo_uniform"),
     ("curvzo", "method.score", "size", "curvzo_by_size"),

@@ -40,12 +40,19 @@ def split_protocol(text: str) -> tuple[dict[str, str], list[str]]:
     return settings, [part for part in parts if "=" not in part]
 
 
+def named(paper: str) -> str:
+    """Name a paper by its arXiv id, or as it is where it has none, such as a repository.
+
+    >>> named("2305.17333")
+    'arXiv:2305.17333'
+    """
+    return f"arXiv:{paper}" if paper[:4].isdigit() else paper
+
+
 def where(cell: dict[str, object]) -> str:
     """Tell where a published number stands.
 
     >>> where({"paper": "2305.17333", "table": "Table 1", "setting": ""})
     'arXiv:2305.17333, Table 1'
     """
-    paper = str(cell["paper"])
-    named = f"arXiv:{paper}" if paper[:4].isdigit() else paper
-    return ", ".join(str(part) for part in (named, cell["table"], cell["setting"]) if part)
+    return ", ".join(str(part) for part in (named(str(cell["paper"])), cell["table"], cell["setting"]) if part)

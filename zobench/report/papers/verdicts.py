@@ -102,8 +102,9 @@ def evidence(claim: Claim, cells: list[Cell]) -> list[Evidence]:
 
 
 def _of_cell(claim: Claim, cell: dict[str, Any], runs: pd.DataFrame) -> Iterator[Evidence]:
+    measure = MEASURES[claim.measure]
     two = runs[runs["known_as"].isin([claim.method, claim.against])]
-    if two["known_as"].nunique() < 2:
+    if two["known_as"].nunique() < 2 - measure.alone:
         return
     named = {name: str(cell[name]) for name in ("model", "task", "tuning", "protocol", "data", "dtype")}
     if cell["not_paper"].startswith("model="):
@@ -124,12 +125,12 @@ def _of_cell(claim: Claim, cell: dict[str, Any], runs: pd.DataFrame) -> Iterator
     if claim.metric and slice_.metric != claim.metric:
         yield replace(seen, why=f"these runs are measured by {slice_.metric}, the claim is of {claim.metric}")
         return
-    best, measure = slice_.best, MEASURES[claim.measure]
-    sides = [best[best["known_as"].eq(name)].groupby("row", sort=False) for name in (claim.method, claim.against)]
-    if not all(len(side) for side in sides):
+    names = (claim.method, claim.method if measure.alone else claim.against)
+    sides = [list(slice_.best[slice_.best["known_as"].eq(name)].groupby("row", sort=False)) for name in names]
+    if not all(sides):
         yield replace(seen, why="all runs of one side diverged")
     for row, ours in sides[0]:
-        for other, theirs in sides[1]:
+        for other, theirs in [(claim.against, ours)] if measure.alone else sides[1]:
             measured = [(measure.of(pair), measure.resolution(pair)) for pair in pairs(ours, theirs)]
             told = [(value, step) for value, step in measured if not math.isnan(value)]
             why = ""
