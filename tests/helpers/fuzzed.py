@@ -31,6 +31,7 @@ COMMANDS = {
     "report --lens": ("zobench.report.__main__", "RUNS --lens OUT/lens.svg"),
     "report --pareto": ("zobench.report.__main__", "RUNS --pareto OUT/p.svg --times OUT/t.svg --heatmap OUT/h.svg"),
     "report --claims": ("zobench.report.__main__", "RUNS --claims"),
+    "report --cite": ("zobench.report.__main__", "RUNS --cite"),
     "report --beside": ("zobench.report.__main__", "RUNS --beside"),
     "report --zip": ("zobench.report.__main__", "RUNS --zip OUT/runs.zip"),
     "sweep --status": ("zobench.sweep.__main__", "GRID --status"),

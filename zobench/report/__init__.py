@@ -2,8 +2,8 @@
 
 ``load``, ``curves`` and ``predictions`` give pandas DataFrames, ``tables``, ``comparison`` and ``grid`` tables,
 ``draw_*`` pictures, ``page`` a report in HTML; ``published`` gives the papers' numbers, ``beside`` sets ours beside
-them, ``verdicts`` judges their claims. ``python -m zobench.report runs`` does the same from a terminal. Needs the extra
-``report``.
+them, ``verdicts`` judges their claims, ``cite`` is BibTeX of what the runs are made of. ``python -m zobench.report
+runs`` does the same from a terminal. Needs the extra ``report``.
 """
 
 import ast
@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # at run time each is imported when it is asked for: pandas, 
     from zobench.report.frames.runs import curves, load, predictions
     from zobench.report.html_page import page
     from zobench.report.papers.beside import beside
+    from zobench.report.papers.cite import cite
     from zobench.report.papers.claims import registry
     from zobench.report.papers.claims_sheet import claims_sheet
     from zobench.report.papers.published import published
@@ -35,7 +36,7 @@ if TYPE_CHECKING:  # at run time each is imported when it is asked for: pandas, 
     from zobench.report.wandb_page import to_wandb
 
 __all__ = [
-    "Table", "beside", "claims_sheet", "comparison", "curves", "draw_curves", "draw_heatmap", "draw_lens",
+    "Table", "beside", "cite", "claims_sheet", "comparison", "curves", "draw_curves", "draw_heatmap", "draw_lens",
     "draw_pareto", "draw_times", "grid", "load", "pack", "page", "predictions", "published", "registry", "tables",
     "to_wandb", "verdicts", "which", "with_memory", "write",
 ]  # fmt: skip

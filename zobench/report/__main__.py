@@ -33,6 +33,8 @@ def main(arguments: list[str] | None = None) -> int:
             show(report.claims_sheet(runs))
         elif asked.beside:
             show(report.beside(runs).markdown())
+        elif asked.cite:
+            show(report.cite(runs))
         elif asked.which:
             from zobench.report.typeset.write import write_text
 
@@ -77,6 +79,11 @@ def _parser() -> argparse.ArgumentParser:
     add = papers.add_argument
     add("--beside", action="store_true", help="print ours beside the published numbers, any tasks, nothing else")
     add("--claims", action="store_true", help="print the papers' claims and what the runs say of them, nothing else")
+    add(
+        "--cite",
+        action="store_true",
+        help="print BibTeX of the methods, data sets and models in the runs, nothing else",
+    )
     whole = parser.add_argument_group("the whole sweep")
     add = whole.add_argument
     add("--which", metavar="FILE", help="write a page on which method to use, by memory, time and size of model: .md")

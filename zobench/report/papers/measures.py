@@ -106,7 +106,7 @@ def _reached(pair: Pair, cost: str = "step") -> tuple[list[float], float]:
     """Find the first dev evaluation at which each run is as good as the reference at its end.
 
     Returns:
-        Its ``cost``, step or forwards, in the run and in the reference, and how far apart the run's evaluations are there.
+        Its ``cost``, step or forwards, in the run and the reference, and how far apart the run's evaluations are.
     """
     devs = [evaluations(curves(pd.DataFrame([run])), run["metric"]) for run in pair]
     if any(dev.empty for dev in devs):
