@@ -34,14 +34,9 @@ def run(site, cwd, *arguments):
 
 
 def test_the_wheel_holds_what_a_run_needs(site):
+    names = ("conf/config.yaml", "data/mini/sst2/train.jsonl", "models/tiny_tokenizer.json")
     papers = ("report/papers/published/mezo.csv", "report/papers/claims.yaml", "report/papers/references.bib")
-    names = (
-        "conf/config.yaml",
-        "data/mini/sst2/train.jsonl",
-        "models/tiny_tokenizer.json",
-        "testing/test_contracts.py",
-    )
-    for name in (*names, *papers):
+    for name in (*names, *papers, "testing/test_contracts.py"):
         assert (site / "zobench" / name).is_file()
     assert not (site / "tests").exists()
 

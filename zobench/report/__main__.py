@@ -79,11 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     add = papers.add_argument
     add("--beside", action="store_true", help="print ours beside the published numbers, any tasks, nothing else")
     add("--claims", action="store_true", help="print the papers' claims and what the runs say of them, nothing else")
-    add(
-        "--cite",
-        action="store_true",
-        help="print BibTeX of the methods, data sets and models in the runs, nothing else",
-    )
+    add("--cite", action="store_true", help="print BibTeX of the methods, data sets and models, nothing else")
     whole = parser.add_argument_group("the whole sweep")
     add = whole.add_argument
     add("--which", metavar="FILE", help="write a page on which method to use, by memory, time and size of model: .md")
