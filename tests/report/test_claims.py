@@ -5,9 +5,11 @@ import itertools
 import json
 import math
 import shlex
+from pathlib import Path
 
 import pandas as pd
 import pytest
+from helpers.modules import module_of
 from helpers.written import write_run
 from omegaconf import OmegaConf
 from scipy.stats import ttest_1samp
@@ -329,6 +331,13 @@ def test_a_side_that_diverged_tests_nothing(record):
     record("mezo", [0.6] * 3)
     row = judged(record("kerzoo", [0.7] * 3, state="diverged"), "kerzoo-accuracy-wsc").iloc[0]
     assert (row["claim_verdict"], row["why"]) == ("not tested", "all runs of one side diverged")
+
+
+def test_the_table_of_the_first_run_is_that_of_its_numbers():
+    made = module_of(Path(__file__).parents[2] / "scripts" / "claims_of_first_run.py")
+    page = made.PAGE.read_text(encoding="utf-8")
+    assert made.with_table(page) == page, "made anew by python scripts/claims_of_first_run.py"
+    assert "| lozo-at-chance | within ± 5 | +14.8 [+9.5, +20.1] |" in page
 
 
 def test_without_runs_the_registry_is_printed(tmp_path, capsys):

@@ -47,6 +47,13 @@ def test_every_file_is_one_paper_with_all_columns():
         assert all(cell == cell.strip() for row in rows for cell in row), path.name
 
 
+def test_the_page_counts_what_is_there(numbers):
+    page = (FOLDER.parents[3] / "docs" / "published.md").read_text(encoding="utf-8")
+    without = int(numbers["value"].isna().sum())
+    assert f"{len(FILES)} of them, {len(numbers):,} cells; {without} of these were looked for and not found" in page
+    assert f"holds {len(report.registry())} claims" in page
+
+
 def test_no_number_stands_twice(numbers):
     assert not numbers.duplicated(list(published.KEY)).any()
 

@@ -1,4 +1,4 @@
-"""AGZO: activation-guided zeroth-order optimisation (Jiang et al., arXiv:2601.17261).
+"""AGZO: activation-guided zeroth-order optimisation (Lin et al., arXiv:2601.17261).
 
 The gradient of a linear layer is ``∇W = Gᵀ X``, so its rows lie in the span of the layer's inputs X (tokens × n). The
 loss at θ, which a one-sided difference needs anyway, shows them: A (n × r) spans their leading directions, and matrices

@@ -1,4 +1,4 @@
-"""AIM-ZO: activation-informed subspace maintenance (2026, anonymous; github.com/EkkoXy/AIM-ZO @f41eac2, no arXiv id).
+"""AIM-ZO: activation-informed subspace maintenance (Xie et al., arXiv:2609.35257; EkkoXy/AIM-ZO @f41eac2).
 
 Per linear layer a basis Q (n × 128) follows the leading directions of its inputs, moved each step by Oja's rule from
 the inputs in ``L(θ)``. N one-sided losses along rank-one directions in it, of which each uses 48 shared and 16 sampled
