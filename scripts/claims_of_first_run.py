@@ -1,8 +1,8 @@
 """Write what the first run of all methods says of the claims on accuracy: the table of docs/published.md, made anew.
 
-python scripts/claims_of_first_run.py
+    python scripts/claims_of_first_run.py
 
-Differences to MeZO are those of docs/results/first-run.csv, whose runs are of a tiny model and SST-2: they decide no claim.
+Differences to MeZO are those of docs/results/first-run.csv. Its runs are of a tiny model and SST-2 and decide no claim.
 """
 
 import csv

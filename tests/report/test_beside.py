@@ -68,6 +68,7 @@ def test_memory_is_compared_in_the_papers_unit(record):
         ({"data": "mini"}, "data=mini is not the data of the papers"),
         ({"method": "mine"}, "no published accuracy of mine"),
         ({"method": "pgap", "method.basis": "random"}, "no published accuracy of pgap_random"),
+        ({"method": "lozo", "method.interval": 1}, "no published accuracy of lozo_interval_1"),
         ({"method.rule": "jaguar"}, "no published accuracy of mezo with jaguar"),
         ({"method": "kerzoo"}, "no published accuracy of kerzoo"),  # its table's cells were not found
     ],
@@ -78,6 +79,24 @@ def test_unlike_runs_are_never_set_beside_a_number(record, changed, reason):
     assert found["published"].isna().all()
     assert found["difference"].isna().all()
     assert reason in found["differs"].iloc[0]
+
+
+@pytest.mark.parametrize(
+    ("run", "where", "value"),
+    [
+        ({"method": "aim_zo"}, "github.com/EkkoXy/AIM-ZO, Table 1", 70.69),
+        ({"method": "curvzo", "task": "sst2"}, "github.com/EkkoXy/AIM-ZO, Table 1", 49.39),
+        ({"method": "lozo", "method.interval": 100}, "arXiv:2410.07698, Table 2", 70.4),
+        ({"method": "lozo", "method.interval": 100}, "arXiv:2605.28760, log in the repository, data seed 42", 47.3),
+        ({"method": "fzoo", "task": "squad", "metric": "f1", "model": "llama-3-8b", "model_family": "llama",
+          "parameters": 8030261248}, "arXiv:2606.02857, main table", 86.0),
+        ({"method": "agzo", "model": "my-qwen3@1f3a9c02", "model_family": "qwen3", "parameters": 8190735360},
+         "github.com/EkkoXy/AIM-ZO, Table 2", 86.88),
+    ],
+)  # fmt: skip
+def test_the_newest_cells_are_found_by_method_model_and_task(record, run, where, value):
+    found = report.beside(report.load(record(**{**AT_PAPER, "method.rule": "sgd", **run}))).frame
+    assert dict(zip(found["where"], found["published"], strict=True))[where] == value
 
 
 def test_an_untrained_run_is_compared_whatever_its_tuning(record):
