@@ -54,11 +54,12 @@ def cite(frame: pd.DataFrame) -> str:
     runs = frame[frame["state"].isin(RESULTS)] if len(frame) else frame
     if runs.empty:
         raise UserError("no finished or diverged run to cite for; choose a folder with one")
+    runs = runs.reindex(columns=[*citations(), "data"])  # records of other ages lack some
     uses: dict[str, list[str]] = {key: [] for key in references()}
     unknown = []
     for column, known in citations().items():
         rows = runs[runs["data"].ne("mini")] if column == "task" else runs
-        for name in sorted(set(rows[column].dropna().astype(str))) if column in rows else ():
+        for name in sorted(set(rows[column].dropna().astype(str))):
             use = f"{column.rpartition('.')[2]} {_plain(name)}"
             for key in known.get(name, ()):
                 uses[key].append(use)
