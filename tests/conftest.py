@@ -138,6 +138,4 @@ def pytest_generate_tests(metafunc):
     if "task_name" in metafunc.fixturenames:
         metafunc.parametrize("task_name", splits)
     if "mini_name" in metafunc.fixturenames:
-        metafunc.parametrize(
-            "mini_name", [name for name in names if "mini" in load_yaml(folder / f"{name}.yaml")["splits"]]
-        )
+        metafunc.parametrize("mini_name", [name for name in splits if "mini" in splits[name]])
