@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 
 from zobench.config import instantiate
 from zobench.config.folders import conf_dir
+from zobench.config.options import load_yaml
 from zobench.config.signature import compose
 from zobench.data import rows
 from zobench.objective import Encoder
@@ -133,8 +134,8 @@ def tiny_record(tmp_path_factory):
 
 def pytest_generate_tests(metafunc):
     """``task_name`` runs over every file in conf/task, ``mini_name`` over those with files that ship with zobench."""
-    names = sorted(path.stem for path in (conf_dir() / "task").glob("*.yaml"))
+    splits = {path.stem: load_yaml(path)["splits"] for path in sorted((conf_dir() / "task").glob("*.yaml"))}
     if "task_name" in metafunc.fixturenames:
-        metafunc.parametrize("task_name", names)
+        metafunc.parametrize("task_name", splits)
     if "mini_name" in metafunc.fixturenames:
-        metafunc.parametrize("mini_name", [name for name in names if "mini" in _task(name).splits])
+        metafunc.parametrize("mini_name", [name for name in splits if "mini" in splits[name]])

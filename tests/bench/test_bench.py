@@ -359,18 +359,14 @@ def test_wrong_arguments_are_answered(arguments, said, capsys):
     assert said in capsys.readouterr().err
 
 
-def command(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "zobench.bench", "--model", "tiny-llama", "--shape", "2x8", *arguments],
-        capture_output=True,
-        text=True,
-    )
+SMALL = ("--model", "tiny-llama", "--shape", "2x8")
 
 
-def test_the_command_prints_a_table_and_writes_json(tmp_path):
+def test_the_command_prints_a_table_and_writes_json(tmp_path, capsys):
     file = tmp_path / "new" / "bench.json"
-    done = command("--repeats", "2", "--threads", "1", "--methods", "mezo,ldsd:candidates=2", "--json", str(file))
-    assert done.returncode == 0, done.stderr
+    words = ["--repeats", "2", "--threads", "1", "--methods", "mezo,ldsd:candidates=2", "--json", str(file)]
+    assert main([*SMALL, *words]) == 0
+    printed = capsys.readouterr().out
     for said in (
         "tiny-llama, float32, 2x8",
         "1 threads, 2 repeats",
@@ -379,7 +375,7 @@ def test_the_command_prints_a_table_and_writes_json(tmp_path):
         PLAIN_STEP,
         "| ldsd, candidates 2",
     ):
-        assert said in done.stdout
+        assert said in printed
     found = json.loads(file.read_text())
     assert found["asked"]["repeats"] == 2
     assert found["environment"]["threads"] == 1
@@ -410,7 +406,8 @@ def test_a_model_of_ones_own_is_measured(tmp_path, capsys):
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere loading counts towards the peak")
 def test_memory_of_processes(tmp_path):
     file = tmp_path / "memory.json"
-    done = command("--memory", "--methods", "mezo,mezo:rule=adam", "--json", str(file))
+    words = [*SMALL, "--memory", "--methods", "mezo,mezo:rule=adam", "--json", str(file)]
+    done = subprocess.run([sys.executable, "-m", "zobench.bench", *words], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     (result,) = json.loads(file.read_text())["results"]
     rows = {row["name"]: row for row in result["memory"]}

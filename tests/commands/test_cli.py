@@ -71,12 +71,12 @@ def test_help_is_one_page_of_what_to_do_each_with_its_command(tmp_path):
     assert "python -m zobench --list" in lines[-1]
 
 
-def test_commands_of_the_first_page_are_right(tmp_path):
+def test_commands_of_the_first_page_are_right(command):
     """Those that name nothing of the user's own; a dry run or the first complaint stands for what takes long."""
     commands = [line.split()[3:] for line in START.splitlines() if line.startswith("      python -m zobench ")]
     own = {"--config-dir", "cfg"}
     for words in (words for words in commands if not own & set(words)):
-        ended = zobench_process(*words, "--cfg", "job", cwd=tmp_path)
+        ended = command(*words, "--cfg", "job")
         assert (ended.code, "_target_" in ended.out) == (0, True), ended.err
 
 
@@ -195,9 +195,9 @@ def test_a_folder_of_ones_own_is_known_to_the_list_and_checks(command, own_folde
     assert (wrong.code, "method.lr=fast: expected a number" in wrong.err) == (2, True)
 
 
-def test_a_sweep_writes_one_record_per_cell_and_a_bad_cell_leaves_the_others(tmp_path, own_folder):
+def test_a_sweep_writes_one_record_per_cell_and_a_bad_cell_leaves_the_others(command, tmp_path, own_folder):
     sweep = ("-m", "method=twoprobes", "task.splits.mini.train=8,4000", "seed=0,1")
-    ended = zobench_process(*own_folder, *TINY, *sweep, "runs_dir=r", cwd=tmp_path)
+    ended = command(*own_folder, *TINY, *sweep, "runs_dir=r")
     rows = summaries(tmp_path / "r")
     assert sorted((row["state"], row["seed"]) for row in rows) == [
         ("failed", 0), ("failed", 1), ("finished", 0), ("finished", 1),

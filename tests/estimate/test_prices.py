@@ -9,11 +9,12 @@ from helpers.commands import command
 from helpers.tiny_runs import ROOT
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
+from omegaconf import OmegaConf
 
 from zobench.config import instantiate
 from zobench.config.folders import cache_dir, conf_dir
 from zobench.config.options import load_yaml
-from zobench.config.signature import compose, register
+from zobench.config.signature import register
 from zobench.errors import ConfigError
 from zobench.estimate.prices import Prices
 from zobench.run.budget import Spending
@@ -21,7 +22,7 @@ from zobench.run.runner import run
 from zobench.sweep.plan import Planner
 
 TINY = (
-    "model=tiny-opt", "task=sst2", "data=mini", "wandb=disabled", "threads=1", "batch_size=1", "eval_every=100",
+    "model=tiny-opt", "task=sst2", "data=mini", "wandb=disabled", "threads=1", "batch_size=1", "eval_every=24",
     *(f"task.splits.mini.{part}=2" for part in ("train", "dev", "test")),
 )  # fmt: skip
 #: settings, besides the variants, that change what a step costs; one line of a plan each
@@ -54,8 +55,9 @@ def lines_of(method):
 @pytest.mark.parametrize("method", sorted(path.stem for path in (conf_dir() / "method").glob("*.yaml")))
 def test_a_plan_has_the_steps_and_passes_of_the_run(method, tmp_path):
     prices = Prices()
-    for cell in planned(*lines_of(method)):
-        row = run(compose(*TINY, *cell.overrides, "eval_every=24", f"runs_dir={tmp_path}"))
+    words = " ".join([*TINY, f"runs_dir={tmp_path}"])
+    for cell in planned(*(f"{words} {line}" for line in lines_of(method))):
+        row = run(OmegaConf.create(cell.settings))
         assert row["state"] in ("finished", "diverged")
         assert prices.of(cell) == Spending(row["steps"], row["forwards"], row["backwards"]), cell.overrides
 

@@ -83,6 +83,13 @@ def _node(name, **settings):
 #: YAML files of a class that an earlier one points at: the same method at other settings
 PRESETS = [name for i, name in enumerate(METHODS) if _target(name) in map(_target, METHODS[:i])]
 CASES = [case for name in METHODS if name not in PRESETS for case in cases(name, _node(name))]
+#: every second pair of a mode and a rule that is not the method's own: slow, as each rule and each mode has others
+SELDOM = {
+    f"{name}-{rule}-{MODES[(i + j) % 2]}"
+    for i, name in enumerate(ZEROTH_ORDER)
+    for j, (rule, node) in enumerate(rules().items())
+    if node != node_of(name).get("rule")
+}
 CASES += [Case(f"{name}-{mode}", _node(name, mode=mode), plain=mode != "exact") for name in PRESETS for mode in MODES]
 CASES += [Case(f"{name}-{word}", _node(name, **switches), plain=False) for name, word, switches in SWITCHED]
 

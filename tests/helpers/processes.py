@@ -1,4 +1,4 @@
-"""``python -m zobench`` as a process of its own, without the seconds in which it would import its libraries.
+"""zobench's commands as processes of their own, without the seconds in which one would import its libraries.
 
 It is forked from a server that has imported them and done nothing else.
 """
@@ -28,15 +28,17 @@ class Zobench:
     Args:
         folder: the working directory; what it prints is kept there.
         arguments: those after ``python -m zobench``.
+        module: another command, such as ``zobench.sweep``, or the path of a script.
         environment: variables that it has beside this process's; None removes one.
         largest_file: bytes past which no file may grow.
         before: a function that is called first in it; pickled by its name.
     """
 
-    def __init__(self, folder, *arguments, environment=None, largest_file=None, before=None):
+    def __init__(self, folder, *arguments, module="zobench", environment=None, largest_file=None, before=None):
         number = next(_numbers)
         self._files = [Path(folder) / f".process-{number}-{name}" for name in ("out", "err")]
-        settings = (folder, self._files, [*map(str, arguments)], environment or {}, largest_file, before)
+        words = [str(module), *map(str, arguments)]
+        settings = (folder, self._files, words, environment or {}, largest_file, before)
         self._process = SERVER.Process(target=_become, args=settings)
         self._process.start()
 
@@ -57,7 +59,7 @@ class Zobench:
         return self._process.exitcode, out, error
 
 
-def _become(folder, files, arguments, environment, largest_file, before):
+def _become(folder, files, words, environment, largest_file, before):
     for fd, file in enumerate(files, start=1):
         os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT), fd)
     os.chdir(folder)
@@ -70,8 +72,10 @@ def _become(folder, files, arguments, environment, largest_file, before):
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
     if before is not None:
         before()
-    sys.argv = ["zobench", *arguments]
-    runpy.run_module("zobench", run_name="__main__")
+    sys.argv = words
+    sys.path.insert(0, str(Path(words[0]).parent if words[0].endswith(".py") else folder))
+    run = runpy.run_path if words[0].endswith(".py") else runpy.run_module
+    run(words[0], run_name="__main__")
 
 
 def slowly():

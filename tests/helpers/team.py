@@ -3,6 +3,7 @@
 import socket
 from pathlib import Path
 
+from helpers.processes import Zobench
 from helpers.tiny_runs import TINY, lines_of
 from zobench.config.signature import compose
 from zobench.run.runner import run
@@ -20,6 +21,14 @@ def free_port():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return free.getsockname()[1]
+
+
+def as_torchrun_does(folder, *arguments, module="zobench"):
+    """Two processes of a command, each with what torchrun tells them: (exit code, stdout, stderr) of both."""
+    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    own = [{"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in (0, 1)]
+    members = [Zobench(folder, *arguments, module=module, environment=shared | each) for each in own]
+    return [member.wait() for member in members]
 
 
 def directory_of(runs):

@@ -1,11 +1,10 @@
 """The files of examples/ run as they stand, and Lightning's steps are the method's own."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from helpers.processes import Zobench
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -19,12 +18,10 @@ FILES = sorted(path.name for path in EXAMPLES.glob("*.py") if path.name != "tiny
 def test_an_example_runs_as_it_stands(tmp_path: Path, name: str):
     if name.startswith("lightning"):
         pytest.importorskip("lightning", reason="the extra lightning is not installed")
-    done = subprocess.run(
-        [sys.executable, str(EXAMPLES / name)], cwd=tmp_path, capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert "loss" in done.stdout
-    assert "Warning" not in done.stderr
+    code, out, error = Zobench(tmp_path, module=EXAMPLES / name).wait()
+    assert code == 0, error[-2000:]
+    assert "loss" in out
+    assert "Warning" not in error
 
 
 def test_the_table_of_examples_names_every_file():

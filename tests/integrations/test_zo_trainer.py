@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from helpers.loops import batch_of, checksum_of, parts_of, row_of, settings_of
+from helpers.team import as_torchrun_does
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM, TrainerCallback, TrainingArguments
 
@@ -345,15 +346,12 @@ trainer.accelerator.end_training()  # a process that leaves a group open may be 
 
 
 def test_two_processes_take_the_same_steps_as_one_on_all_examples(tmp_path: Path):
-    import subprocess
-
     from safetensors.torch import load_file
 
     script = tmp_path / "two.py"
     script.write_text(SCRIPT.format(paths=[str(Path(__file__).parent), *sys.path], out=str(tmp_path)))
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone", str(script)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
+    ends = as_torchrun_does(tmp_path, module=script)
+    assert [code for code, _, _ in ends] == [0, 0], ends
     first, second = (load_file(tmp_path / f"{i}.safetensors") for i in range(2))
     assert differ(first, second) == []
     args = arguments(tmp_path / "one", max_steps=3, train_sampling_strategy="sequential")

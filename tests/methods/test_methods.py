@@ -1,7 +1,7 @@
 """The contracts of methods, over every method, variant and update rule found in conf/."""
 
 import pytest
-from helpers.methods import CASES, METHODS, PRESETS, make, node_of
+from helpers.methods import CASES, METHODS, PRESETS, SELDOM, make, node_of
 
 import zobench
 from zobench.config import instantiate
@@ -9,7 +9,10 @@ from zobench.errors import ConfigError
 from zobench.testing.contracts import pairs
 from zobench.testing.problem import Problem
 
-PAIRS = pairs(CASES)
+PAIRS = [
+    pytest.param(case, contract, id=name, marks=pytest.mark.slow if case.name in SELDOM else ())
+    for name, (case, contract) in pairs(CASES).items()
+]
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -50,7 +53,7 @@ def test_switches_and_settings_of_parts_are_checked_like_arguments(name, setting
     assert str(caught.value) == said
 
 
-@pytest.mark.parametrize(("case", "contract"), PAIRS.values(), ids=PAIRS)
+@pytest.mark.parametrize(("case", "contract"), PAIRS)
 def test_contract(case, contract):
     contract(case)
 

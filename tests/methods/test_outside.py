@@ -1,13 +1,12 @@
 """Methods of another package: three keep the contracts and run, the others are told why not."""
 
-import os
 import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from helpers.processes import Zobench
 from helpers.tiny_runs import TINY, summary_of
 
 from zobench.errors import ConfigError
@@ -17,7 +16,6 @@ from zobench.testing.cases import cases
 from zobench.testing.contracts import CONTRACTS, LONG
 
 HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
 SOUND = ("OneSided", "TwoBatches", "FromInputs")
 BROKEN = ("Forgetful", "Amnesiac", "Overshooting", "Elsewhere", "Unmasked", "Secretive", "Thrifty")
 YAML = """
@@ -33,24 +31,17 @@ mode: in_place
 """
 
 
-def started(folder, module, *arguments):
-    """``python -m module arguments`` in a folder, a process of its own."""
-    env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.run(
-        [sys.executable, "-m", module, *arguments], cwd=folder, env=env, capture_output=True, text=True
-    )
-
-
 @pytest.fixture(scope="module")
 def session(tmp_path_factory):
     """What pytest printed in a folder with nothing but the methods, and (method, contract) → what became of it."""
     folder = tmp_path_factory.mktemp("lab")
     shutil.copy(HERE / "outside" / "lab.py", folder)
     methods = [argument for name in (*SOUND, *BROKEN) for argument in ("--method", f"lab.{name}")]
-    ended = started(folder, "zobench.testing", *methods, "--setting", "eps=1e-2", "-k", "sgd-in_place", "-rpf")
-    assert ended.returncode == 1, ended.stdout + ended.stderr
-    lines = re.findall(r"^(PASSED|FAILED) .*test_contract\[(\w+)-sgd-in_place-(\w+)\]", ended.stdout, re.M)
-    return ended.stdout, {(name, contract): state for state, name, contract in lines}
+    words = (*methods, "--setting", "eps=1e-2", "-k", "sgd-in_place", "-rpf")
+    code, out, error = Zobench(folder, *words, module="zobench.testing").wait(300)
+    assert code == 1, out + error
+    lines = re.findall(r"^(PASSED|FAILED) .*test_contract\[(\w+)-sgd-in_place-(\w+)\]", out, re.M)
+    return out, {(name, contract): state for state, name, contract in lines}
 
 
 @pytest.mark.parametrize("name", SOUND)
@@ -66,8 +57,9 @@ def test_a_method_runs_from_a_folder_outside_the_repository(name, tmp_path):
     shutil.copy(HERE / "outside" / "lab.py", tmp_path)
     (tmp_path / "cfg" / "method").mkdir(parents=True)
     (tmp_path / "cfg" / "method" / "mine.yaml").write_text(YAML.replace("NAME", name))
-    ended = started(tmp_path, "zobench", "method=mine", "--config-dir", "cfg", *TINY, "task=sst2", "steps=3", "out=it")
-    assert ended.returncode == 0, ended.stderr
+    words = ("method=mine", "--config-dir", "cfg", *TINY, "task=sst2", "steps=3", "out=it")
+    code, _, error = Zobench(tmp_path, *words).wait()
+    assert code == 0, error
     row = summary_of(tmp_path / "runs" / "it")
     assert (row["state"], row["method"], row["steps"]) == ("finished", "mine", 3)
     assert row["forwards"] == 3 * {"TwoBatches": 4, "FromInputs": 2}[name]

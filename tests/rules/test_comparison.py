@@ -2,15 +2,18 @@
 
 import json
 import shutil
+from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 import yaml
 from helpers.commands import command
+from helpers.processes import Zobench
 from helpers.tiny_runs import TINY
 
 from zobench.report.workloads.page import MARKS
-from zobench.rules import load
+from zobench.rules import load, stages
 from zobench.rules.records import Records
 
 ENTRIES = """
@@ -25,6 +28,26 @@ ONLY = ("--workload", "toy", "--only", "mezo,two_probes,zeroshot")
 
 def rules(folder, *words):
     return command("zobench.rules", *words, "--config-dir", "mine", cwd=folder)
+
+
+class Sweep(Zobench):
+    """A sweep as ``zobench.rules`` starts it."""
+
+    def __init__(self, command):
+        _, _, module, *arguments = command
+        super().__init__(Path.cwd(), *arguments, module=module)
+
+    def wait(self):
+        code, *said = super().wait()
+        assert code == 0, said
+        return code
+
+
+@pytest.fixture(scope="module", autouse=True)
+def sweeps():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stages, "subprocess", SimpleNamespace(Popen=Sweep))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -51,8 +74,12 @@ def held(folder):
     return {each.entry.name: each for each in Records(load("v1", own), folder / "RUNS", own).held}
 
 
-def test_every_entry_has_its_trials_and_the_one_with_the_lowest_dev_loss_is_scored(folder):
-    found = held(folder)
+@pytest.fixture(scope="module")
+def found(folder):
+    return held(folder)
+
+
+def test_every_entry_has_its_trials_and_the_one_with_the_lowest_dev_loss_is_scored(folder, found):
     assert list(found) == ["mezo", "zeroshot", "two_probes"]
     for name in ("mezo", "two_probes"):
         losses = [run.row["dev/loss"] for run in found[name].trials]
@@ -67,14 +94,13 @@ def test_every_entry_has_its_trials_and_the_one_with_the_lowest_dev_loss_is_scor
     assert set(found["mezo"].scored["tuned"]) == set(found["zeroshot"].scored["tuned"]) == {1, 2}
 
 
-def test_scored_seeds_draw_rows_of_their_own_and_share_the_test_rows(folder):
-    runs = held(folder)["mezo"].scored["tuned"]
+def test_scored_seeds_draw_rows_of_their_own_and_share_the_test_rows(found):
+    runs = found["mezo"].scored["tuned"]
     assert runs[1].row["rows_hash"] != runs[2].row["rows_hash"]
     assert runs[1].row["test/n"] == runs[2].row["test/n"]
 
 
-def test_the_others_have_the_references_seconds(folder):
-    found = held(folder)
+def test_the_others_have_the_references_seconds(folder, found):
     steps = json.loads((folder / "RUNS" / "choices" / "toy" / "two_probes.seconds.json").read_text())
     assert steps["steps"] == max(1, round(steps["seconds"] / steps["seconds_per_step"]))
     assert {run.row["steps"] for run in found["two_probes"].scored["seconds"].values()} == {steps["steps"]}
@@ -108,24 +134,22 @@ def test_a_run_outside_the_rules_is_named(copied):
     assert "method.lr=0.5" in said
 
 
-def test_a_choice_by_anything_but_the_dev_loss_is_named(copied):
+def test_a_choice_by_anything_but_the_dev_loss_is_named(copied, found):
     path = copied / "RUNS" / "choices" / "toy" / "mezo.json"
     kept = json.loads(path.read_text())
-    other = next(
-        run for run in held(copied)["mezo"].trials if run.row["method.lr"] != float(kept["settings"]["method.lr"])
-    )
+    other = next(run for run in found["mezo"].trials if run.row["method.lr"] != float(kept["settings"]["method.lr"]))
     chosen = {"method.lr": f"{other.row['method.lr']:.3g}", "method.eps": f"{other.row['method.eps']:g}"}
     path.write_text(json.dumps(kept | {"settings": chosen}))
     said = rules(copied, "check", "RUNS").stdout
     assert f"toy, mezo: scored with another setting than that of trial {kept['trial']}" in said
 
 
-def test_a_record_whose_settings_were_changed_is_named(copied):
-    run = held(copied)["mezo"].scored["tuned"][1]
-    path = run.place / "config.yaml"
+def test_a_record_whose_settings_were_changed_is_named(folder, copied, found):
+    place = found["mezo"].scored["tuned"][1].place.relative_to(folder)
+    path = copied / place / "config.yaml"
     path.write_text(path.read_text().replace("batch_size: 4", "batch_size: 5"))
     said = rules(copied, "check", "RUNS").stdout
-    assert f"{run.place.relative_to(copied)}: config.yaml" in said
+    assert f"{place}: config.yaml" in said
 
 
 def test_a_damaged_choice_is_answered(copied):
@@ -135,14 +159,14 @@ def test_a_damaged_choice_is_answered(copied):
     assert "expected settings, a mapping of texts" in checked.stderr
 
 
-def test_targets_are_the_medians_of_the_references_scored_seeds(folder):
+def test_targets_are_the_medians_of_the_references_scored_seeds(folder, found):
     targets = yaml.safe_load(rules(folder, "targets", "RUNS").stdout)
-    rows = [run.row for run in held(folder)["mezo"].scored["tuned"].values()]
+    rows = [run.row for run in found["mezo"].scored["tuned"].values()]
     assert targets["toy"]["dev_loss"] == pytest.approx(sum(row["dev/loss"] for row in rows) / 2, abs=1e-6)
     assert targets["toy"]["seeds"] == 2
 
 
-def test_a_report_tells_what_can_be_said_and_writes_a_page_and_readme(folder, tmp_path):
+def test_a_report_tells_what_can_be_said_and_writes_a_page_and_readme(folder, found, tmp_path):
     said = rules(folder, "report", "RUNS")
     assert said.returncode == 0, said.stderr
     assert "mezo beyond doubt: " in said.stdout
@@ -159,7 +183,7 @@ def test_a_report_tells_what_can_be_said_and_writes_a_page_and_readme(folder, tm
     assert rules(folder, *words).returncode == 0
     assert "(out/headline.png)" in readme.read_text()
     scored = pd.read_csv(tmp_path / "out" / "scores.csv").set_index(["stage", "entry"])
-    own = held(folder)["two_probes"]
+    own = found["two_probes"]
     rows = [run.row for run in own.scored["tuned"].values()]
     assert scored["test_metric"]["tuned", "two_probes"] == pytest.approx(sum(row["test_metric"] for row in rows) / 2)
     assert scored["trial_forwards"]["tuned", "two_probes"] == sum(run.row["forwards"] for run in own.trials)

@@ -9,8 +9,7 @@ import pytest
 import torch
 from helpers import stopped
 from helpers.commands import command
-from helpers.processes import Zobench
-from helpers.team import assert_same_bits, directory_of, free_port
+from helpers.team import as_torchrun_does, assert_same_bits, directory_of
 from helpers.tiny_runs import TINY, lines_of, summary_of
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
@@ -145,11 +144,8 @@ def test_a_stopped_run_goes_on_to_the_same_bits(tmp_path, kind, settings):
 
 def both(folder, *settings):
     """Two processes as torchrun starts them: the row of their run."""
-    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
-    own = [shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in (0, 1)]
     runs = folder / "two"
-    members = [Zobench(folder, *TINY, "steps=6", *settings, f"runs_dir={runs}", environment=each) for each in own]
-    ends = [member.wait() for member in members]
+    ends = as_torchrun_does(folder, *TINY, "steps=6", *settings, f"runs_dir={runs}")
     assert [code for code, _, _ in ends] == [0, 0], ends
     return summary_of(directory_of(runs))
 

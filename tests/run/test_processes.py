@@ -7,8 +7,7 @@ import sys
 
 import pytest
 import torch
-from helpers.processes import Zobench
-from helpers.team import LOREN, alone, assert_same_bits, directory_of, free_port
+from helpers.team import LOREN, alone, as_torchrun_does, assert_same_bits, directory_of
 from helpers.tiny_runs import ROOT, summary_of
 from helpers.waiting import wait_for
 
@@ -29,14 +28,6 @@ def by_torchrun(runs):
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def as_torchrun_does(folder, runs):
-    """Two processes of the long run, each with what torchrun tells them: (exit code, stdout, stderr) of both."""
-    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
-    own = [{"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in (0, 1)]
-    members = [Zobench(folder, *LONG, f"runs_dir={runs}", environment=shared | each) for each in own]
-    return [member.wait() for member in members]
-
-
 def test_sigterm_to_torchrun_then_going_on_gives_the_bits_of_one_process(tmp_path):
     runs = tmp_path / "two"
     process = by_torchrun(runs)
@@ -49,7 +40,7 @@ def test_sigterm_to_torchrun_then_going_on_gives_the_bits_of_one_process(tmp_pat
     assert error.count("zobench: interrupted; the same command goes on") == 1  # one process speaks
 
     reference = alone(tmp_path / "one", *LONG)
-    ends = as_torchrun_does(tmp_path, runs)
+    ends = as_torchrun_does(tmp_path, *LONG, f"runs_dir={runs}")
     assert [code for code, _, _ in ends] == [0, 0], ends
     assert [out.count("record: ") for _, out, _ in ends] == [1, 0]
     assert_same_bits(summary_of(directory_of(runs)), reference)

@@ -5,11 +5,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import zobench
 
 ROOT = Path(zobench.__file__).resolve().parent.parent
 
 
+@pytest.mark.slow
 def test_the_short_form(tmp_path):
     command = [sys.executable, str(ROOT / "scripts" / "endure.py"), "--short", "--seed", "44", "--out", str(tmp_path)]
     found = subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True)

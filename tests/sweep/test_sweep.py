@@ -2,11 +2,8 @@
 
 import fcntl
 import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
 import weakref
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -14,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from helpers.commands import command
+from helpers.processes import Zobench
 from helpers.tiny_runs import summary_of
 from helpers.waiting import wait_for
 
@@ -25,7 +23,6 @@ TINY = (
     "model=tiny-opt", "task=rte", "wandb=disabled", "threads=1", "steps=4", "batch_size=4",
     "task.splits.mini.train=8", "task.splits.mini.dev=8", "task.splits.mini.test=8",
 )  # fmt: skip
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 
 
 def sweep(*arguments, cwd):
@@ -120,18 +117,16 @@ def test_a_cell_of_another_process_is_left_alone_and_a_stopped_one_goes_on(tmp_p
 
 def test_ctrl_c_ends_the_sweep_with_its_overview_and_the_rest_waits(tmp_path):
     long = [word if not word.startswith("steps") else "steps=100000" for word in TINY]
-    words = [sys.executable, "-m", "zobench", "-m", "seed=0,1", "data=mini", *long, "runs_dir=r", "log_every=1"]
-    child = subprocess.Popen(words, cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True)
+    child = Zobench(tmp_path, "-m", "seed=0,1", "data=mini", *long, "runs_dir=r", "log_every=1")
     try:
         wait_for(lambda: any("train/loss" in path.read_text() for path in tmp_path.rglob("metrics.jsonl")))
         looked = command("zobench.sweep", *_own_grid(tmp_path, long), "--status", cwd=tmp_path)
         assert "2 cells: 1 running, 1 waiting; done in about" in looked.stdout
         assert "running: rte/tiny-opt/mezo/" in looked.stdout
-        child.send_signal(signal.SIGINT)
-        out, _ = child.communicate(timeout=120)
     finally:
-        child.kill()
-    assert child.returncode == 130
+        child.send_signal(signal.SIGINT)
+        code, out, _ = child.wait()
+    assert code == 130
     assert "2 cells: 1 interrupted, 1 waiting" in out
 
 
