@@ -9,6 +9,7 @@ place=$(mktemp -d)
 trap 'rm -rf "$place"' EXIT
 cd "$place"
 
+export PIP_RETRIES=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 "${PYTHON:-python3}" -m venv env
 env/bin/pip install --quiet -c "$constraints" torch --extra-index-url https://download.pytorch.org/whl/cpu
 env/bin/pip install --quiet -c "$constraints" "$wheel[report]"

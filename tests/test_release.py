@@ -56,8 +56,8 @@ def test_workflows_pass_actionlint():
 
 
 def test_scripts_that_workflows_run_are_there():
-    runs = [step["run"] for path in WORKFLOWS for job in loaded(path)["jobs"].values() for step in job["steps"] if "run" in step]
-    named = [name for text in runs for name in re.findall(r"bash ([\w./]+)", text)]
+    text = "".join(path.read_text(encoding="utf-8") for path in WORKFLOWS)
+    named = re.findall(r"run: bash ([\w./]+)", text)
     assert {"test.sh", "scripts/try_wheel.sh"} <= set(named)
     assert [name for name in named if not (ROOT / name).is_file()] == []
 
