@@ -10,7 +10,8 @@ from zobench.config.schema import SETTINGS
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [
-    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "analysis/README.md", "tests/golden/README.md")),
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")),
+    *(ROOT / name for name in ("analysis/README.md", "tests/golden/README.md")),
     *sorted((ROOT / "docs").glob("*.md")),
 ]
 _LINK = re.compile(r"\]\((?!https?://|#)([^)#\s]+)")

@@ -7,7 +7,9 @@ points at; ``ZOOptimizer`` makes a ``torch.optim.Optimizer`` of any; ``python -m
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from zobench.version import VERSION
+
+__version__ = VERSION
 
 if TYPE_CHECKING:  # for type checkers, which read no YAML; at run time conf/method/ is the list
     from zobench.methods.adamw import AdamW as AdamW

@@ -10,6 +10,7 @@ from zobench.config.plugins import with_search
 from zobench.config.start import START
 from zobench.config.words import ALLOW_FOREIGN, ESTIMATE, check_commas, flags_first, of_hydra, overrides
 from zobench.errors import ConfigError, UserError, complain, show, tolerant_streams
+from zobench.version import VERSION
 
 
 def main() -> None:
@@ -69,10 +70,13 @@ def _checked(given: list[str]) -> list[str] | None:
     if "--list" in arguments:
         show(door.everything())
         return None
+    if "--version" in arguments:
+        show(f"zobench {VERSION}")
+        return None
     if any(argument.startswith("hydra.sweeper.grid=") for argument in arguments):  # its lines are checked later
         door.check_plugins(arguments)
     else:
-        door.check(arguments)
+        arguments = door.check(arguments)
         several = {"-m", "--multirun"} & set(arguments) or any(a.startswith("hydra.mode=") for a in arguments)
         if several and ESTIMATE in arguments:
             raise ConfigError(f"{ESTIMATE}: is of one cell; of a table: python -m zobench.sweep GRID --dry-run")

@@ -36,9 +36,12 @@ def run(site, cwd, *arguments):
 def test_the_wheel_holds_what_a_run_needs(site):
     names = ("conf/config.yaml", "data/mini/sst2/train.jsonl", "models/tiny_tokenizer.json")
     papers = ("report/papers/published/mezo.csv", "report/papers/claims.yaml", "report/papers/references.bib")
-    for name in (*names, *papers, "testing/test_contracts.py"):
+    rules = ("rules/frozen.json", "rules/v1/entries.yaml")
+    for name in (*names, *papers, *rules, "report/typeset/page.html.j2", "testing/test_contracts.py"):
         assert (site / "zobench" / name).is_file()
     assert not (site / "tests").exists()
+    (entry_points,) = site.glob("zobench-*.dist-info/entry_points.txt")
+    assert "zobench = zobench.__main__:main" in entry_points.read_text()
 
 
 def test_the_list_of_options_and_that_of_grids_are_those_of_the_wheel(site, tmp_path):

@@ -49,7 +49,8 @@ def test_the_directory_is_complete(finished):
     assert not any(path.suffix in (".pt", ".pkl", ".bin") for path in directory.rglob("*"))  # no pickles
     environment = json.loads((directory / "environment.json").read_text())
     assert {"git_commit", "python", "device", "threads", "versions"} <= set(environment)
-    assert (environment["threads"], environment["versions"]["torch"]) == (1, torch.__version__)
+    assert environment["threads"] == 1
+    assert torch.__version__.startswith(environment["versions"]["torch"])  # whose build may be unnamed: 2.13.0
 
 
 @pytest.mark.parametrize("key", DEMANDED)

@@ -13,6 +13,7 @@ from typing import Any
 
 from zobench.config.options import GRIDS, TUNED, defaults, describe, groups, leaves, load_yaml, texts
 from zobench.config.plugins import check_plugin
+from zobench.config.renamed import typed
 from zobench.config.schema import SETTINGS, as_yaml
 from zobench.config.words import check_interpolations, check_words, overrides
 from zobench.errors import ConfigError, did_you_mean, shown
@@ -69,8 +70,11 @@ class FrontDoor:
         path = self.file(group, option)
         return set(_flatten(load_yaml(path), group.replace("/", "."))) if path and group not in _PRESETS else set()
 
-    def check(self, arguments: list[str]) -> None:
+    def check(self, arguments: list[str]) -> list[str]:
         """Refuse the first override that names no group, option or key.
+
+        Returns:
+            The arguments, with settings of former names under those of today.
 
         Raises:
             ConfigError: with the nearest right name.
@@ -80,6 +84,7 @@ class FrontDoor:
         self.check_plugins(arguments)
         self._check_shadows()
         chosen = self._chosen(arguments)
+        arguments = typed(arguments, chosen)
         for argument in overrides(arguments):
             match = _OVERRIDE.match(argument)
             if match is None or (match["value"] is None and match["mark"] != "~"):
@@ -110,6 +115,7 @@ class FrontDoor:
                 self._check_nested(key, argument, chosen)
             else:
                 self._check_key(key, value, chosen)
+        return arguments
 
     def _check_own_files(self) -> None:
         """Files of a user's own must be readable, whichever are chosen, and resolve to nothing of their machine's."""

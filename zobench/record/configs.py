@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from zobench.config import renamed
 from zobench.config.former import renewed
 from zobench.record import digests
 from zobench.record.archive import Place
@@ -64,6 +65,7 @@ def read(directory: Place) -> dict[str, Any]:
         _check_values(settings, "")
         _check_groups(settings)
         settings["task"] = renewed(settings["task"])
+        settings = renamed.stored(settings)
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
         raise Unreadable(path, f"not the configuration of a run: {_said(error)}") from None
     return settings

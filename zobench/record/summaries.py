@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from zobench.config import renamed
 from zobench.record import digests
 from zobench.record.archive import Place
 from zobench.record.columns import ROW
@@ -30,7 +31,7 @@ def read(directory: Place) -> dict[str, Any]:
     row = json_object(directory / NAME)
     if wrong := problem(row):
         raise Unreadable(directory / NAME, wrong)
-    return digests.opened(row, directory / NAME)
+    return renamed.row(digests.opened(row, directory / NAME))
 
 
 def problem(row: Mapping[str, Any]) -> str | None:

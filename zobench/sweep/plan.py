@@ -76,8 +76,7 @@ class Planner:
         found: dict[Path, PlannedCell] = {}
         for number, line in enumerate(lines):
             try:
-                self._door.check(list(line))
-                own = list(self._expand(list(line), number))
+                own = list(self._expand(self._door.check(list(line)), number))
                 self._check(own)
             except (UserError, HydraException, OmegaConfBaseException) as error:
                 where = f"line {number + 1}, {' '.join(line)}:\n" if len(lines) > 1 else ""

@@ -60,9 +60,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _check(asked: argparse.Namespace) -> int:
-    words = [f"task={asked.task}", *asked.overrides]
     own = [own_folder(asked.config_dir)] if asked.config_dir else []
-    FrontDoor([conf_dir(), *own]).check(words)
+    words = FrontDoor([conf_dir(), *own]).check([f"task={asked.task}", *asked.overrides])
     check_commas(words)
     if not asked.allow_foreign:
         from zobench.config.foreign import check_foreign
