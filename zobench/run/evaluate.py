@@ -1,8 +1,7 @@
 """Evaluation: a split's metric with its error, loss, and the threshold-free measures that a label bias cannot fake."""
 
 import math
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,11 +9,9 @@ import torch
 
 from zobench.objective import Criterion, Encoded, Loss, Objective, metrics
 from zobench.objective.own_score import Answer
+from zobench.run import measures
 from zobench.tasks.base import Task
 from zobench.zo import Team
-
-#: metrics of all right and chosen classes, which are no mean over examples
-_OF_CLASSES = {name: metrics.OF_CLASSES[name] for name in ("macro_f1", "mcc")}
 
 
 class NotFinite(ArithmeticError):
@@ -109,20 +106,10 @@ def _classification(
     added |= _own(criterion, scores, examples)
     facts = {"loss": _loss(objective.task, examples, scores), "n": len(gold)}
     if not any(e.example.right for e in examples):  # an option is a class, right alone
-        added |= {name: metrics.shares(metric_of, gold, chosen) for name, metric_of in _OF_CLASSES.items()}
-        facts["majority"] = max(Counter(gold).values()) / len(gold)
-    values = _means(added) | facts
-    if all(len(s) == 2 for s in scores):
-        margins, positive = [s[1] - s[0] for s in scores], [g == 1 for g in gold]
-        if (area := metrics.auc(margins, positive)) is not None:
-            values["auc"] = area
-            values["auc_stderr"] = metrics.auc_stderr(area, sum(positive), len(gold) - sum(positive))
-        if threshold is None:
-            threshold = metrics.matching_threshold(margins, positive)
-        moved = [int(m > threshold) for m in margins]
-        values["accuracy_calibrated"] = sum(m == g for m, g in zip(moved, gold, strict=True)) / len(gold)
-        for name, metric_of in _OF_CLASSES.items():
-            values[f"{name}_calibrated"] = metric_of(metrics.table(gold, moved))
+        added |= measures.of_classes(gold, chosen)
+        facts["majority"] = measures.majority(gold)
+    moved, threshold = measures.of_margins(gold, scores, threshold)
+    values = measures.means(added) | facts | moved
     rows = [
         {"index": e.example.index, "gold": str(g), "prediction": str(c), "scores": s, "score": r}
         for e, g, c, s, r in zip(examples, gold, chosen, scores, added[criterion.metric(objective.task)], strict=True)
@@ -134,12 +121,6 @@ def _own(criterion: Criterion, answers: Sequence[Answer], examples: Sequence[Enc
     """The user's score of each answer, where the criterion is made of one."""
     own = criterion.own
     return {"score": [own(a, e.example) for a, e in zip(answers, examples, strict=True)]} if own else {}
-
-
-def _means(added: Mapping[str, Sequence[float]]) -> dict[str, float]:
-    """Metrics with their standard errors, from what each example adds to them."""
-    means = {name: sum(values) / len(values) for name, values in added.items()}
-    return means | {f"{name}_stderr": metrics.stderr(values) for name, values in added.items()}
 
 
 def _check_finite(scores: Sequence[Sequence[float]]) -> None:
@@ -155,12 +136,7 @@ def _loss(task: Task, examples: Sequence[Encoded], scores: Sequence[list[float]]
     if task.loss == "lm":
         lengths = [e.rows[e.gold].option_len for e in examples]
         return -sum(s[e.gold] * n for s, e, n in zip(scores, examples, lengths, strict=True)) / sum(lengths)
-    return sum(_cross_entropy(s, e.gold) for s, e in zip(scores, examples, strict=True)) / len(examples)
-
-
-def _cross_entropy(scores: list[float], gold: int) -> float:
-    top = max(scores)
-    return top + math.log(sum(math.exp(s - top) for s in scores)) - scores[gold]
+    return sum(measures.cross_entropy(s, e.gold) for s, e in zip(scores, examples, strict=True)) / len(examples)
 
 
 def _generation(
@@ -196,5 +172,5 @@ def _generation(
     added |= _own(criterion, [row["prediction"] for row in rows], examples)
     for row, score in zip(rows, added[criterion.metric(objective.task)], strict=True):
         row["score"] = score
-    values = _means(added) | {"loss": total / tokens, "n": len(rows)}
+    values = measures.means(added) | {"loss": total / tokens, "n": len(rows)}
     return Evaluation(values, None, rows)

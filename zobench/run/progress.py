@@ -1,6 +1,5 @@
 """How far a run is, and its checkpoints: what is saved, when, and how a run goes on from it."""
 
-import json
 import math
 import time
 from collections.abc import Callable
@@ -11,11 +10,11 @@ from typing import Any
 from zobench.errors import ConfigError, DataError
 from zobench.models.adapters import named_parameters
 from zobench.objective.virtual_tokens import prefixed
-from zobench.record import checkpoint, digests, tensors, trajectory
+from zobench.record import checkpoint, tensors, trajectory
 from zobench.record.recorder import Recorder
 from zobench.run import parallel, recovery
 from zobench.run.parts import Parts
-from zobench.run.provenance import Provenance, of_environment
+from zobench.run.provenance import Provenance, identity, of_environment
 from zobench.system.console import Bar
 from zobench.system.costs import Clocks
 from zobench.zo import Team
@@ -87,12 +86,8 @@ class Checkpoints:
         self._saved_at = time.monotonic()
 
     def _identity(self, signature: str) -> str:
-        """A hash of all that the losses of a step depend on."""
-        facts = [
-            signature, self.parts.facts["rows_hash"], self.base, self.model, self.parts.device.type,
-            self.parts.division.shards.size,
-        ]  # fmt: skip
-        return digests.of(json.dumps(facts).encode())
+        rows, device = self.parts.facts["rows_hash"], self.parts.device.type
+        return identity(signature, rows, self.base, self.model, device, self.parts.division.shards.size)
 
     def resume(self, task: Callable[[str, int], Bar]) -> Progress | None:
         """Take the method to the step of the newest checkpoint; None if the run begins at step 0.

@@ -1,5 +1,6 @@
 """Which settings and which code a run is of: what a checkpoint says of itself, and what a team compares."""
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from zobench.config.cache import code_digest
 from zobench.config.options import leaves
 from zobench.config.signature import SCHEMA, signature
-from zobench.record import environments
+from zobench.record import digests, environments
 from zobench.record.inputs import code_of, is_outside
 from zobench.record.reading import Unreadable
 from zobench.system import costs
@@ -96,6 +97,19 @@ def of(cfg: DictConfig) -> Provenance:
     version, commit, libraries = _installed()
     own = {target: code_of(target) for target in sorted(set(_outside(_plain(cfg))))}
     return Provenance(signature(_root_=cfg), version, commit, code_digest(), dict(libraries), own)
+
+
+def identity(signature: str, rows: str, base: str, model: str, device: str, shards: int) -> str:
+    """A hash of all that the losses of a step depend on; a trajectory begins with it.
+
+    Args:
+        signature: the run's name.
+        rows: the hash of the rows.
+        base, model: checksums of the weights before any step: of those that train, and of all.
+        device: its type, such as ``cpu``.
+        shards: how many processes share a batch out.
+    """
+    return digests.of(json.dumps([signature, rows, base, model, device, shards]).encode())
 
 
 def of_environment(directory: Path) -> dict[str, Any]:

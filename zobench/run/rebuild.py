@@ -1,7 +1,7 @@
 """A run's weights, made again from its record: the base model, the configuration and the trajectory."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -59,6 +59,14 @@ class Rebuilt:
         return checkpoint.checksum(self.method.slots)
 
 
+class OtherModel(DataError):
+    """The base model at hand is another one than that of the record."""
+
+
+class NotReplayed(UserError):
+    """The losses of the run's method do not give its weights."""
+
+
 def rebuild(
     address: str | os.PathLike[str],
     step: str,
@@ -68,6 +76,7 @@ def rebuild(
     replay: bool = False,
     allow: Sequence[str] = (),
     unverified: bool = False,
+    folders: Mapping[str, str] | None = None,
 ) -> Rebuilt:
     """Make the model as it was after a step of a run.
 
@@ -78,13 +87,17 @@ def rebuild(
         replay: go along the trajectory from the base model even where weights were kept.
         allow: packages beside zobench whose classes the record may name; they are imported.
         unverified: take kept weights whose checksum does not fit, on whatever base model there is.
+        folders: of ``data`` and ``model``, where they are elsewhere than the record says; of the hub's model, and of
+            data that ship with zobench, nothing is moved.
 
     Raises:
         UserError: if the directory holds no run, or not what is asked for; if kept weights or the trajectory are
-            damaged; if the base model is another one.
+            damaged.
+        NotReplayed: if nothing gives the weights.
+        OtherModel: if the base model is another one.
     """
     run = archive.locate(address)
-    cfg, summary = _read(run, allow)
+    cfg, summary = _read(run, allow, folders or {})
     wanted = _step(run, step, summary)
     file = run / "checkpoint" / f"best-{wanted:08d}.safetensors"  # weights stay out of zips
     kept = file if isinstance(file, Path) and file.is_file() and not replay else None
@@ -108,18 +121,18 @@ def rebuild(
         checkpoint.restore(slots, weights)
     elif not trained.method.replays:
         by = "takes directions from activations" if trained.method.taps else "steps by gradients"
-        raise UserError(
+        raise NotReplayed(
             f"{run}: method={cfg.choices.method} {by}, which the trajectory does not hold; run it with "
             "keep_weights=true"
         )
     else:
-        with _threads_of(run), console.task("replaying", wanted) as bar:
+        with threads_of(run), console.task("replaying", wanted) as bar:
             followed = trajectory.replay(trained.method, run, wanted, bar.advance)
     return Rebuilt(trained.loaded, trained.method, tuning, cfg, summary, wanted, expected, followed)
 
 
 @contextmanager
-def _threads_of(run: Place) -> Iterator[None]:
+def threads_of(run: Place) -> Iterator[None]:
     """A context with as many of torch's threads as the run had: the last bits of its products hang on their number."""
     before = torch.get_num_threads()
     try:
@@ -142,7 +155,7 @@ def _kept(path: Path, step: int, expected: str | None, unverified: bool, *, made
         raise DataError(f"{error}; {todo}") from error
 
 
-def _read(run: Place, allow: Sequence[str]) -> tuple[DictConfig, dict[str, Any]]:
+def _read(run: Place, allow: Sequence[str], folders: Mapping[str, str]) -> tuple[DictConfig, dict[str, Any]]:
     try:
         settings = trust.read(run, allow)
     except Missing:
@@ -157,6 +170,9 @@ def _read(run: Place, allow: Sequence[str]) -> tuple[DictConfig, dict[str, Any]]
     if summary.get("schema") == SCHEMA and (name := digest(settings)) != summary.get("config_hash"):
         reason = f"its settings are those of a run {name}, but the run is named {summary.get('config_hash')}"
         raise Unreadable(run / configs.NAME, reason)
+    for group, folder in folders.items():
+        if settings[group].get("dir") not in ((None,) if group == "model" else ("mini",)):
+            settings[group]["dir"] = folder
     return OmegaConf.create(settings), summary
 
 
@@ -184,7 +200,7 @@ def _expected(step: int, summary: dict[str, Any]) -> str | None:
 
 def _check_base(run: Place, what: str, then: str | None, now: str, also: str = "") -> None:
     if then not in (None, now):
-        raise DataError(
+        raise (DataError if also else OtherModel)(
             f"{run} started from a base model whose {what} hash to {then}, these to {now}: model files, dtype or "
             f"library changed since{also}"
         )

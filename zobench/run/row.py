@@ -25,15 +25,13 @@ _SETTINGS = (
     "seed", "data_seed", "noise_seed", "order_seed", "init_seed", "batch_size", "micro_batch_size", "device", "dtype",
 )  # fmt: skip
 
+_PARTS = ("method", "tuning", "objective")
+
 
 def chosen(cfg: DictConfig, directory: Path, provenance: Provenance) -> Row:
     """What is known from the start: choices, seeds and settings of the run, its code, and where its record is."""
     return {
-        **{name: cfg.choices[name] for name in _CHOICES},
-        **{name: cfg[name] for name in _SETTINGS},
-        **_flat("method", OmegaConf.to_container(cfg.method, resolve=True)),
-        **_flat("tuning", OmegaConf.to_container(cfg.tuning, resolve=True)),
-        **_flat("objective", OmegaConf.to_container(cfg.objective, resolve=True)),
+        **of_settings(OmegaConf.to_container(cfg, resolve=True)),
         **({"objective.score_code": score_code(cfg)} if cfg.objective.get("score") else {}),
         "schema": SCHEMA,
         "config_hash": provenance.signature,
@@ -45,6 +43,19 @@ def chosen(cfg: DictConfig, directory: Path, provenance: Provenance) -> Row:
         "zobench_version": provenance.zobench_version,
         "git_commit": provenance.commit,
         "commits": provenance.commits({}),
+    }
+
+
+def of_settings(settings: Any) -> Row:
+    """The columns that are settings of the run: choices, seeds, and what method, tuning and objective are set to.
+
+    Args:
+        settings: the run's configuration in plain values; those of earlier versions may lack some.
+    """
+    return {
+        **{name: settings["choices"][name] for name in _CHOICES if name in settings["choices"]},
+        **{name: settings[name] for name in _SETTINGS if name in settings},
+        **{key: value for part in _PARTS if part in settings for key, value in _flat(part, settings[part]).items()},
     }
 
 

@@ -61,6 +61,17 @@ def read(run: Place, allow: Sequence[str] = ()) -> dict[str, Any]:
     return settings
 
 
+def is_ours(node: Mapping[str, Any], group: str) -> bool:
+    """Whether a group of a configuration names zobench's own classes alone, of the kinds that are expected there."""
+    try:
+        for where, target in _targets(node, group):
+            _check_path(where, target, ())
+        _check_kind(node, group, _KINDS[group])
+    except (ConfigError, ValueError):
+        return False
+    return True
+
+
 class NotAllowed(ValueError):
     """A class of a package that the user did not allow: what is wrong, and the package."""
 

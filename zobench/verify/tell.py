@@ -1,0 +1,48 @@
+"""Verdicts in a terminal and as a file."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from zobench.system.markdown import pipe_table
+from zobench.verify.verdict import CONSISTENT, REFUTED, VERIFIED, Verdict
+
+_WORDS = (VERIFIED, CONSISTENT, REFUTED)
+
+
+def line(verdict: Verdict) -> str:
+    """A run's verdict in a line."""
+    why = f": {verdict.reason}" if verdict.reason else ""
+    return f"{verdict.word:<10} {verdict.seconds:5.1f} s  {verdict.place}{why}"
+
+
+def table(verdicts: Sequence[Verdict]) -> str:
+    """How many runs of each task, model and method have which verdict."""
+    groups: dict[tuple[str, str, str], list[Verdict]] = {}
+    for verdict in verdicts:
+        task, model, method = (str(verdict.row.get(name, "-")) for name in ("task", "model", "method"))
+        groups.setdefault((task, model, method), []).append(verdict)
+    cells = [["task", "model", "method", "runs", *_WORDS, "s a run"]]
+    for names, of in sorted(groups.items()):
+        count = Counter(verdict.word for verdict in of)
+        seconds = sum(verdict.seconds for verdict in of) / len(of)
+        cells.append([*names, str(len(of)), *(str(count[word]) for word in _WORDS), f"{seconds:.1f}"])
+    return pipe_table(cells)
+
+
+def total(verdicts: Sequence[Verdict], lines: Sequence[str]) -> str:
+    """All verdicts in one line.
+
+    >>> total([], ["toy, mezo, tuned: seeds 3 are missing"])
+    '0 runs: 0 verified, 0 consistent, 0 refuted; 1 lines on rules and submission'
+    """
+    count = Counter(verdict.word for verdict in verdicts)
+    said = ", ".join(f"{count[word]} {word}" for word in _WORDS)
+    return f"{len(verdicts)} runs: {said}" + f"; {len(lines)} lines on rules and submission" * bool(lines)
+
+
+def as_json(verdicts: Sequence[Verdict], lines: Sequence[str], submission: dict[str, Any] | None) -> str:
+    """Everything that was found, as the text of a file."""
+    found = {"submission": submission, "lines": list(lines), "runs": [verdict.as_json() for verdict in verdicts]}
+    return json.dumps(found, indent=1, default=str) + "\n"

@@ -1,0 +1,121 @@
+"""The row's values: those of the evaluations in ``metrics.jsonl`` and of the answers in ``predictions.parquet``."""
+
+from typing import Any
+
+from zobench.config import instantiate
+from zobench.errors import ConfigError
+from zobench.objective import metrics as metric
+from zobench.protocols import Protocol
+from zobench.record import metrics, predictions, summaries
+from zobench.record.reading import Unreadable
+from zobench.run import measures, trust
+from zobench.run.build import build_task
+from zobench.verify.files import Record
+from zobench.verify.verdict import SELECTION, VALUES, Verdict, close
+
+#: a dev evaluation is made again for the record, with scores of another rounding: metrics may move by so many examples
+_MOVED = 2
+#: nats between two losses of the same weights, in one dtype
+_LOSS = 1e-3
+Row = dict[str, Any]
+
+
+def check_selection(verdict: Verdict, record: Record) -> None:
+    """That the weights which were tested are those that the protocol selects among the dev evaluations."""
+    row, before = record.row, len(verdict.differs)
+    if row["state"] != "finished" or not row.get("trains"):
+        return
+    if not trust.is_ours(record.settings["protocol"], "protocol"):
+        verdict.leave(SELECTION, "the protocol is code of others")
+        return
+    key, loss = f"dev/{row['metric']}", "dev/loss"
+    seen = [line for line in record.lines if key in line]
+    every = row.get("eval_every") or row["steps"]
+    due = [*range(every, row["steps"], every), row["steps"]]
+    if [line["step"] for line in seen] != due:
+        verdict.refute(f"{metrics.NAME}: dev evaluations of {len(seen)} steps, expected {len(due)}, every {every}")
+        return
+    better = instantiate.build(record.settings["protocol"], "protocol", kind=Protocol).better
+    best: Row | None = None
+    for line in seen:
+        new = {"metric": line[key], "loss": line.get(loss)}
+        if best is None or better(new, {"metric": best[key], "loss": best.get(loss)}):
+            best = line
+    assert best is not None
+    for name, column in (("step", "best_step"), ("forwards", "best_forwards")):
+        if best[name] != row.get(column):
+            verdict.refute(f"{summaries.NAME}: {column}={row.get(column)}, but dev selects {name} {best[name]}")
+    far = _MOVED / max(1, row.get("dev/n") or 1)
+    for name, tolerance in ((key, far), (loss, _LOSS if row.get("dtype") == "float32" else far)):
+        if name in best and name in row and not close(best[name], row[name], tolerance):
+            verdict.refute(f"{summaries.NAME}: {name}={row[name]}, but {metrics.NAME} has {best[name]} at that step")
+    if len(verdict.differs) == before:
+        verdict.hold(SELECTION)
+
+
+def check_values(verdict: Verdict, record: Record) -> None:
+    """That the row's metrics are those of the predictions, and of the first and last line of the metrics."""
+    row, before = record.row, len(verdict.differs)
+    first = {name: value for line in record.lines[:1] for name, value in line.items() if name.startswith("zero_shot/")}
+    last = {
+        name.removeprefix("final/"): v for n in record.lines[-1:] for name, v in n.items() if name.startswith("final/")
+    }
+    for name, value in (first | last).items():
+        if not close(row.get(name), value):
+            verdict.refute(f"{summaries.NAME}: {name}={row.get(name)}, but {metrics.NAME} has {value}")
+    if row["state"] != "finished":
+        return
+    if not trust.is_ours(record.settings["task"], "task"):
+        verdict.leave(VALUES, "the task is code of others")
+        return
+    try:
+        threshold: float | None = None
+        for split in ("dev", "test"):
+            rows = predictions.read(record.place, split)
+            made, threshold = _made_of(record, split, rows, threshold)
+            for name, value in made.items():
+                if not close(row.get(f"{split}/{name}", value), value, 1e-7):
+                    said = row[f"{split}/{name}"]
+                    verdict.refute(f"{summaries.NAME}: {split}/{name}={said}, but {predictions.NAME} makes it {value}")
+            for end in ("", "_stderr"):
+                stated, made_again = row.get(f"{split}_metric{end}"), made[f"{row['metric']}{end}"]
+                if not close(stated, made_again, 1e-7):
+                    verdict.refute(
+                        f"{summaries.NAME}: {split}_metric{end}={stated}, but {predictions.NAME} makes it {made_again}"
+                    )
+    except Unreadable as error:
+        verdict.refute(error.said)
+    except (ConfigError, ValueError, IndexError, KeyError, ZeroDivisionError, OverflowError) as error:
+        verdict.refute(f"{predictions.NAME}: no predictions of this task ({error})")
+    if len(verdict.differs) == before:
+        verdict.hold(VALUES)
+
+
+def _made_of(record: Record, split: str, rows: list[Row], threshold: float | None) -> tuple[Row, float | None]:
+    """The measures that predictions make by themselves, and the threshold that dev's margins set.
+
+    Raises:
+        ValueError: where answers or scores of examples are not those of their options.
+    """
+    row = record.row
+    added = {str(row["metric"]): [each["score"] for each in rows]}
+    if build_task(record.settings["task"]).generates:
+        added["exact_match"] = [each["exact_match"] for each in rows]
+        return measures.means(added) | {"n": len(rows)}, None
+    gold, scores = [int(each["gold"]) for each in rows], [each["scores"] for each in rows]
+    chosen = [metric.likeliest(each) for each in scores]
+    if wrong := [e["index"] for e, c in zip(rows, chosen, strict=True) if int(e["prediction"]) != c]:
+        raise ValueError(f"{split} {wrong[0]}: another answer than the option with the highest score")
+    if not all(0 <= g < len(s) for g, s in zip(gold, scores, strict=True)):
+        raise ValueError(f"{split}: a right option that there is not")
+    facts: Row = {"n": len(rows)}
+    if f"{split}/majority" in row:  # an option is a class, right alone
+        added = {"accuracy": [float(g == c) for g, c in zip(gold, chosen, strict=True)]} | added
+        if row["metric"] == "accuracy" and added["accuracy"] != [each["score"] for each in rows]:
+            raise ValueError(f"{split}: a score that is not that of its answer")
+        added |= measures.of_classes(gold, chosen)
+        facts["majority"] = measures.majority(gold)
+        if build_task(record.settings["task"]).loss != "lm":
+            facts["loss"] = sum(map(measures.cross_entropy, scores, gold)) / len(rows)
+    moved, threshold = measures.of_margins(gold, scores, threshold)
+    return measures.means(added) | facts | moved, threshold
