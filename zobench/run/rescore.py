@@ -33,7 +33,7 @@ def rescore(rebuilt: Rebuilt) -> dict[str, Evaluation]:
         raise ConfigError(
             f"objective.score={node['objective']['score']} is a function of the run's own, not called here"
         )
-    protocol, spec, tuning = specs(cfg)
+    protocol, spec, _ = specs(cfg)
     model, tokenizer = rebuilt.loaded.model, rebuilt.loaded.tokenizer
     spec.complete_texts(model.config, tokenizer)
     splits, task = load_splits(cfg, protocol), build_task(node["task"])

@@ -70,15 +70,15 @@ def _verify(options: argparse.Namespace) -> int:
     version = options.version or str((submitted.content.get("rules") if submitted else None) or "v1")
     if submitted:
         submission.check_entry(submitted, load(version))
+    allow = _trust(trusted) if trusted else []
     own = [trusted] if trusted else []
     if submitted and submitted.options and not (trusted or submitted.code):
         own = [submitted.options]
     rules = load(version, own)
-    workloads, entries = ([e.name for e in rules.chosen(kind, given)] if given else []
-                          for kind, given in (("workload", options.workload), ("entry", options.only)))  # fmt: skip
+    workloads = {each.name for each in rules.chosen("workload", options.workload) if options.workload}
+    entries = {each.name for each in rules.chosen("entry", options.only) if options.only}
     found = comparison.read(options.runs, rules, own, workloads, entries)
     lines = [*(submitted.problems if submitted else ()), *found.lines]
-    allow = _trust(trusted) if trusted else []
     drawn = _drawn(found.places, options)
     verdicts = []
     for place in found.places:

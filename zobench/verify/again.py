@@ -1,6 +1,7 @@
 """Weights and scores made again: weights from the losses alone, scores by forward passes on the dev and test rows."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from zobench.errors import DataError, UserError
@@ -34,14 +35,14 @@ def make_again(verdict: Verdict, record: Record, folders: Mapping[str, str], all
     if row["state"] != "finished":
         verdict.leave(WEIGHTS, f"the run {row['state']}; that it did takes its forward passes again")
         return
-    how = {"allow": allow, "folders": folders}
+    again = partial(rebuild, str(place), console=Console(quiet=True), allow=allow, folders=folders)
     try:
         with threads_of(place):
             try:
-                rebuilt = rebuild(str(place), "0", Console(quiet=True), replay=True, **how)
+                rebuilt = again("0", replay=True)
             except NotReplayed as error:
                 verdict.leave(WEIGHTS, str(error).removeprefix(f"{place}: ").partition(";")[0])
-                _score(verdict, record, rebuild(str(place), "best", Console(quiet=True), **how))
+                _score(verdict, record, again("best"))
                 return
             replay = _Replay(verdict, record, rebuilt)
             replay.to(row.get("best_step") or 0, "best_weights_checksum")

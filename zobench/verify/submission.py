@@ -77,7 +77,8 @@ def check_entry(found: Submission, rules: Rules) -> None:
         return
     hint = did_you_mean(str(entry), rules.entries)
     found.problems.append(
-        f"{FILE}: entry={shown(entry)}: no entry of {rules.version}{hint}; one of your own comes with {OPTIONS}/{_ENTRIES}"
+        f"{FILE}: entry={shown(entry)}: no entry of {rules.version}{hint}; one of your own comes with its file, "
+        f"{OPTIONS}/{_ENTRIES}"
     )
 
 
@@ -102,17 +103,13 @@ def _wrong_code(code: Any, top: Path) -> str | None:
         return "expected {url: https://..., commit: 40 digits} or {wheel: FILE.whl}"
     wheel = code.get("wheel")
     if "wheel" in code:
-        there = (
-            isinstance(wheel, str) and Path(wheel).name == wheel and wheel.endswith(".whl") and (top / wheel).is_file()
-        )
-        return None if there else f"wheel={shown(wheel)}: no such file beside {FILE}"
+        plain = isinstance(wheel, str) and Path(wheel).name == wheel and wheel.endswith(".whl")
+        return None if plain and (top / wheel).is_file() else f"wheel={shown(wheel)}: no such file beside {FILE}"
     if not (isinstance(code["url"], str) and _URL.fullmatch(code["url"])):
         return f"url={shown(code['url'])}; expected https://..."
     commit = code["commit"]
     named = isinstance(commit, str) and _COMMIT.fullmatch(commit)
-    return (
-        None if named else f"commit={shown(commit)}; expected 40 hexadecimal digits, quoted where they are all figures"
-    )
+    return None if named else f"commit={shown(commit)}; expected 40 hexadecimal digits, as a text"
 
 
 def _wrong_options(options: Path) -> Iterator[str]:

@@ -56,11 +56,10 @@ def check_selection(verdict: Verdict, record: Record) -> None:
 def check_values(verdict: Verdict, record: Record) -> None:
     """That the row's metrics are those of the predictions, and of the first and last line of the metrics."""
     row, before = record.row, len(verdict.differs)
-    first = {name: value for line in record.lines[:1] for name, value in line.items() if name.startswith("zero_shot/")}
-    last = {
-        name.removeprefix("final/"): v for n in record.lines[-1:] for name, v in n.items() if name.startswith("final/")
-    }
-    for name, value in (first | last).items():
+    evaluated = [(name, v) for line in record.lines[:1] for name, v in line.items() if name.startswith("zero_shot/")]
+    for line in record.lines[-1:]:
+        evaluated += [(name.removeprefix("final/"), v) for name, v in line.items() if name.startswith("final/")]
+    for name, value in evaluated:
         if not close(row.get(name), value):
             verdict.refute(f"{summaries.NAME}: {name}={row.get(name)}, but {metrics.NAME} has {value}")
     if row["state"] != "finished":
