@@ -101,10 +101,10 @@ def _wrong_code(code: Any, top: Path) -> str | None:
     """What is wrong with where the code is; None if nothing is."""
     if not isinstance(code, dict) or set(code) not in ({"url", "commit"}, {"wheel"}):
         return "expected {url: https://..., commit: 40 digits} or {wheel: FILE.whl}"
-    wheel = code.get("wheel")
     if "wheel" in code:
+        wheel = code["wheel"]
         plain = isinstance(wheel, str) and Path(wheel).name == wheel and wheel.endswith(".whl")
-        return None if plain and (top / wheel).is_file() else f"wheel={shown(wheel)}: no such file beside {FILE}"
+        return None if plain and (top / str(wheel)).is_file() else f"wheel={shown(wheel)}: no such file beside {FILE}"
     if not (isinstance(code["url"], str) and _URL.fullmatch(code["url"])):
         return f"url={shown(code['url'])}; expected https://..."
     commit = code["commit"]
