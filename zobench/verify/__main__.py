@@ -70,6 +70,7 @@ def _verify(options: argparse.Namespace) -> int:
     version = options.version or str((submitted.content.get("rules") if submitted else None) or "v1")
     if submitted:
         submission.check_entry(submitted, load(version))
+        submitted.problems += submission.wrong_entries(trusted) if trusted else []
     allow = _trust(trusted) if trusted else []
     own = [trusted] if trusted else []
     if submitted and submitted.options and not (trusted or submitted.code):
@@ -78,6 +79,8 @@ def _verify(options: argparse.Namespace) -> int:
     workloads = {each.name for each in rules.chosen("workload", options.workload) if options.workload}
     entries = {each.name for each in rules.chosen("entry", options.only) if options.only}
     found = comparison.read(options.runs, rules, own, workloads, entries)
+    if "model" in folders:
+        comparison.check_one_model(found.places)
     lines = [*(submitted.problems if submitted else ()), *found.lines]
     drawn = _drawn(found.places, options)
     verdicts = []

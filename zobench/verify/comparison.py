@@ -4,8 +4,10 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from zobench.errors import ConfigError, UserError
+from zobench.errors import ConfigError, UserError, first_line
+from zobench.record import summaries
 from zobench.record.archive import Place, locate
+from zobench.record.reading import Unreadable
 from zobench.record.runs import find
 from zobench.rules.check import broken
 from zobench.rules.files import TRIALS, Rules
@@ -57,6 +59,22 @@ def read(
     return comparison
 
 
+def check_one_model(places: Sequence[Place]) -> None:
+    """Raises ConfigError where runs have several models from folders: one ``model.dir`` cannot be those of all."""
+    models = set()
+    for place in places:
+        try:
+            row = summaries.read(place)
+        except Unreadable:  # its verdict says so
+            continue
+        if row.get("model.dir"):
+            models.add(row["model"])
+    if len(models) > 1:
+        raise ConfigError(
+            f"model.dir: the runs have several models, {', '.join(sorted(models))}; give one's runs, or --workload"
+        )
+
+
 def _by_rules(comparison: Comparison, records: Records, workloads: Collection[str], entries: Collection[str]) -> None:
     try:
         held = [
@@ -65,8 +83,9 @@ def _by_rules(comparison: Comparison, records: Records, workloads: Collection[st
             if (not workloads or each.workload.name in workloads) and (not entries or each.entry.name in entries)
         ]
         lines = broken(records)
-    except UserError as error:
-        comparison.lines.append(str(error))
+    except Exception as error:  # a stranger's entry or choice may break anything
+        said = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {first_line(error)}"
+        comparison.lines.append(f"the rules cannot be checked: {said}")
         return
     comparison.asked = {str(run.place) for each in held for run in each.runs()}
     if workloads or entries:

@@ -118,12 +118,36 @@ def _wrong_options(options: Path) -> Iterator[str]:
     for path in files[:_MOST_FILES]:
         name = path.relative_to(options).as_posix()
         if name == _ENTRIES:
-            if any("_target_" in text or "_target_" in where for where, text in texts(load_yaml(path))):
-                yield f"{OPTIONS}/{name}: a _target_; expected words, space and shipped values of methods"
+            yield from wrong_entries(options)
         elif path.suffix == ".yaml" and not re.fullmatch(r"method/[\w-]+\.yaml", name):
             yield f"{OPTIONS}/{name}: expected {_ENTRIES} and method/*.yaml alone; workloads are those of the rules"
     if len(files) > _MOST_FILES:
         yield f"{OPTIONS}: {len(files)} files; expected {_MOST_FILES} at most"
+
+
+def wrong_entries(options: Path) -> Iterator[str]:
+    """What is wrong with the entries of a submission: more than a method, its settings and where they are searched.
+
+    Args:
+        options: the folder of options; one without an entry file has nothing wrong.
+    """
+    path = options / _ENTRIES
+    for name, entry in load_yaml(path).items() if path.is_file() else ():
+        where = f"{path.parent.parent.name}/{_ENTRIES}: {name}"
+        if any("_target_" in text or "_target_" in at for at, text in texts(entry)):
+            yield f"{where}: a _target_; expected words, space and shipped values of methods"
+        elif not isinstance(entry, dict) or not isinstance(entry.get("words"), str):
+            yield f"{where}: expected words, such as method=mezo"
+        else:
+            keys = [word.partition("=")[0] for word in entry["words"].split()]
+            for part in ("space", "shipped", "small_matrices"):
+                keys += map(str, entry.get(part) or ())
+            if strange := [key for key in keys if key != "method" and not key.startswith(("method.", "method/"))]:
+                yield f"{where}: {strange[0]}: expected settings of the method alone; all else is the workload's"
+            if not entry.get("shipped"):
+                yield f"{where}: expected shipped values and the space around them"
+            if entry.get("backprop"):
+                yield f"{where}: backprop: expected a budget in forward passes; the steps of adamw are the rules' own"
 
 
 def _names_code(path: Path) -> bool:
