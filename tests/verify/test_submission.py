@@ -151,7 +151,7 @@ def test_a_submission_that_lacks_something_is_told_what(copied, changed, said):
         (
             "rules/entries.yaml",
             "mine: {words: method=mezo batch_size=64}",
-            "batch_size: expected settings of the method",
+            "batch_size: expected settings",
         ),
         ("rules/entries.yaml", "mine: {words: method=mezo}", "expected shipped values"),
         ("rules/entries.yaml", "mine: {words: method=mezo, backprop: true}", "expected a budget in forward passes"),
