@@ -56,7 +56,7 @@ def copy(mezo, tmp_path):
 def test_a_run_is_made_again_from_its_losses_and_scored_again(mezo, tmp_path):
     found = verdict(mezo)
     assert found["verdict"] == "verified"
-    assert found["verified"] == ["files", "name", "budget", "selection", "values", "scores", "weights"]
+    assert found["verified"] == ["files", "name", "budget", "selection", "values", "scores", "losses", "weights"]
     assert found["test_metric"] == pytest.approx(forged.row(mezo)["test_metric"])
     packing.pack({"sst2/mezo/1234": mezo}, tmp_path / "runs.zip")
     assert verdict(tmp_path / "runs.zip")["verdict"] == "verified"
@@ -223,6 +223,16 @@ def test_a_forgery_that_agrees_with_itself_is_refuted_by_weights_and_scores(copy
     found = verdict(copy)
     assert found["verdict"] == "refuted"
     assert said in " ".join(found["differs"])
+
+
+def test_losses_of_other_batches_are_refuted_though_they_make_the_weights(tmp_path):
+    record = made(tmp_path / "runs", "method=mezo", "order_seed=5")
+    assert verdict(record)["verdict"] == "verified"
+    forged.write_row(record, order_seed=0)
+    forged.rename(record, configs.read(record) | {"order_seed": 0})
+    found = verdict(record)
+    assert "nats from those that are measured" in found["differs"][0]
+    assert "scores" in found["verified"]
 
 
 @pytest.mark.parametrize(("file", "what"), [*zip(FILES[:5], [*SWAPS[:1], *SWAPS[2:6]], strict=True)])

@@ -25,6 +25,7 @@ from zobench.record.reading import Missing, Unreadable
 from zobench.record.trajectory import Trajectory
 from zobench.run import trust
 from zobench.run.build import build_trained, specs
+from zobench.run.parts import TrainedModel
 from zobench.system.console import Console
 from zobench.system.devices import pick_device
 from zobench.zo import Method
@@ -37,8 +38,7 @@ _THREADS = 1024
 class Rebuilt:
     """A model as it was after a step of a run."""
 
-    loaded: Loaded
-    method: Method
+    trained: TrainedModel
     tuning: Tuning
     cfg: DictConfig
     summary: dict[str, Any]
@@ -47,6 +47,16 @@ class Rebuilt:
     expected: str | None
     #: what the weights were made of; None where they were kept, or are those before any step
     followed: Trajectory | None
+
+    @property
+    def loaded(self) -> Loaded:
+        """Model and tokenizer."""
+        return self.trained.loaded
+
+    @property
+    def method(self) -> Method:
+        """The run's method, after that step."""
+        return self.trained.method
 
     @property
     def model(self) -> nn.Module:
@@ -128,7 +138,7 @@ def rebuild(
     else:
         with threads_of(run), console.task("replaying", wanted) as bar:
             followed = trajectory.replay(trained.method, run, wanted, bar.advance)
-    return Rebuilt(trained.loaded, trained.method, tuning, cfg, summary, wanted, expected, followed)
+    return Rebuilt(trained, tuning, cfg, summary, wanted, expected, followed)
 
 
 @contextmanager

@@ -1,5 +1,7 @@
 """Weights and scores made again: weights from the losses alone, scores by forward passes on the dev and test rows."""
 
+import random
+from array import array
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -9,16 +11,18 @@ from zobench.record import checkpoint, environments, metrics, predictions, summa
 from zobench.record.reading import Unreadable
 from zobench.run.evaluate import Evaluation, NotFinite
 from zobench.run.rebuild import NotReplayed, OtherModel, Rebuilt, rebuild, threads_of
-from zobench.run.rescore import OtherRows, rescore
+from zobench.run.remeasure import OtherRows, Remeasured
 from zobench.system import costs
 from zobench.system.console import Console
 from zobench.verify.files import Record
-from zobench.verify.verdict import SCORES, WEIGHTS, Verdict, close
+from zobench.verify.verdict import LOSSES, SCORES, WEIGHTS, Verdict, close
 
 #: what is the same of two environments in which results repeat bit for bit
 _SAME = ("processor", "device_name", "cpu_capability", "cuda")
 #: nats between two scores of one example at the same weights, by another way through the model
 _NATS, _NATS_HALF = 1e-3, 0.1
+#: steps of a run whose losses are measured again, and nats between two of them
+_STEPS, _OF_LOSS, _OF_LOSS_HALF = 3, 1e-5, 0.02
 #: of generated answers, the share that a tie may turn
 _TURNED = 0.02
 
@@ -42,13 +46,18 @@ def make_again(verdict: Verdict, record: Record, folders: Mapping[str, str], all
                 rebuilt = again("0", replay=True)
             except NotReplayed as error:
                 verdict.leave(WEIGHTS, str(error).removeprefix(f"{place}: ").partition(";")[0])
-                _score(verdict, record, again("best"))
+                rebuilt = again("best")
+                if measured := _measured(verdict, rebuilt):
+                    _score(verdict, record, measured)
                 return
-            replay = _Replay(verdict, record, rebuilt)
+            measured = _measured(verdict, rebuilt)
+            replay = _Replay(verdict, record, rebuilt, measured)
             replay.to(row.get("best_step") or 0, "best_weights_checksum")
+            if measured and not verdict.differs:
+                _score(verdict, record, measured)
             if not verdict.differs:
-                _score(verdict, record, rebuilt)
                 replay.to(row["steps"], "weights_checksum")
+                replay.close()
     except (OtherModel, Unreadable) as error:
         verdict.refute(str(error).removeprefix(f"{place} "))
     except UserError as error:
@@ -61,8 +70,11 @@ def make_again(verdict: Verdict, record: Record, folders: Mapping[str, str], all
 class _Replay:
     """Takes a run's steps again along its losses, and holds what it logged against them."""
 
-    def __init__(self, verdict: Verdict, record: Record, rebuilt: Rebuilt):
-        self.verdict, self.record, self.rebuilt = verdict, record, rebuilt
+    def __init__(self, verdict: Verdict, record: Record, rebuilt: Rebuilt, measured: Remeasured | None):
+        self.verdict, self.record, self.rebuilt, self.measured = verdict, record, rebuilt, measured
+        steps = range(record.row["steps"]) if measured and (record.row.get("processes") or 1) == 1 else range(0)
+        #: steps whose losses are measured again, drawn from the system's entropy: nobody can know which
+        self.drawn = set(random.SystemRandom().sample(steps, min(_STEPS, len(steps))))
         self.known = trajectory.read(record.place / trajectory.NAME)
         self.logged = {line["step"]: line for line in record.lines if "train/loss" in line}
         self.means: list[float] = []
@@ -75,6 +87,8 @@ class _Replay:
                 raise DataError(f"{trajectory.NAME}: {self.known.damage or f'it ends before step {step}'}")
             while method.t < step:
                 lr = method.lr
+                if method.t in self.drawn:
+                    self._measure()
                 self.means.append(self.known.take(method))
                 self._compare(lr)
         except DataError as error:
@@ -88,10 +102,32 @@ class _Replay:
         made, said = checkpoint.checksum(method.slots), row.get(column)
         if said in (None, made):
             return
-        if elsewhere := _elsewhere(self.record, self.rebuilt):
-            verdict.leave(WEIGHTS, f"made on {elsewhere}, where last bits differ")
-        else:
+        if not self._leave(WEIGHTS):
             verdict.refute(f"{summaries.NAME}: {column}={said}, but the losses make weights {made}")
+
+    def close(self) -> None:
+        """Say whether the losses that were measured again are those of the record."""
+        if self.drawn and not self.verdict.differs:
+            self.verdict.hold(LOSSES)
+        elif not self.drawn and self.record.row["steps"]:
+            self.verdict.leave(LOSSES, "no data at hand, or a run of several processes")
+
+    def _measure(self) -> None:
+        """Hold the losses of the next step against those that its forward passes give."""
+        step, nats = self.rebuilt.method.t, _OF_LOSS if self.record.row.get("dtype") == "float32" else _OF_LOSS_HALF
+        assert self.measured is not None
+        then, now = _flat(self.known.steps[step]), _flat(self.measured.losses(self.known))
+        if (far := _distance(then, now)) > nats and not self._leave(LOSSES):
+            self.verdict.refute(
+                f"{trajectory.NAME}: step {step + 1}: its losses are {far:.3g} nats from those that are measured"
+            )
+
+    def _leave(self, what: str) -> bool:
+        """Leave it open where the run was made on what may round otherwise; whether it was."""
+        elsewhere = _elsewhere(self.record, self.rebuilt)
+        if elsewhere:
+            self.verdict.leave(what, f"made on {elsewhere}, where last bits differ")
+        return bool(elsewhere)
 
     def _compare(self, lr: float) -> None:
         """The line that was logged after this step."""
@@ -113,21 +149,25 @@ def _elsewhere(record: Record, rebuilt: Rebuilt) -> str | None:
     return f"{then.get('device_name')} with torch {torch[0]}"
 
 
-def _score(verdict: Verdict, record: Record, rebuilt: Rebuilt) -> None:
-    """Evaluate the selected weights, and hold the predictions of the record against what they give."""
+def _measured(verdict: Verdict, rebuilt: Rebuilt) -> Remeasured | None:
+    """The rows of the run beside its model; None where they are others, or cannot be had."""
     try:
-        found = rescore(rebuilt)
-        differs = [line for split, of in found.items() for line in _differences(record, split, of)]
+        return Remeasured(rebuilt)
     except OtherRows as error:
         verdict.refute(str(error))
-        return
-    except NotFinite as error:
-        differs = [f"{predictions.NAME}: {error} at the weights that the losses make"]
     except UserError as error:
         verdict.leave(SCORES, str(error))
-        return
-    else:
+    return None
+
+
+def _score(verdict: Verdict, record: Record, measured: Remeasured) -> None:
+    """Evaluate the selected weights, and hold the predictions of the record against what they give."""
+    try:
+        found = measured.scores()
         verdict.test_metric = found["test"].values[record.row["metric"]]
+        differs = [line for split, of in found.items() for line in _differences(record, split, of)]
+    except NotFinite as error:
+        differs = [f"{predictions.NAME}: {error} at the weights that the losses make"]
     if differs and WEIGHTS in verdict.unverified:
         verdict.leave(SCORES, f"{differs[0]}, at weights that are not those of the run to the bit")
     elif differs:
@@ -153,6 +193,11 @@ def _differences(record: Record, split: str, of: Evaluation) -> list[str]:
     if turned > max(1, _TURNED * len(pairs)):
         return [f"{where}: {turned} of {len(pairs)} answers are not those of the weights"]
     return []
+
+
+def _flat(losses: Sequence[Any]) -> list[float]:
+    """Losses of a step in a row, with those of single examples."""
+    return [float(x) for each in losses for x in (each if isinstance(each, Sequence | array) else [each])]
 
 
 def _distance(a: Sequence[float], b: Sequence[float]) -> Any:

@@ -7,8 +7,8 @@ from typing import Any
 from zobench.record.archive import Place
 
 #: what is verified of a run, in the order of the work
-FILES, NAME, BUDGET, SELECTION, VALUES, RULES, WEIGHTS, SCORES = (
-    "files", "name", "budget", "selection", "values", "rules", "weights", "scores",
+FILES, NAME, BUDGET, SELECTION, VALUES, RULES, WEIGHTS, SCORES, LOSSES = (
+    "files", "name", "budget", "selection", "values", "rules", "weights", "scores", "losses",
 )  # fmt: skip
 VERIFIED, CONSISTENT, REFUTED = "verified", "consistent", "refuted"
 _DECISIVE = {WEIGHTS, SCORES}
@@ -48,10 +48,10 @@ class Verdict:
 
     @property
     def word(self) -> str:
-        """``refuted`` where anything differs, ``verified`` where weights and scores were made again, else between."""
+        """``refuted`` where anything differs, ``verified`` where weights, scores and losses hold, else between."""
         if self.differs:
             return REFUTED
-        return VERIFIED if set(self.verified) >= _DECISIVE else CONSISTENT
+        return VERIFIED if set(self.verified) >= _DECISIVE and LOSSES not in self.unverified else CONSISTENT
 
     @property
     def reason(self) -> str:
