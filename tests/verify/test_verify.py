@@ -230,9 +230,7 @@ def test_losses_of_other_batches_are_refuted_though_they_make_the_weights(tmp_pa
     assert verdict(record)["verdict"] == "verified"
     forged.write_row(record, order_seed=0)
     forged.rename(record, configs.read(record) | {"order_seed": 0})
-    found = verdict(record)
-    assert "nats from those that are measured" in found["differs"][0]
-    assert "scores" in found["verified"]
+    assert "nats from those that are measured" in verdict(record)["differs"][0]
 
 
 @pytest.mark.parametrize(("file", "what"), [*zip(FILES[:5], [*SWAPS[:1], *SWAPS[2:6]], strict=True)])
