@@ -20,7 +20,7 @@ _INPUTS = {"data.dir": "data", "model.dir": "model"}
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Verify runs.
+    """Hold runs against their records, and print a verdict for each.
 
     Args:
         arguments: of the command line; the process's own if None.
