@@ -23,6 +23,8 @@ METRICS = Schema(
     Group("What an evaluation measures: `<metric>`", "run/evaluate.py", (
         number("accuracy", "share of right answers", _SHARE, where=_OPTIONS),
         number("accuracy_stderr", "its standard error, √(p(1−p)/n)", _SHARE, where=_OPTIONS),
+    )),
+    Group("What an evaluation measures: `<metric>`", "run/measures.py", (
         number("macro_f1", "mean F1 of the classes that are right or chosen somewhere", _SHARE, where=_CLASSES),
         number("macro_f1_stderr", "its standard error, by the jackknife", where=_CLASSES),
         number("mcc", "Matthews' correlation of right and chosen classes", _SIGNED, where=_CLASSES),
@@ -32,6 +34,8 @@ METRICS = Schema(
         number("mcc_calibrated", "mcc at that threshold", _SIGNED, where=_TWO),
         number("auc", "area under the ROC curve of the options' margins", _SHARE, where=_BOTH),
         number("auc_stderr", "its standard error (Hanley and McNeil 1982)", _SHARE, where=_BOTH),
+    )),
+    Group("What an evaluation measures: `<metric>`", "run/evaluate.py", (
         number("majority", "what always giving the most frequent answer scores in accuracy", _SHARE, where=_CLASSES),
         number("f1", "mean token F1 of the answers", _SHARE, where=_GENERATES),
         number("f1_stderr", "its standard error", _SHARE, where=_GENERATES),
