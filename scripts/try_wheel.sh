@@ -22,6 +22,7 @@ python -m zobench.sweep smoke forwards=24 task.splits.mini.train=8 task.splits.m
 python -m zobench.report runs --table table.md --html report.html
 run=$(dirname "$(find runs -path '*mezo*' -name summary.json | sort | head -n 1)")
 python -m zobench.replay "$run"
+python -m zobench.verify "$run"
 python -m zobench.export "$run" exported
 test -s exported/model.safetensors -a -s table.md -a -s report.html
 echo "the wheel works: $(basename "$wheel")"
