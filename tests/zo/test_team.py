@@ -109,7 +109,7 @@ def other_weights(rank, runs):
 
 def stopped_in_an_evaluation(rank, runs):
     """A signal to the second process alone, in its first batch of the dev evaluation after step 4."""
-    scores, step, steps = Objective.scores, Method.step, []
+    scores, step, steps = Objective.relative_scores, Method.step, []
 
     def counted(self, closure):
         steps.append(self.t + 1)
@@ -121,7 +121,7 @@ def stopped_in_an_evaluation(rank, runs):
             os.kill(os.getpid(), signal.SIGTERM)
         return scores(self, batch)
 
-    with patch.object(Objective, "scores", interrupted), patch.object(Method, "step", counted):
+    with patch.object(Objective, "relative_scores", interrupted), patch.object(Method, "step", counted):
         return tell(lambda: alone(runs, *SHORT, "parallel=queries"))
 
 
