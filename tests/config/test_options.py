@@ -41,5 +41,6 @@ def test_a_tunings_defaults_are_those_that_help_and_docs_tell_and_what_is_typed_
         assert (used.lr, used.get("eps")) == (lr, float(eps) if eps else used.get("eps"))
         (line,) = re.findall(rf"^  {method} +lr=.*$", shown, re.M)
         assert re.match(rf"lr={used.lr}( |$)", line[column:])
-        assert compose(f"tuning={tuning}", f"method={method}", "method.lr=3").method.lr == 3
-        assert compose("tuning=full", f"method={method}").method.lr != lr
+        assert load_yaml(conf_dir() / "method" / f"{method}.yaml").get("lr") != lr
+    assert compose(f"tuning={tuning}", f"method={method}", "method.lr=3").method.lr == 3
+    assert compose("tuning=full", f"method={method}").method.lr != lr
