@@ -12,7 +12,7 @@ def trials(entry: Entry, workload: Workload, ruleset: Ruleset) -> list[Words]:
     >>> from zobench.rules import load
     >>> rules = load("v1")
     >>> trials(rules.entries["mezo"], rules.workloads["sst2-tiny-llama"], rules.rulesets["tuned"])[0]
-    {'method.lr': '6.32e-05', 'method.eps': '0.001'}
+    {'method.lr': '0.000316', 'method.eps': '0.001'}
     """
     if not entry.space:
         return []
