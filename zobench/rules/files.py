@@ -14,7 +14,7 @@ FOLDER = Path(__file__).parent
 #: ruleset; ``none``: as they ship
 Settings = Literal["searched", "shipped", "chosen", "none"]
 SECONDS, TRIALS = "seconds", "trials"
-FACTORS = ("rates", "step_rates", "backprop_rates")
+FACTORS = ("rates", "step_rates", "length_rates", "backprop_rates")
 Kind = TypeVar("Kind", "Workload", "Entry")
 
 
@@ -28,6 +28,7 @@ class Workload:
         forwards: budget in forward passes.
         rates: factor on learning rates, which entries have for all weights of a large model.
         step_rates: the same where the length of a step does not hang on the loss's scale.
+        length_rates: the same where a step has a known length.
         backprop_rates: the same with gradients.
         small_matrices: whether ranks for large matrices are too large.
     """
@@ -38,6 +39,7 @@ class Workload:
     inputs: tuple[str, ...] = ()
     rates: float = 1
     step_rates: float = 1
+    length_rates: float = 1
     backprop_rates: float = 1
     small_matrices: bool = False
 
@@ -51,7 +53,7 @@ class Entry:
         of: the entry whose ablation or other form it is.
         space: setting → where it is searched, in Hydra's grammar; empty: nothing to search.
         shipped: setting of the space → the value that ships.
-        factor: the workload's factor on the learning rate, one of ``FACTORS``, or ``none``.
+        factor: the workload's factor on the learning rate, one of ``FACTORS``.
         times: a further factor, where its rates for large models lie otherwise than the others' to those of small ones.
         vectors: the learning rate of biases and norms, where they have one; times the workload's ``rates``.
         small_matrices: setting → value where a workload's matrices are small; it is not searched there.
@@ -199,8 +201,8 @@ def _made(kind: Any, path: Path, name: str, content: Any) -> Any:
     needed = [key for key, each in fields.items() if not _optional(each) and key != "name" and key not in content]
     if needed:
         raise ConfigError(f"{path}: {name}: expected {', '.join(needed)} too")
-    if kind is Entry and content.get("factor", "rates") not in (*FACTORS, "none"):
-        raise ConfigError(f"{path}: {name}: factor={content['factor']}: expected one of {', '.join(FACTORS)}, none")
+    if kind is Entry and content.get("factor", "rates") not in FACTORS:
+        raise ConfigError(f"{path}: {name}: factor={content['factor']}: expected one of {', '.join(FACTORS)}")
     if kind is Entry and set(content.get("space") or ()) != set(content.get("shipped") or ()):
         raise ConfigError(f"{path}: {name}: space and shipped: expected the same settings in both")
     return kind(name=name, **{k: tuple(v) if isinstance(v, list) else v for k, v in content.items()})

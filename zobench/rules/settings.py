@@ -29,7 +29,7 @@ def shipped(entry: Entry, workload: Workload) -> Words:
 
 def factor(entry: Entry, workload: Workload) -> float:
     """What a workload multiplies an entry's learning rate by."""
-    return entry.times * (1.0 if entry.factor == "none" else float(getattr(workload, entry.factor)))
+    return entry.times * float(getattr(workload, entry.factor))
 
 
 def imposed(entry: Entry, workload: Workload) -> Words:

@@ -70,7 +70,7 @@ def _of_entry(each: Entry) -> str:
     """
     said = [f"of {each.of}, {each.words}" if each.of else each.words]
     for key, text in each.space.items():
-        times = f" x {each.factor}" * (each.factor != "none") + f" x {each.times:g}" * (each.times != 1)
+        times = f" x {each.factor}" + f" x {each.times:g}" * (each.times != 1)
         said.append(f"{key.removeprefix('method.')} {_between(text)}{times if key == LR else ''}")
     imposed = " ".join(f"{key.removeprefix('method.')}={value}" for key, value in each.small_matrices.items())
     return "; ".join([*said, *([f"{imposed} where matrices are small"] if imposed else [])])
