@@ -8,6 +8,7 @@ sequence.
 import re
 import time
 from collections.abc import Callable, Hashable, Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from zobench.objective.cuts import AttentionCut, Cut, LayerCut
 from zobench.objective.layers import Backbone, Layers
 from zobench.objective.packing import ROW, Packing
 from zobench.objective.rows import Layout, Tail, TokenRows
-from zobench.objective.shelf import Shelf
+from zobench.objective.shelf import Shelf, digest_of_frozen
 
 #: matches the name of the norm that follows the layers: in most families; in GPT-2, Falcon and Bloom
 FINAL_NORM = re.compile(r"^(?!.*embed).*norm|^ln_f\b")
@@ -105,7 +106,7 @@ class Prefix:
         ordered = self._ordered(tails)
         if not any(self._cut.key(tail) not in self._cache for tail in ordered):
             return
-        name = self._shelf.name(self._model, self._kind, self._batch_rows, ordered) if self._shelf else ""
+        name = self._name(self._shelf, ordered) if self._shelf else ""
         entries = self._shelf.load(name, len(ordered)) if self._shelf else None
         if entries is not None:
             self._cache_entries(ordered, entries)
@@ -123,7 +124,14 @@ class Prefix:
         """Whether the shelf has what these requests ask for, as they are filled together."""
         if self._shelf is None:
             return False
-        return self._shelf.has(self._shelf.name(self._model, self._kind, self._batch_rows, self._ordered(tails)))
+        return self._shelf.has(self._name(self._shelf, self._ordered(tails)))
+
+    def _name(self, shelf: Shelf, ordered: Sequence[Tail]) -> str:
+        return shelf.name(self._model, self._frozen, self._kind, self._batch_rows, ordered)
+
+    @cached_property
+    def _frozen(self) -> bytes:
+        return digest_of_frozen(self._model)
 
     def _ordered(self, tails: Sequence[Tail]) -> list[Tail]:
         """Each once, the longest first: where memory does not suffice, it fails at once."""

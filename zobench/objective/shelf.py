@@ -36,30 +36,25 @@ class Shelf:
         self.folder, self.limit_bytes, self.worth_seconds = folder, limit_bytes, worth_seconds
         self.complaints: list[str] = []
 
-    def name(self, model: Any, cut: str, batch_rows: int, tails: Sequence[Tail]) -> str:
+    def name(self, model: Any, frozen: bytes, cut: str, batch_rows: int, tails: Sequence[Tail]) -> str:
         """The name of a file: a hash of frozen weights, requests in order, and what decides how sums are rounded.
 
         Args:
-            model: with its trainable parameters marked by ``requires_grad``.
+            frozen: of ``digest_of_frozen``.
             cut: names the kind of cut.
             batch_rows: sequences per forward pass when the activations are computed.
             tails: the requests, one for each tensor of the file.
         """
         import transformers
 
-        param = next(model.parameters())
+        device = next(model.parameters()).device.type
         facts = {
             "versions": [torch.__version__, transformers.__version__],
-            "machine": [param.device.type, torch.backends.cpu.get_cpu_capability(), torch.get_num_threads()],
+            "machine": [device, torch.backends.cpu.get_cpu_capability(), torch.get_num_threads()],
             "model": [model.config.to_json_string(), model.config._attn_implementation, cut, batch_rows],
             "tails": tails,
         }
-        digest = hashlib.sha256(json.dumps(facts).encode())
-        for name, tensor in model.named_parameters():
-            if not tensor.requires_grad:
-                digest.update(f"{name} {tensor.dtype}".encode())
-                digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
-        return digest.hexdigest()[:32]
+        return hashlib.sha256(frozen + json.dumps(facts).encode()).hexdigest()[:32]
 
     def has(self, name: str) -> bool:
         """Whether there is a file of a name."""
@@ -114,6 +109,16 @@ class Shelf:
             used += path.stat().st_size
             if used > self.limit_bytes:
                 path.unlink(missing_ok=True)
+
+
+def digest_of_frozen(model: Any) -> bytes:
+    """The SHA-256 of all weights that do not train, with their names; half a second for half a gigabyte."""
+    digest = hashlib.sha256()
+    for name, tensor in model.named_parameters():
+        if not tensor.requires_grad:
+            digest.update(f"{name} {tensor.dtype}".encode())
+            digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    return digest.digest()
 
 
 def _read(path: Path, name: str) -> list[Tensor]:
