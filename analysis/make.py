@@ -13,6 +13,7 @@ import pandas as pd
 from nbclient import NotebookClient
 
 from zobench import report
+from zobench.system.markdown import between_marks
 
 HERE = Path(__file__).parent
 METHODS, ABLATIONS, MEMORY = "records/methods.zip", "records/ablations.zip", "records/memory.zip"
@@ -37,9 +38,7 @@ def main() -> None:
 
 def with_table(text: str, methods: pd.DataFrame) -> str:
     """README's text with the headline table of the runs between its marks."""
-    before, rest = text.split(MARKS[0])
-    after = rest.split(MARKS[1])[1]
-    return f"{before}{MARKS[0]}\n{report.tables(methods)[0].markdown()}\n{MARKS[1]}{after}"
+    return between_marks(text, MARKS, report.tables(methods)[0].markdown(), README)
 
 
 def executed(path: Path, folder: Path) -> nbformat.NotebookNode:

@@ -11,6 +11,7 @@ from pathlib import Path
 from scipy.stats import t
 
 from zobench.report.papers.claims import Claim, registry
+from zobench.system.markdown import between_marks
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE, RUNS = ROOT / "docs" / "published.md", ROOT / "docs" / "results" / "first-run.csv"
@@ -26,8 +27,7 @@ def main() -> None:
 
 def with_table(page: str) -> str:
     """The page's text with the table between its marks."""
-    before, rest = page.split(MARKS[0])
-    return f"{before}{MARKS[0]}\n{table()}\n{MARKS[1]}{rest.split(MARKS[1])[1]}"
+    return between_marks(page, MARKS, table(), PAGE)
 
 
 def table() -> str:

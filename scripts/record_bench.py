@@ -20,9 +20,11 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from zobench.bench import table  # noqa: E402
+from zobench.errors import ConfigError  # noqa: E402
+from zobench.system.markdown import between_marks  # noqa: E402
 
 PAGE, FRONT = ROOT / "docs" / "performance.md", ROOT / "README.md"
-START, END = "<!-- measured, by scripts/record_bench.py -->\n", "<!-- end of what was measured -->\n"
+MARKS = "<!-- measured, by scripts/record_bench.py -->\n", "<!-- end of what was measured -->\n"
 #: what is the same: model, dtype, tuning, shape, device, threads
 Key = tuple[str, str, str, str, str, int]
 
@@ -59,11 +61,10 @@ def tables(files: Sequence[Path], before: Sequence[Path] = ()) -> list[str]:
 
 def write(page: Path, text: str) -> None:
     """Put a text between a page's marks."""
-    head, start, rest = page.read_text(encoding="utf-8").partition(START)
-    _, end, tail = rest.partition(END)
-    if not (start and end):
-        raise SystemExit(f"record_bench: {page} lacks the marks between which the tables go")
-    page.write_text(f"{head}{START}\n{text}\n{END}{tail}", encoding="utf-8")
+    try:
+        page.write_text(between_marks(page.read_text(encoding="utf-8"), MARKS, text, page), encoding="utf-8")
+    except ConfigError:
+        raise SystemExit(f"record_bench: {page} lacks the marks between which the tables go") from None
 
 
 if __name__ == "__main__":

@@ -24,12 +24,12 @@ from zobench.report.compare.board import make_board
 from zobench.report.compare.crossed import Components, Difference, MeanSquares, Usual, difference
 from zobench.report.compare.groups import holm, of_pairs, ranks
 from zobench.report.compare.stats import ALPHA, p_of
-from zobench.system.markdown import pipe_table
+from zobench.system.markdown import between_marks, pipe_table
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "statistics.md"
 RECORDS = ROOT / "analysis" / "records" / "methods.zip"
-START, END = "<!-- simulated, by scripts/size_and_power.py -->\n", "<!-- end of what was simulated -->\n"
+MARKS = "<!-- simulated, by scripts/size_and_power.py -->\n", "<!-- end of what was simulated -->\n"
 #: true points above the reference, which is the first
 EFFECTS = (0, 0, 0, 0, 1, 1, 2, 2, 3, 3)
 SEEDS, EXAMPLES = (3, 5, 8, 10), (500, 872, 2000)
@@ -234,9 +234,7 @@ def _share(value: float) -> str:
 
 def main() -> None:
     """Write the page's tables."""
-    before, rest = PAGE.read_text(encoding="utf-8").split(START)
-    after = rest.split(END)[1]
-    write_atomically(PAGE, f"{before}{START}\n{tables()}\n\n{END}{after}")
+    write_atomically(PAGE, between_marks(PAGE.read_text(encoding="utf-8"), MARKS, f"{tables()}\n", PAGE))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from zobench.record.schema import ANY, BOOLEAN, LIST, NUMBER, OBJECT, Column, Group, Schema, count, family, number, text
+from zobench.system.markdown import between_marks
 
 _SHARE, _SIGNED, _SECONDS, _GIB, _BYTES = "0 to 1", "−1 to 1", "s", "GiB", "bytes"
 _OPTIONS, _TWO, _GENERATES = "tasks with options", "tasks with two options", "tasks that generate"
@@ -297,15 +298,14 @@ PREDICTIONS = Schema(
 FILES = {
     "summary.json": ROW, "metrics.jsonl": LINES, "environment.json": ENVIRONMENT, "predictions.parquet": PREDICTIONS,
 }  # fmt: skip
-_BEGIN, _END = "<!-- the tables, by python -m zobench.record.columns docs/record.md -->\n", "<!-- end of the tables -->"
+_MARKS = "<!-- the tables, by python -m zobench.record.columns docs/record.md -->\n", "<!-- end of the tables -->\n"
 
 
 def documented(page: str) -> str:
     """A page with the tables anew between their marks."""
     tables = {f"`{name}`": schema for name, schema in FILES.items()} | {"Metrics": METRICS, "Readings": READINGS}
     shown = "".join(f"\n### {title}\n{schema.markdown()}" for title, schema in tables.items())
-    before, _, rest = page.partition(_BEGIN)
-    return f"{before}{_BEGIN}{shown}\n{rest[rest.index(_END) :]}"
+    return between_marks(page, _MARKS, shown.removeprefix("\n"), Path("docs/record.md"))
 
 
 if __name__ == "__main__":

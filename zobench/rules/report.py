@@ -9,9 +9,10 @@ import pandas as pd
 from zobench.errors import ConfigError
 from zobench.report.frames.runs import Row
 from zobench.report.workloads.comparison import Compared, Target
-from zobench.report.workloads.page import Page, between_marks, read_page
+from zobench.report.workloads.page import MARKS, Page, read_page
 from zobench.rules import targets
 from zobench.rules.records import Held, Records, Run
+from zobench.system.markdown import between_marks
 
 
 def write(records: Records, out: Path, readme: Path | None = None, workloads: Collection[str] = ()) -> list[Path]:
@@ -32,7 +33,7 @@ def write(records: Records, out: Path, readme: Path | None = None, workloads: Co
     """
     page = Page(compared(records, workloads))
     if readme is not None:
-        between_marks(read_page(readme), "", readme)  # refuses before anything is written
+        between_marks(read_page(readme), MARKS, "", readme)  # refuses before anything is written
     files = page.write(out)
     return files if readme is None else [*files, page.write_readme(readme, out)]
 

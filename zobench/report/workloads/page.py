@@ -20,6 +20,7 @@ from zobench.report.workloads.pictures import forest_picture, headline_picture, 
 from zobench.report.workloads.profiles import areas
 from zobench.report.workloads.scores import costs, scores, together
 from zobench.report.workloads.tables import LEGEND, ablations_table, overall_table, place_table
+from zobench.system.markdown import between_marks
 
 #: between these lines of a page stands what is generated
 MARKS = "<!-- the comparison, by python -m zobench.rules report -->\n", "<!-- end of the comparison -->\n"
@@ -82,11 +83,11 @@ class Page:
         """
         page = out / PAGE
         text = read_page(page) if page.is_file() else f"# Comparison\n\n{MARKS[0]}{MARKS[1]}"
-        between_marks(text, "", page)  # refuses before anything is written
+        between_marks(text, MARKS, "", page)  # refuses before anything is written
         files = [file for name, picture in self.pictures.items() for file in picture.save(out / f"{name}.png")]
         tables = {"scores": self.found, "overall": self.overall}
         files += [write_text(out / f"{name}.csv", Table(frame, {}, []).csv()) for name, frame in tables.items()]
-        return [*files, write_text(page, between_marks(text, self._text(), page))]
+        return [*files, write_text(page, between_marks(text, MARKS, self._text(), page))]
 
     def write_readme(self, readme: Path, out: Path) -> Path:
         """Put the headline between the marks of a page elsewhere, with the picture that ``write`` left.
@@ -101,7 +102,7 @@ class Page:
         picture = Path(os.path.relpath(out / f"{PICTURE}.png", readme.parent)).as_posix()
         stages = [stage for stage in self.compared.stages if stage in TUNED] or self.compared.stages
         part = f"{self._headline(stages)}\n\n{self._shown(PICTURE, picture)}"
-        return write_text(readme, between_marks(read_page(readme), part, readme))
+        return write_text(readme, between_marks(read_page(readme), MARKS, part, readme))
 
     def _headline(self, stages: Sequence[str]) -> str:
         """What can be said at some stages, and the table of them."""
@@ -150,24 +151,6 @@ def read_page(path: Path) -> str:
     if not path.is_file():
         raise ConfigError(f"{path}: no such file; give a page with the lines {MARKS[0].strip()} and {MARKS[1].strip()}")
     return path.read_text(encoding="utf-8")
-
-
-def between_marks(text: str, part: str, path: Path) -> str:
-    """A page's text with another part between its marks.
-
-    >>> between_marks(f"a\\n{MARKS[0]}old\\n{MARKS[1]}b\\n", "new", Path("x.md")).splitlines()[2:-2]
-    ['', 'new']
-
-    Raises:
-        ConfigError: if the marks are not there, once each.
-    """
-    before, mark, rest = text.partition(MARKS[0])
-    _, end, after = rest.partition(MARKS[1])
-    if not mark or not end:
-        raise ConfigError(
-            f"{path}: expected the lines {MARKS[0].strip()} and {MARKS[1].strip()}; add both where it goes"
-        )
-    return f"{before}{MARKS[0]}\n{part}\n{MARKS[1]}{after}"
 
 
 def _one_line(text: str) -> str:
