@@ -7,69 +7,12 @@ runs to it, and whoever reads them. Standard library only.
 import sys
 from pathlib import Path
 
+from zobench.record.measured import GENERATES, INFINITE, METRICS, OWN_SCORE, READINGS, SIGNED
 from zobench.record.schema import ANY, BOOLEAN, LIST, NUMBER, OBJECT, Column, Group, Schema, count, family, number, text
 from zobench.system.markdown import between_marks
 
-_SHARE, _SIGNED, _SECONDS, _GIB, _BYTES = "0 to 1", "−1 to 1", "s", "GiB", "bytes"
-_OPTIONS, _TWO, _GENERATES = "tasks with options", "tasks with two options", "tasks that generate"
-_CLASSES = "tasks with options of which one is right"
-_BOTH = "tasks with two options, each of them right somewhere"
-_OWN_SCORE = "`objective=metric` with a function"
-_INFINITE, _TRAINS = "not a finite number", "runs that train"
-_IN_FILE = "in the file, not in a frame"
-_GRADIENT = "`lens.gradient=true`"
-_NONZERO = "`lens.gradient=true`, unless the gradient is 0 or not finite"
-
-METRICS = Schema(
-    Group("What an evaluation measures: `<metric>`", "run/evaluate.py", (
-        number("accuracy", "share of right answers", _SHARE, where=_OPTIONS),
-        number("accuracy_stderr", "its standard error, √(p(1−p)/n)", _SHARE, where=_OPTIONS),
-    )),
-    Group("What an evaluation measures: `<metric>`", "run/measures.py", (
-        number("macro_f1", "mean F1 of the classes that are right or chosen somewhere", _SHARE, where=_CLASSES),
-        number("macro_f1_stderr", "its standard error, by the jackknife", where=_CLASSES),
-        number("mcc", "Matthews' correlation of right and chosen classes", _SIGNED, where=_CLASSES),
-        number("mcc_stderr", "its standard error, by the jackknife", where=_CLASSES),
-        number("accuracy_calibrated", "accuracy at the threshold that matches dev's label shares", _SHARE, where=_TWO),
-        number("macro_f1_calibrated", "macro_f1 at that threshold", _SHARE, where=_TWO),
-        number("mcc_calibrated", "mcc at that threshold", _SIGNED, where=_TWO),
-        number("auc", "area under the ROC curve of the options' margins", _SHARE, where=_BOTH),
-        number("auc_stderr", "its standard error (Hanley and McNeil 1982)", _SHARE, where=_BOTH),
-    )),
-    Group("What an evaluation measures: `<metric>`", "run/evaluate.py", (
-        number("majority", "what always giving the most frequent answer scores in accuracy", _SHARE, where=_CLASSES),
-        number("f1", "mean token F1 of the answers", _SHARE, where=_GENERATES),
-        number("f1_stderr", "its standard error", _SHARE, where=_GENERATES),
-        number("exact_match", "share of answers that equal a right one", _SHARE, where=_GENERATES),
-        number("exact_match_stderr", "its standard error", _SHARE, where=_GENERATES),
-        number("score", "mean of what the function of `objective.score` gives", _SHARE, where=_OWN_SCORE),
-        number("score_stderr", "its standard error", _SHARE, where=_OWN_SCORE),
-        number("loss", "mean cross-entropy over the options, or over the answer's tokens", "nats", null=_INFINITE),
-        count("n", "size of the split", "examples"),
-    )),
-)  # fmt: skip
-
-READINGS = Schema(
-    Group("What the lens measures: `<reading>`; `docs/lens.md` explains them", "zo/lens.py", (
-        count("draws", "estimates that were made", where=_GRADIENT),
-        count("weights", "trainable weights", where=_GRADIENT),
-        number("gradient_norm", "length of the gradient", where=_GRADIENT, null=_INFINITE),
-        number("cosine", "cosine of the angle between an estimate and the gradient", "−1 to 1", where=_NONZERO),
-        number("cosine_stderr", "its standard error, by the jackknife", where=_NONZERO),
-        number("gain", "length of the mean estimate along the gradient", "gradients", where=_NONZERO),
-        number("gain_stderr", "its standard error", "gradients", where=_NONZERO),
-        number("relative_error", "root mean square of `‖ĝ − g‖ / ‖g‖`", where=_NONZERO),
-        number("relative_error_stderr", "its standard error", where=_NONZERO),
-        number("variance_per_forward", "relative variance that one forward pass buys", where=_NONZERO),
-        number("variance_per_forward_stderr", "its standard error", where=_NONZERO),
-        number("efficiency", "largest expected decrease per forward pass", "MeZO's", where=_NONZERO),
-        number("efficiency_stderr", "its standard error", "MeZO's", where=_NONZERO),
-        number("bias", "length of the mean estimate across the gradient, over that along it; signed", where=_NONZERO),
-        number("bias_floor", "the bias that one standard error of its square comes to", where=_NONZERO),
-        number("precision_error", "difference of `p(ε)` and `p(2ε)`, over `p(2ε)`", null="`p(2ε)` is 0"),
-        number("precision_sign", "how often both have one sign", _SHARE),
-    )),
-)  # fmt: skip
+_SECONDS, _GIB, _BYTES = "s", "GiB", "bytes"
+_TRAINS, _IN_FILE = "runs that train", "in the file, not in a frame"
 
 #: what a run can be; a sweep knows more, such as cells that wait
 RUN_STATES = ("running", "finished", "diverged", "failed", "interrupted")
@@ -108,7 +51,7 @@ ROW = Schema(
         Column("method.<setting>", ANY, "another setting of the method", null="null is set"),
         Column("tuning.<setting>", ANY, "a setting of the tuning", null="null is set"),
         text("objective.score_code", "hash of the source of the function of `objective.score`",
-             null="no source to read", where=_OWN_SCORE),
+             null="no source to read", where=OWN_SCORE),
         Column("objective.<setting>", ANY, "a setting of `objective=metric`", null="null is set"),
         count("schema", "the rule by which the run is named; absent in records of the first"),
         text("config_hash", "the run's name: hash of the settings that can change the result"),
@@ -215,9 +158,9 @@ ROW = Schema(
         Column("digests", OBJECT, "hash of each other file as it was left", where=_IN_FILE),
     )),
     Group(FINISHED, "run/row.py", (
-        number("dev_metric", "the task's metric on dev, at the weights that are tested", _SIGNED),
+        number("dev_metric", "the task's metric on dev, at the weights that are tested", SIGNED),
         number("dev_metric_stderr", "its standard error"),
-        number("test_metric", "the task's metric on test: the result", _SIGNED),
+        number("test_metric", "the task's metric on test: the result", SIGNED),
         number("test_metric_stderr", "its standard error"),
     )),
     Group(FINISHED, "run/cell.py", (
@@ -241,10 +184,10 @@ LINES = Schema(
         number("train_seconds", "seconds of training so far", _SECONDS),
     )),
     Group("Every `log_every` steps", "zo/estimators.py", (
-        number("projected_gradient", "`(L(θ+εu) − L(θ−εu)) / 2ε`", null=_INFINITE, where="central differences"),
+        number("projected_gradient", "`(L(θ+εu) − L(θ−εu)) / 2ε`", null=INFINITE, where="central differences"),
     )),
     Group("Every `log_every` steps", "methods/*.py", (
-        Column("<note>", NUMBER, "what else a method notes of the step", null=_INFINITE, where="some methods"),
+        Column("<note>", NUMBER, "what else a method notes of the step", null=INFINITE, where="some methods"),
     )),
     Group("The first, before any step", "run/cell.py", (
         family("zero_shot/dev/<metric>", METRICS, "measured on the model as it came"),
@@ -291,7 +234,7 @@ PREDICTIONS = Schema(
         text("prediction", "number of the chosen option; or the answer that was given"),
         Column("scores", LIST, "mean log-probability of each option, or of the right answer", "nats"),
         number("score", "what the example adds to the metric: the mean over a split is the metric", signed=True),
-        number("exact_match", "1 if the answer equals a right one, else 0", where=_GENERATES),
+        number("exact_match", "1 if the answer equals a right one, else 0", where=GENERATES),
     )),
 )  # fmt: skip
 
