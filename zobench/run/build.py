@@ -104,11 +104,9 @@ def build(
     attention, wanted = loaded.model.config._attn_implementation, spec.attention or protocol.attention
     if attention != wanted:
         console.say(f"attention={attention}: transformers has no {wanted} for {type(loaded.model).__name__}")
-    start = spec.start_id(loaded.tokenizer, protocol.start_token)
     if doubt := spec.start_doubt(loaded.tokenizer, protocol.start_token):
         console.say(doubt)
-    encoder = Encoder(loaded.tokenizer, start=start, max_length=spec.max_length)
-    train, dev, test = (encoder.encode(task, part) for part in (splits.train, splits.dev, splits.test))
+    train, dev, test = encode(task, splits, loaded.tokenizer, spec, protocol)
     check_ids(loaded.model, loaded.tokenizer, (*train, *dev, *test))
     truncated = sum(e.truncated for e in (*train, *dev, *test))
     if truncated:
@@ -164,6 +162,15 @@ def _described(spec: ModelSpec, trained: TrainedModel, protocol: Protocol) -> st
         + (f"; LoRA adapts {', '.join(targets)}" if targets else "")
         + (f"; commit {spec.commit}" if spec.commit else "")
     )
+
+
+def encode(
+    task: Task, splits: Splits, tokenizer: Any, spec: ModelSpec, protocol: Protocol
+) -> tuple[list[Encoded], list[Encoded], list[Encoded]]:
+    """The rows of train, dev and test as the model reads them."""
+    start = spec.start_id(tokenizer, protocol.start_token)
+    encoder = Encoder(tokenizer, start=start, max_length=spec.max_length)
+    return encoder.encode(task, splits.train), encoder.encode(task, splits.dev), encoder.encode(task, splits.test)
 
 
 def build_task(node: Mapping[str, Any]) -> Task:

@@ -6,12 +6,12 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from zobench.errors import ConfigError, DataError
-from zobench.objective import Encoder, check
+from zobench.objective import check
 from zobench.record import checkpoint
 from zobench.record.trajectory import Trajectory
 from zobench.run import parallel
 from zobench.run.batches import Batches
-from zobench.run.build import build_task, load_splits, specs
+from zobench.run.build import build_task, encode, load_splits, specs
 from zobench.run.criteria import criterion_of
 from zobench.run.evaluate import Evaluation, evaluate
 from zobench.run.parts import Parts
@@ -46,9 +46,7 @@ class Remeasured:
         for name in ("rows_hash", "prompt_hash"):
             if summary.get(name) not in (None, found := getattr(splits, name)):
                 raise OtherRows(f"rows: {name} is {summary[name]}, of the rows at hand {found}")
-        start = spec.start_id(tokenizer, protocol.start_token)
-        encoder = Encoder(tokenizer, start=start, max_length=spec.max_length)
-        train, dev, test = (encoder.encode(task, part) for part in (splits.train, splits.dev, splits.test))
+        train, dev, test = encode(task, splits, tokenizer, spec, protocol)
         objective = protocol.objective(model, tokenizer, task, 0.0, cfg.length_buckets)
         check.settle(objective, [*train, *dev, *test])
         criterion, device = criterion_of(cfg), rebuilt.method.slots[0].param.device
