@@ -24,7 +24,7 @@ from zobench.errors import ConfigError  # noqa: E402
 from zobench.system.markdown import between_marks  # noqa: E402
 
 PAGE, FRONT = ROOT / "docs" / "performance.md", ROOT / "README.md"
-MARKS = "<!-- measured, by scripts/record_bench.py -->\n", "<!-- end of what was measured -->\n"
+START, END = "<!-- measured, by scripts/record_bench.py -->\n", "<!-- end of what was measured -->\n"
 #: what is the same: model, dtype, tuning, shape, device, threads
 Key = tuple[str, str, str, str, str, int]
 
@@ -62,7 +62,7 @@ def tables(files: Sequence[Path], before: Sequence[Path] = ()) -> list[str]:
 def write(page: Path, text: str) -> None:
     """Put a text between a page's marks."""
     try:
-        page.write_text(between_marks(page.read_text(encoding="utf-8"), MARKS, text, page), encoding="utf-8")
+        page.write_text(between_marks(page.read_text(encoding="utf-8"), (START, END), text, page), encoding="utf-8")
     except ConfigError:
         raise SystemExit(f"record_bench: {page} lacks the marks between which the tables go") from None
 
