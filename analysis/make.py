@@ -1,4 +1,4 @@
-"""Make every table, picture and notebook of this folder, README's table and docs/which-method.md from records/.
+"""Make every table, picture and notebook of this folder, and what stands of it in docs/, from records/.
 
     python analysis/make.py
 
@@ -17,7 +17,8 @@ from zobench.system.markdown import between_marks
 
 HERE = Path(__file__).parent
 METHODS, ABLATIONS, MEMORY = "records/methods.zip", "records/ablations.zip", "records/memory.zip"
-README, WHICH = HERE.parent / "README.md", HERE.parent / "docs" / "which-method.md"
+DOCS = HERE.parent / "docs"
+PAGE, WHICH = DOCS / "six-methods.md", DOCS / "which-method.md"
 MARKS = "<!-- the table of analysis/, by analysis/make.py -->\n", "<!-- end of the table -->\n"
 
 
@@ -29,7 +30,7 @@ def main() -> None:
     _tables(everything, "tables/with-ablations")
     _pictures(methods)
     report.draw_heatmap(everything, "figures/heatmap")
-    README.write_text(with_table(README.read_text(encoding="utf-8"), methods), encoding="utf-8")
+    PAGE.write_text(with_table(PAGE.read_text(encoding="utf-8"), methods), encoding="utf-8")
     WHICH.write_text(report.which(methods), encoding="utf-8")
     for path in sorted(HERE.glob("*.ipynb")):
         nbformat.write(executed(path, HERE), path)
@@ -37,8 +38,8 @@ def main() -> None:
 
 
 def with_table(text: str, methods: pd.DataFrame) -> str:
-    """README's text with the headline table of the runs between its marks."""
-    return between_marks(text, MARKS, report.tables(methods)[0].markdown(), README)
+    """A page's text with the table of the runs between its marks."""
+    return between_marks(text, MARKS, report.tables(methods)[0].markdown(), PAGE)
 
 
 def executed(path: Path, folder: Path) -> nbformat.NotebookNode:

@@ -1,12 +1,11 @@
-"""Write the tables of docs/performance.md and README.md anew from files of ``python -m zobench.bench --json``.
+"""Write the tables of docs/performance.md anew from files of ``python -m zobench.bench --json``.
 
     python -m zobench.bench --threads 2 --repeats 7 --json fp32.json
     python -m zobench.bench --threads 2 --repeats 7 --dtype bfloat16 --json bf16.json
     python scripts/record_bench.py fp32.json bf16.json --before old.json
 
-The page gets a table for each measured shape, README.md the first of them. ``--before`` names files of an earlier
-version of zobench, measured on the same machine: a table of the same model, dtype, tuning, shape, device and threads
-gets their ratios as a column.
+The page gets a table for each measured shape. ``--before`` names files of an earlier version of zobench, measured on
+the same machine: a table of the same model, dtype, tuning, shape, device and threads gets their ratios as a column.
 """
 
 import argparse
@@ -23,7 +22,7 @@ from zobench.bench import table  # noqa: E402
 from zobench.errors import ConfigError  # noqa: E402
 from zobench.system.markdown import between_marks  # noqa: E402
 
-PAGE, FRONT = ROOT / "docs" / "performance.md", ROOT / "README.md"
+PAGE = ROOT / "docs" / "performance.md"
 START, END = "<!-- measured, by scripts/record_bench.py -->\n", "<!-- end of what was measured -->\n"
 #: what is the same: model, dtype, tuning, shape, device, threads
 Key = tuple[str, str, str, str, str, int]
@@ -75,4 +74,3 @@ if __name__ == "__main__":
     found = tables(asked.files, asked.before)
     legend = table.LEGEND + ("; before: the ratio of an earlier version" if asked.before else "")
     write(PAGE, "\n".join([*found, f"{legend}.\n"]))
-    write(FRONT, found[0])

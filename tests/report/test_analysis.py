@@ -78,8 +78,8 @@ def test_make_runs_a_notebook_in_a_kernel(make, folder):
     assert tables(cell for cell in again.cells if cell.cell_type == "code") == tables(stored(name))
 
 
-def test_the_readme_and_the_tables_are_those_of_the_records(make, methods, tmp_path):
-    text = make.README.read_text(encoding="utf-8")
+def test_the_pages_and_the_tables_are_those_of_the_records(make, methods, tmp_path):
+    text = make.PAGE.read_text(encoding="utf-8")
     assert make.with_table(text, methods) == text
     assert make.WHICH.read_text(encoding="utf-8") == report.which(methods), "made anew by python analysis/make.py"
     again = report.write(report.tables(methods), tmp_path / "methods.md")
