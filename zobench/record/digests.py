@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from zobench.record import archive
 from zobench.record.archive import Place
 from zobench.record.reading import Unreadable, content
 
@@ -21,6 +22,16 @@ _ADVICE = f"put the file of the run back; or, if you trust it, remove {ROW} and 
 def of(data: bytes) -> str:
     """16 hex digits of the SHA-256 of a file's content."""
     return hashlib.sha256(data).hexdigest()[:16]
+
+
+def of_record(directory: Place) -> str:
+    """16 hex digits over all files of a record: whatever is said of a run is said of these very files.
+
+    Raises:
+        Unreadable: if a file is there that cannot be read.
+    """
+    names = [name for name in archive.FILES if (directory / name).is_file()]
+    return of("".join(f"{name} {of(content(directory / name, archive.LIMIT))}\n" for name in names).encode())
 
 
 def sealed(row: Mapping[str, Any]) -> dict[str, Any]:

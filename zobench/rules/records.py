@@ -49,6 +49,7 @@ class Held:
         scored: ruleset → seed → run.
         chosen: the trial with the lowest dev loss, as ``choices.best`` gives it; None without a finished one.
         kept: the choice that was written down, where one was.
+        words: place of a run → the overrides that make it, but for inputs and folder.
     """
 
     workload: Workload
@@ -57,6 +58,7 @@ class Held:
     scored: dict[str, dict[int, Run]] = field(default_factory=dict)
     chosen: Row | None = None
     kept: Row | None = None
+    words: dict[str, Words] = field(default_factory=dict)
 
     def runs(self) -> Iterator[Run]:
         """All that there are."""
@@ -137,7 +139,10 @@ class Records:
                 words = self._by_rules.words(workload, entry, own, budget, seed)
             except ConfigError:  # the budget does not pay for a step
                 return None
-            return self.stages[stage].get(self._by_rules.name(workload, entry, words, model))
+            found = self.stages[stage].get(self._by_rules.name(workload, entry, words, model))
+            if found:
+                held.words[str(found.place)] = words
+            return found
 
         tuned, held = self.rules.searched, Held(workload, entry)
         tried, budget = settings.trials(entry, workload, tuned), settings.budget(entry, workload)

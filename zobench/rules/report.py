@@ -57,10 +57,11 @@ def compared(records: Records, workloads: Collection[str] = ()) -> Compared:
     """
     of = {name: entry.of for name, entry in records.rules.entries.items() if entry.of is not None}
     held = [each for each in records.held if not workloads or each.workload.name in workloads]
-    return Compared(pd.DataFrame(_scored(held)), pd.DataFrame(_trials(held)), _targets(records), of)
+    return Compared(pd.DataFrame(scored_rows(held)), pd.DataFrame(trial_rows(held)), targets_of(records), of)
 
 
-def _targets(records: Records) -> dict[str, Target]:
+def targets_of(records: Records) -> dict[str, Target]:
+    """Workload → its target: those of the version of the rules, else what the reference reached in these records."""
     found = targets.of(records.rules.version)
     if {held.workload.name for held in records.held} - set(found):
         with suppress(ConfigError):  # without the reference there is no target, and nothing to tell of the time to it
@@ -68,14 +69,16 @@ def _targets(records: Records) -> dict[str, Target]:
     return {name: Target(of["dev_loss"], of["dev_metric"]) for name, of in found.items()}
 
 
-def _scored(of_entries: Iterable[Held]) -> Iterator[Row]:
+def scored_rows(of_entries: Iterable[Held]) -> Iterator[Row]:
+    """The scored runs that ended, with their stage, workload and entry."""
     for held in of_entries:
         names = {"workload": held.workload.name, "entry": held.entry.name}
         for ruleset, of_seeds in held.scored.items():
             yield from (_row(run) | names | {"stage": ruleset} for run in of_seeds.values() if _ended(run))
 
 
-def _trials(of_entries: Iterable[Held]) -> Iterator[Row]:
+def trial_rows(of_entries: Iterable[Held]) -> Iterator[Row]:
+    """The trials that ended, with their workload and entry."""
     for held in of_entries:
         names = {"workload": held.workload.name, "entry": held.entry.name}
         yield from (_row(run) | names for run in held.trials if run is not None and _ended(run))

@@ -45,6 +45,7 @@ def read(verdict: Verdict, allow: Collection[str] = ()) -> Record | None:
     """
     place = verdict.place
     try:
+        verdict.record = digests.of_record(place)
         verdict.row = row = summaries.as_row(summaries.read(place))
         _check_seals(place)
         if row["state"] not in RESULTS:

@@ -36,6 +36,7 @@ class Verdict:
         differs: what differs from what the record says, a line each.
         test_metric: as it was measured again; None where it was not.
         seconds: what the verification took.
+        record: digest of the files that it is about; empty where one cannot be read.
     """
 
     place: Place
@@ -45,6 +46,7 @@ class Verdict:
     differs: list[str] = field(default_factory=list)
     test_metric: float | None = None
     seconds: float = 0.0
+    record: str = ""
 
     @property
     def word(self) -> str:
@@ -86,6 +88,7 @@ class Verdict:
             "differs": self.differs,
             "test_metric": self.test_metric,
             "seconds": round(self.seconds, 2),
+            "record": self.record,
         }
 
 

@@ -1,0 +1,199 @@
+"""Comparisons and submissions as the content of a leaderboard. Nothing of a submission runs."""
+
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from zobench.config.folders import conf_dir
+from zobench.config.options import RULES, describe, load_yaml
+from zobench.errors import UserError, first_line
+from zobench.leaderboard import outside
+from zobench.leaderboard.verdicts import FILE, Verdicts
+from zobench.record import digests
+from zobench.record.archive import Place, locate
+from zobench.record.reading import Unreadable
+from zobench.report.frames.runs import LeftOut, Row
+from zobench.report.site.content import Content, EntryFacts, RunFacts, Source, WorkloadFacts
+from zobench.report.workloads.comparison import Compared, Target
+from zobench.rules import load, settings
+from zobench.rules.files import TRIALS, Entry, Rules
+from zobench.rules.records import Held, Records, Run
+from zobench.rules.report import scored_rows, targets_of, trial_rows
+from zobench.verify import submission
+
+#: what must be the same of two runs of a workload, where both know it; the second of one draw of rows
+_MODEL, _ROWS = "model_checksum", "rows_hash"
+
+
+@dataclass
+class _Part:
+    """The records of one folder, by the rules."""
+
+    source: Source
+    rules: Rules
+    held: list[Held]
+    top: Place
+    options: bool = False
+    targets: dict[str, Target] = field(default_factory=dict)
+
+
+def read(
+    folders: Sequence[str], own: Sequence[Path] = (), verifications: Sequence[Path] = (), documentation: str = ""
+) -> Content:
+    """Read comparisons, and submissions to them.
+
+    Args:
+        folders: as ``zobench.rules run`` lays them out, or zips of them; those with ``submission.yaml`` are submissions.
+        own: folders of options with entries and workloads of one's own.
+        verifications: files of ``zobench.verify --json``, besides the ``verification.json`` of comparisons. One that
+            lies in a submission is not read: it says of itself what it likes.
+        documentation: address of zobench's documentation site.
+
+    Raises:
+        UserError: if a folder is not there, no run is scored, or a file of verdicts is none.
+    """
+    left_out: LeftOut = []
+    parts = _agreeing([part for folder in folders for part in _parts(folder, own, left_out)], left_out)
+    if not parts:
+        raise UserError(f"no scored run below {', '.join(folders)}; expected a folder that zobench.rules run wrote to")
+    files = [part.top / FILE for part in parts if not part.source.said and (part.top / FILE).is_file()]
+    verdicts = Verdicts([*verifications, *files])
+    first = parts[0].rules
+    entries: dict[str, EntryFacts] = {}
+    runs: dict[tuple[str, str], RunFacts] = {}
+    for part in parts:
+        for held in part.held:
+            entries.setdefault(held.entry.name, _entry(held.entry, part))
+            runs |= {(held.entry.name, each.row["directory"]): each for each in _runs(held, part, verdicts, left_out)}
+    return Content(
+        compared=_compared(parts),
+        version=first.version,
+        rulesets={name: ruleset.description for name, ruleset in first.rulesets.items()},
+        workloads={name: WorkloadFacts(name, each.words, each.forwards) for name, each in first.workloads.items()},
+        entries=entries,
+        runs=runs,
+        left_out=left_out,
+        documentation=documentation,
+    )
+
+
+def _parts(folder: str, own: Sequence[Path], left_out: LeftOut) -> Iterator[_Part]:
+    """What a folder has; nothing of a submission that is not one, which is then left out."""
+    top = locate(folder)
+    submitted = submission.read(top)
+    if submitted is None:
+        rules = load("v1", own)
+        records = Records(rules, folder, own)
+        left_out += records.left_out
+        yield _Part(Source(top.name), rules, records.held, top, bool(own), targets_of(records))
+        return
+    try:
+        yield _submitted(folder, submitted, own, left_out)
+    except Exception as error:  # a stranger's entry or choice may break anything
+        said = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {first_line(error)}"
+        left_out.append((top.name, said))
+
+
+def _submitted(folder: str, found: submission.Submission, own: Sequence[Path], left_out: LeftOut) -> _Part:
+    top, content = locate(folder), found.content
+    submission.check_entry(found, load("v1", own))
+    if content.get("rules") != "v1":
+        found.problems.append(f"rules={content.get('rules')}: expected v1, those of the comparison")
+    if found.problems:
+        raise UserError("; ".join(found.problems))
+    options = [found.options] if found.options else []
+    rules = load("v1", [*own, *options])
+    names = {str(content["entry"])} | (_entries_of(found.options))
+    names |= {name for name, entry in rules.entries.items() if entry.of in names}
+    if found.code:
+        records = Records(load("v1", own), folder, own)
+        held = list(outside.held(records, rules, names))
+    else:
+        records = Records(rules, folder, [*own, *options])
+        held = [each for each in records.held if each.entry.name in names]
+        if others := sorted({each.entry.name for each in records.held} - names):
+            left_out.append((top.name, f"runs of {', '.join(others)}: the submission is of {content['entry']}"))
+    left_out += records.left_out
+    code = content["code"]
+    said = {key: str(content[key]) for key in ("who", "method", "licence", "contact") if content.get(key)}
+    said |= {"code": f"{code['url']} at {code['commit']}"} if "url" in code else {"code": str(code["wheel"])}
+    return _Part(Source(top.name, said, code.get("url", "")), rules, held, top, bool(options))
+
+
+def _entries_of(options: Path | None) -> set[str]:
+    """The names of the entries that come with a submission."""
+    path = options / RULES / "entries.yaml" if options else None
+    return set(load_yaml(path)) if path and path.is_file() else set()
+
+
+def _agreeing(parts: list[_Part], left_out: LeftOut) -> list[_Part]:
+    """Leave out what stands already, and runs of another model or of other rows than those that came first."""
+    known: set[tuple[str, str]] = set()
+    seen: dict[tuple[str, str, object], object] = {}
+    for part in parts:
+        kept = []
+        for held in part.held:
+            workload, entry = held.workload.name, held.entry.name
+            facts = {(workload, _MODEL, None): run.row.get(_MODEL) for run in held.runs()}
+            facts |= {(workload, _ROWS, run.row.get("data_seed")): run.row.get(_ROWS) for run in held.runs()}
+            wrong = [key for key, value in facts.items() if value and seen.setdefault(key, value) != value]
+            if (workload, entry) in known:
+                left_out.append((part.source.name, f"{workload}, {entry}: the board has this entry already"))
+            elif wrong:
+                left_out.append((part.source.name, f"{workload}, {entry}: its {wrong[0][1]} is not the comparison's"))
+            else:
+                kept.append(held)
+        known |= {(held.workload.name, held.entry.name) for held in kept}
+        part.held = kept
+    return [part for part in parts if part.held]
+
+
+def _compared(parts: Sequence[_Part]) -> Compared:
+    targets: dict[str, Target] = {}
+    of: dict[str, str] = {}
+    for part in parts:
+        targets = part.targets | targets
+        of |= {name: entry.of for name, entry in part.rules.entries.items() if entry.of is not None}
+    held = [each for part in parts for each in part.held]
+    return Compared(pd.DataFrame(scored_rows(held)), pd.DataFrame(trial_rows(held)), targets, of)
+
+
+def _entry(entry: Entry, part: _Part) -> EntryFacts:
+    method = settings.method(entry)
+    folders = [conf_dir(), *([part.top / submission.OPTIONS] if isinstance(part.top, Path) else [])]
+    files = [path for folder in folders if (path := folder / "method" / f"{method}.yaml").is_file()]
+    space = {key: (str(where), str(entry.shipped.get(key))) for key, where in entry.space.items()}
+    described = describe(files[0]) if files else ""
+    return EntryFacts(entry.name, method, described, entry.words, space, part.source)
+
+
+def _runs(held: Held, part: _Part, verdicts: Verdicts, left_out: LeftOut) -> Iterator[RunFacts]:
+    chosen = held.kept or held.chosen or {}
+    told = [(TRIALS, number, run) for number, run in enumerate(held.trials) if run is not None]
+    scored = [(stage, None, run) for stage, of in held.scored.items() for run in of.values()]
+    for stage, number, run in [*told, *scored]:
+        try:
+            digest = digests.of_record(run.place)
+        except Unreadable as error:
+            digest = ""
+            left_out.append((str(run.place), error.said))
+        yield RunFacts(
+            stage, held.workload.name, held.entry.name, run.row["seed"], part.source, _below(run.place, part.top),
+            _command(held, run, part), digest, verdicts.of(digest, run.row), {**run.row, "directory": str(run.place)},
+            number, number is not None and number == chosen.get("trial"),
+        )  # fmt: skip
+
+
+def _command(held: Held, run: Run, part: _Part) -> str:
+    """The command that makes a run again, from data and model wherever they lie."""
+    words = held.words.get(str(run.place), {})
+    options = ["--config-dir", submission.OPTIONS] if part.options else []
+    given = [*options, *(f"{key}={value}" for key, value in words.items()), *(f"{k}=DIR" for k in held.workload.inputs)]
+    return shlex.join(["python", "-m", "zobench", *given]) if words else ""
+
+
+def _below(place: Place, top: Place) -> str:
+    return str(place).removeprefix(str(top)).lstrip("/")

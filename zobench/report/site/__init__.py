@@ -1,0 +1,1 @@
+"""A leaderboard as a folder of pages that open without a network: boards, entries, runs."""
