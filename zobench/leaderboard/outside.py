@@ -45,7 +45,9 @@ def _put(found: Held, stage: str, runs: list[Run], rules: Rules) -> None:
         found.scored[stage] = {run.row["seed"]: run for run in runs}
 
 
-def _is_of(row: Mapping[str, Any], workload: Workload, chosen: Mapping[str, str], entry: Entry, all_: list[Entry]) -> bool:
+def _is_of(
+    row: Mapping[str, Any], workload: Workload, chosen: Mapping[str, str], entry: Entry, all_: list[Entry]
+) -> bool:
     """Whether a row is of an entry: of two that fit, the one that sets more."""
     model = row.get("model")
     of_model = model == chosen["model"] or (chosen["model"] == "local" and "@" in str(model))

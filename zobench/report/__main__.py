@@ -22,6 +22,9 @@ def main(arguments: list[str] | None = None) -> int:
     asked = _parser().parse_args(arguments)
     try:
         _check(asked)
+        if asked.site:
+            _write_site(asked)
+            return 0
         if asked.zip:
             _pack(asked, _select(_load(asked.runs), asked.where))
             return 0
@@ -87,6 +90,18 @@ def _parser() -> argparse.ArgumentParser:
     add("--zip", metavar="FILE", help="pack the records into one .zip, which RUNS may be, and nothing else")
     add("--wandb", action="store_true", help="send that page to wandb; offline unless WANDB_MODE=online")
     add("--wandb-group", metavar="NAME", help="wandb's group for it (the experiment, or tasks and models)")
+    site = parser.add_argument_group("a leaderboard of comparisons and submissions")
+    add = site.add_argument
+    add(
+        "--site",
+        type=Path,
+        metavar="DIR",
+        help="write its pages, and nothing else; RUNS are as zobench.rules left them",
+    )
+    add("--verification", action="append", default=[], type=Path, metavar="FILE",
+        help="what zobench.verify --json wrote of some of the runs; may be repeated")  # fmt: skip
+    add("--config-dir", metavar="DIR", help="a folder with entries and workloads of one's own")
+    add("--docs", default="", metavar="URL", help="the documentation site, which pages of methods link to")
     return parser
 
 
@@ -105,6 +120,13 @@ def _check(asked: argparse.Namespace) -> None:
         raise ConfigError(f"--which {asked.which}: this page is written as .md")
     if asked.zip:
         zip_file(asked.zip)
+    if asked.site:
+        from zobench.report.site.write import check_folder
+
+        check_folder(asked.site)
+    for name in ("verification", "config_dir", "docs"):
+        if getattr(asked, name) and not asked.site:
+            raise ConfigError(f"--{name.replace('_', '-')}: has no effect without --site")
     if asked.wandb_group and not asked.wandb:
         raise ConfigError(f"--wandb-group {asked.wandb_group}: has no effect without --wandb")
 
@@ -119,6 +141,19 @@ def _load(folders: list[str]) -> "pd.DataFrame":
         how = f"; a zip is read where it is named: {' '.join(zips[:5])}" if zips else ""
         raise UserError(f"no runs below {', '.join(folders)}; a run is a folder with a summary.json{how}{why}")
     return frame
+
+
+def _write_site(asked: argparse.Namespace) -> None:
+    from zobench.config.options import own_folder
+    from zobench.leaderboard.read import read
+    from zobench.report.site.write import write
+
+    own = [own_folder(asked.config_dir)] if asked.config_dir else []
+    content = read(asked.runs, own, asked.verification, asked.docs)
+    pages = write(content, asked.site)
+    show(f"written: {asked.site / 'index.html'}, {pages} pages of {len(content.runs)} runs")
+    for name, reason in content.left_out:
+        show(in_one_line(ValueError(f"left out: {name}: {reason}")))
 
 
 def _pack(asked: argparse.Namespace, frame: "pd.DataFrame") -> None:

@@ -29,9 +29,10 @@ def tables_page(tables: Sequence[Table]) -> str:
 
 
 @cache
-def _environment_of_templates() -> Environment:
+def templates(folder: Path = _FOLDER) -> Environment:
+    """The templates in a folder: all text is escaped, and control characters are written out."""
     made = Environment(
-        loader=FileSystemLoader(_FOLDER), autoescape=True, trim_blocks=True, lstrip_blocks=True,
+        loader=FileSystemLoader(folder), autoescape=True, trim_blocks=True, lstrip_blocks=True,
         undefined=StrictUndefined, finalize=_finalized,
     )  # fmt: skip
     made.tests["bold"] = lambda cell: isinstance(cell, Bold)
@@ -46,24 +47,34 @@ def _finalized(value: Any) -> Any:
 
 def render(tables: Sequence[Table], runs: Table | None, **values: Any) -> str:
     """Fill the template, which names the further values that it needs; all text is escaped."""
-    script = (_FOLDER / "page.js").read_text("utf-8")
+    script = script_of_tables()
     methods = dict.fromkeys(name for table in [*tables, *filter(None, [runs])] for name in table.methods() if name)
     return (
-        _environment_of_templates()
+        templates()
         .get_template(_TEMPLATE)
         .render(
             tables=tables,
             runs=runs,
             methods=methods if len(methods) > 1 else (),
-            style=Markup((_FOLDER / "page.css").read_text("utf-8")),
+            style=style(),
             script=Markup(script),
-            policy=_policy(script),
+            policy=policy(script),
             **values,
         )
     )
 
 
-def _policy(script: str) -> str:
+def style() -> Markup:
+    """The style sheet of all pages."""
+    return Markup((_FOLDER / "page.css").read_text("utf-8"))
+
+
+def script_of_tables() -> str:
+    """The script of all pages, which sorts tables."""
+    return (_FOLDER / "page.js").read_text("utf-8")
+
+
+def policy(script: str) -> str:
     """The Content-Security-Policy of a page with this script; styles are free, for pictures have them at each line."""
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return (

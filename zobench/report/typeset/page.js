@@ -2,7 +2,7 @@
 // What only a script can do: sort the rows of tables, and check all methods or none.
 
 const NUMBER = /^[+-]?(inf|[\d,]*\.?\d+(e[+-]?\d+)?)(?![\w.-])/i;
-const MISSING = /^(-|nan|diverged)?( \(.*\))?$/;
+const MISSING = /^(-|nan|never|same runs|(\d+ )?diverged)?( \(.*\))?$/;
 
 /** The keys by which a column is sorted: null where a cell has no value, numbers if all other cells begin with one. */
 function keys(cells) {

@@ -120,14 +120,14 @@ class Page:
         if self._costs:
             parts += ["## Time to the target", self._shown("profiles")]
         for stage in self.compared.stages:
-            parts += [f"## {STAGES[stage].capitalize()}", *(table.markdown() for table in self._over_all(stage))]
+            parts += [f"## {STAGES[stage].capitalize()}", *(table.markdown() for table in self.over_all(stage))]
             parts += [self._shown(f"{stage}-differences"), self._shown(f"{stage}-ranks")]
             here = self.found[self.found["stage"].eq(stage)]
             parts += [place_table(lines).markdown() for _, lines in here.groupby("workload")]
         return "\n\n".join(part.strip("\n") for part in parts if part)
 
-    def _over_all(self, stage: str) -> list[Table]:
-        """The tables of a stage over all workloads."""
+    def over_all(self, stage: str) -> list[Table]:
+        """The tables of a stage over all workloads: all entries, where there are several workloads, and ablations."""
         profiles = {title: areas(table) for title, table in self._costs.items() if COSTS[title][0] == stage}
         lines = self.overall[self.overall["stage"].eq(stage)]
         tables = [overall_table(lines, profiles)] if self.found["workload"].nunique() > 1 else []
