@@ -89,3 +89,16 @@ def slowly():
         return original(self, closure)
 
     Method.step = slow
+
+
+class Sweep(Zobench):
+    """A sweep as ``zobench.rules`` starts it."""
+
+    def __init__(self, command):
+        _, _, module, *arguments = command
+        super().__init__(Path.cwd(), *arguments, module=module)
+
+    def wait(self):
+        code, *said = super().wait()
+        assert code == 0, said
+        return code

@@ -2,14 +2,13 @@
 
 import json
 import shutil
-from pathlib import Path
 from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 import yaml
 from helpers.commands import command
-from helpers.processes import Zobench
+from helpers.processes import Sweep
 from helpers.tiny_runs import TINY
 
 from zobench.report.workloads.page import MARKS
@@ -28,19 +27,6 @@ ONLY = ("--workload", "toy", "--only", "mezo,two_probes,zeroshot")
 
 def rules(folder, *words):
     return command("zobench.rules", *words, "--config-dir", "mine", cwd=folder)
-
-
-class Sweep(Zobench):
-    """A sweep as ``zobench.rules`` starts it."""
-
-    def __init__(self, command):
-        _, _, module, *arguments = command
-        super().__init__(Path.cwd(), *arguments, module=module)
-
-    def wait(self):
-        code, *said = super().wait()
-        assert code == 0, said
-        return code
 
 
 @pytest.fixture(scope="module", autouse=True)

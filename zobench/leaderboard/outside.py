@@ -1,6 +1,7 @@
 """Runs of a submission whose method is code of others, of which nothing runs: what they are, by what they say alone.
 
-Their names cannot be told from the rules, as only the code knows what a step costs. Such runs are ``consistent`` at most.
+Their names cannot be told from the rules, as only the code knows what a step costs. Such runs are ``consistent`` at
+most.
 """
 
 from collections.abc import Iterator, Mapping
@@ -38,15 +39,15 @@ def _put(found: Held, stage: str, runs: list[Run], rules: Rules) -> None:
     for run in sorted(runs, key=lambda run: str(run.place)):
         found.words[str(run.place)] = _words(run.row, found, rules)
     if stage == TRIALS:
-        found.trials = sorted(runs, key=lambda run: run.row.get("method.lr") or 0.0)
-        rows = [run.row for run in found.trials if run]
-        found.chosen = choices.best([_searched(row, found.entry) for row in rows], rows)
+        tried = settings.trials(found.entry, found.workload, rules.searched)
+        found.trials = [next((run for run in runs if _sets(run.row, own)), None) for own in tried]
+        found.chosen = choices.best(tried, [None if run is None else run.row for run in found.trials])
     else:
         found.scored[stage] = {run.row["seed"]: run for run in runs}
 
 
 def _is_of(
-    row: Mapping[str, Any], workload: Workload, chosen: Mapping[str, str], entry: Entry, all_: list[Entry]
+    row: Mapping[str, Any], workload: Workload, chosen: Mapping[str, str], entry: Entry, known: list[Entry]
 ) -> bool:
     """Whether a row is of an entry: of two that fit, the one that sets more."""
     model = row.get("model")
@@ -54,14 +55,18 @@ def _is_of(
     size = words_of(workload.words.split()).get("batch_size")
     if not of_model or any(row.get(key) != chosen[key] for key in ("task", "tuning")) or str(row["batch_size"]) != size:
         return False
-    fits = [each for each in all_ if _fits(row, each)]
+    fits = [each for each in known if _fits(row, each)]
     return bool(fits) and max(fits, key=lambda each: len(each.words.split())) is entry
 
 
 def _fits(row: Mapping[str, Any], entry: Entry) -> bool:
     words = words_of(entry.words.split())
     option = words.pop("method")
-    return row["method"] == option and all(_same(row.get(key), value) for key, value in words.items())
+    return row["method"] == option and _sets(row, words)
+
+
+def _sets(row: Mapping[str, Any], words: Mapping[str, str]) -> bool:
+    return all(_same(row.get(key), value) for key, value in words.items())
 
 
 def _same(value: Any, word: str) -> bool:

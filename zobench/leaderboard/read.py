@@ -9,13 +9,14 @@ import pandas as pd
 
 from zobench.config.folders import conf_dir
 from zobench.config.options import RULES, describe, load_yaml
-from zobench.errors import UserError, first_line
+from zobench.errors import ConfigError, UserError, first_line
 from zobench.leaderboard import outside
 from zobench.leaderboard.verdicts import FILE, Verdicts
 from zobench.record import digests
 from zobench.record.archive import Place, locate
 from zobench.record.reading import Unreadable
-from zobench.report.frames.runs import LeftOut, Row
+from zobench.record.summaries import RESULTS
+from zobench.report.frames.runs import LeftOut
 from zobench.report.site.content import Content, EntryFacts, RunFacts, Source, WorkloadFacts
 from zobench.report.workloads.comparison import Compared, Target
 from zobench.rules import load, settings
@@ -46,16 +47,20 @@ def read(
     """Read comparisons, and submissions to them.
 
     Args:
-        folders: as ``zobench.rules run`` lays them out, or zips of them; those with ``submission.yaml`` are submissions.
+        folders: as ``zobench.rules run`` lays them out, or zips of them; with ``submission.yaml`` they are
+            submissions.
         own: folders of options with entries and workloads of one's own.
         verifications: files of ``zobench.verify --json``, besides the ``verification.json`` of comparisons. One that
             lies in a submission is not read: it says of itself what it likes.
         documentation: address of zobench's documentation site.
 
     Raises:
-        UserError: if a folder is not there, no run is scored, or a file of verdicts is none.
+        UserError: if a folder is not there, two have one name, no run is scored, or a file of verdicts is none.
     """
     left_out: LeftOut = []
+    names = [locate(folder).name for folder in folders]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ConfigError(f"{twice[0]}: two folders of this name, by which pages are known; rename one of them")
     parts = _agreeing([part for folder in folders for part in _parts(folder, own, left_out)], left_out)
     if not parts:
         raise UserError(f"no scored run below {', '.join(folders)}; expected a folder that zobench.rules run wrote to")
@@ -137,13 +142,16 @@ def _agreeing(parts: list[_Part], left_out: LeftOut) -> list[_Part]:
         kept = []
         for held in part.held:
             workload, entry = held.workload.name, held.entry.name
-            facts = {(workload, _MODEL, None): run.row.get(_MODEL) for run in held.runs()}
-            facts |= {(workload, _ROWS, run.row.get("data_seed")): run.row.get(_ROWS) for run in held.runs()}
-            wrong = [key for key, value in facts.items() if value and seen.setdefault(key, value) != value]
+            wrong = [
+                column
+                for run in held.runs()
+                for column, draw in ((_MODEL, None), (_ROWS, run.row.get("data_seed")))
+                if run.row.get(column) and seen.setdefault((workload, column, draw), run.row[column]) != run.row[column]
+            ]
             if (workload, entry) in known:
                 left_out.append((part.source.name, f"{workload}, {entry}: the board has this entry already"))
             elif wrong:
-                left_out.append((part.source.name, f"{workload}, {entry}: its {wrong[0][1]} is not the comparison's"))
+                left_out.append((part.source.name, f"{workload}, {entry}: its {wrong[0]} is not the comparison's"))
             else:
                 kept.append(held)
         known |= {(held.workload.name, held.entry.name) for held in kept}
@@ -175,6 +183,8 @@ def _runs(held: Held, part: _Part, verdicts: Verdicts, left_out: LeftOut) -> Ite
     told = [(TRIALS, number, run) for number, run in enumerate(held.trials) if run is not None]
     scored = [(stage, None, run) for stage, of in held.scored.items() for run in of.values()]
     for stage, number, run in [*told, *scored]:
+        if run.row["state"] not in RESULTS:
+            continue
         try:
             digest = digests.of_record(run.place)
         except Unreadable as error:

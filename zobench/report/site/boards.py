@@ -16,6 +16,7 @@ from zobench.report.workloads.page import PICTURE
 from zobench.report.workloads.tables import LEGEND, place_table
 
 HOME, RUNS = "index.html", "runs.html"
+_PICTURES = (PICTURE, "profiles")
 
 
 def home(content: Content) -> dict[str, Any]:
@@ -29,7 +30,7 @@ def home(content: Content) -> dict[str, Any]:
         "headline": _entries(Table(shown.frame, shown.columns, [*headline_notes(content.found), *shown.notes],
                                    "Differences to MeZO in points", shown.rows), content),
         "tables": [*tables, _workloads(power_table(content.compared))],
-        "pictures": [_picture(numbers.pictures[name], name) for name in (PICTURE, "profiles") if name in numbers.pictures],
+        "pictures": [_picture(picture, name) for name, picture in numbers.pictures.items() if name in _PICTURES],
         "checks": counted(run.check.verdict for run in content.runs.values()),
         "bibtex": bibtex(content.compared.runs),
         "left_out": content.left_out,
@@ -84,12 +85,12 @@ def verdicts(runs: Sequence[RunFacts]) -> str:
 def runs_page(content: Content) -> dict[str, Any]:
     """What the list of all runs shows."""
     rows = [
-        [Link(run.entry, run.page), run.workload, run.stage, str(run.seed) if run.trial is None else f"trial {run.trial}",
-         str(run.row["state"]), number(run.row.get("test_metric"), ".3f"), number(run.row.get("dev/loss"), ".4f"),
+        [Link(run.entry, run.page), run.workload, run.stage, run.number, str(run.row["state"]),
+         number(run.row.get("test_metric"), ".3f"), number(run.row.get("dev/loss"), ".4f"),
          run.check.verdict]
         for run in content.runs.values()
     ]  # fmt: skip
-    head = ["entry", "workload", "stage", "seed", "state", "test metric", "dev loss", "verdict"]
+    head = ["entry", "workload", "stage", "run", "state", "test metric", "dev loss", "verdict"]
     return {"table": Linked(head, rows, keys=4, name="all runs")}
 
 

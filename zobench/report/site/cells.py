@@ -3,7 +3,6 @@
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Union
 
 from zobench.report.typeset.table import Bold, Table
 
@@ -28,12 +27,12 @@ class Link(str):
 
 @dataclass(frozen=True)
 class Links:
-    """Several of them in a cell."""
+    """Several links in one cell."""
 
     each: Sequence[Link]
 
 
-Cell = Union[str, Link, Links]
+Cell = str | Links
 
 
 @dataclass(frozen=True)

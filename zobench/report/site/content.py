@@ -112,10 +112,14 @@ class RunFacts:
         return address("run", self.source.name, self.entry, self.place)
 
     @property
+    def number(self) -> str:
+        """Which of its entry's runs it is."""
+        return f"seed {self.seed}" if self.trial is None else f"trial {self.trial}"
+
+    @property
     def title(self) -> str:
         """What it is of."""
-        number = f"seed {self.seed}" if self.trial is None else f"trial {self.trial}"
-        return f"{self.entry}, {self.workload}, {self.stage}: {number}"
+        return f"{self.entry}, {self.workload}, {self.stage}: {self.number}"
 
 
 @dataclass(frozen=True)

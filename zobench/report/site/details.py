@@ -14,6 +14,8 @@ from zobench.report.typeset.table import number
 from zobench.report.workloads.comparison import REFERENCE, STAGES, Place
 from zobench.report.workloads.tables import delta, group, own_delta, rank, result, to_target
 
+#: columns of the record that stand above the others
+_RESULT = ("state", "reason", "metric", "test_metric", "dev_metric", "dev/loss", "forwards")
 _PAPER = re.compile(r"arXiv:(\d{4}\.\d{4,5})")
 
 
@@ -47,18 +49,20 @@ def run(content: Content, facts: RunFacts) -> dict[str, Any]:
     check = facts.check
     said = [["verified", ", ".join(check.verified)], *([f"not verified: {what}", why] for what, why in
             check.unverified.items()), *(["differs", line] for line in check.differs)]  # fmt: skip
+    at = anchor(facts.workload, facts.stage) if facts.trial is None else anchor("trials", facts.workload)
     return {
         "run": facts,
-        "back": Link(facts.entry, f"{address('entry', facts.entry)}#{anchor(facts.workload, facts.stage)}"),
+        "result": [(name, facts.row[name]) for name in _RESULT if facts.row.get(name) is not None],
+        "name": facts.row.get("config_hash", ""),
+        "back": Link(facts.entry, f"{address('entry', facts.entry)}#{at}"),
         "workload": Link(facts.workload, address("workload", facts.workload)),
         "said": Linked(["check", "what was found"], [line for line in said if line[1]], texts=True, name="verdict"),
-        "record": Linked(["column", "value"], [[k, str(v)] for k, v in facts.row.items() if not _is_none(v)], texts=True,
-                         name="the row of the record"),
+        "record": Linked(["column", "value"], _record(facts.row), texts=True, name="the row of the record"),
     }  # fmt: skip
 
 
-def _is_none(value: Any) -> bool:
-    return value is None or value != value
+def _record(row: Row) -> list[list[str]]:
+    return [[name, str(value)] for name, value in row.items() if value is not None]
 
 
 def _links(facts: EntryFacts, documentation: str) -> list[Link]:
@@ -97,20 +101,15 @@ def _ablations(content: Content, name: str) -> Linked | None:
          to(own_delta(line), f"{address('entry', line['entry'])}#{anchor(line['workload'], line['stage'])}")]
         for line in own.to_dict("records")
     ]  # fmt: skip
+    head = ["ablation", "workload", "ruleset", "entry less ablation"]
     note = "Points of test metric of the entry less its ablation, with a 95 % interval."
-    return (
-        Linked(["ablation", "workload", "ruleset", "entry less ablation"], rows, "Ablations", [note], 3)
-        if rows
-        else None
-    )
+    return Linked(head, rows, "Ablations", [note], keys=3) if rows else None
 
 
 def _settings(facts: EntryFacts, runs: Sequence[RunFacts]) -> str:
     """The settings of the space that some runs have in common."""
-    found = [
-        f"{key}={_said(runs[0].row, key)}" for key in facts.space if len({text(r.row.get(key)) for r in runs}) == 1
-    ]
-    return ", ".join(found)
+    one = [key for key in facts.space if len({text(run.row.get(key)) for run in runs}) == 1]
+    return " ".join(f"{key}={_said(runs[0].row, key)}" for key in one)
 
 
 def _runs(runs: Sequence[RunFacts]) -> Linked:
@@ -123,25 +122,16 @@ def _runs(runs: Sequence[RunFacts]) -> Linked:
          run.check.verdict]
         for run in runs
     ]  # fmt: skip
-    head = [
-        "run",
-        "state",
-        "test metric",
-        "dev metric",
-        "dev loss",
-        "selected step",
-        "forward passes",
-        "train s",
-        "verdict",
-    ]
-    return Linked(head, rows, name="scored runs")
+    measured = ["test metric", "dev metric", "dev loss", "selected step", "forward passes", "train s"]
+    return Linked(["run", "state", *measured, "verdict"], rows, name="scored runs", keys=2)
 
 
 def _trials(facts: EntryFacts, trials: Sequence[RunFacts]) -> Linked:
     rows: list[list[Cell]] = [
         [Link(f"trial {run.trial}", run.page), *(_said(run.row, key) for key in facts.space), str(run.row["state"]),
-         *(to(cell, run.page) for cell in (number(run.row.get("dev/loss"), ".4f"), number(run.row.get("forwards"), ",.0f"),
-                                           number(run.row.get("cpu_hours"), ".4f"))),
+         *(to(cell, run.page) for cell in (
+             number(run.row.get("dev/loss"), ".4f"), number(run.row.get("forwards"), ",.0f"),
+             number(run.row.get("cpu_hours"), ".4f"))),
          "scored" if run.chosen else "-", run.check.verdict]
         for run in trials
     ]  # fmt: skip

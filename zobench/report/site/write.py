@@ -42,11 +42,11 @@ def write(content: Content, folder: Path) -> int:
     environment = html.templates(_FOLDER)
     environment.tests |= {"link": lambda cell: isinstance(cell, Link), "links": lambda cell: isinstance(cell, Links)}
     script = html.script_of_tables() + (_FOLDER / "search.js").read_text("utf-8")
+    own = [Link(name, address("workload", name)) for name in _workloads(content)]
     shared = {
         "style": html.style() + Markup((_FOLDER / "site.css").read_text("utf-8")),
         "script": Markup(script), "policy": html.policy(script), "version": content.version,
-        "nav": [Link("Leaderboard", boards.HOME), *(Link(name, address("workload", name)) for name in _workloads(content)),
-                Link("All runs", boards.RUNS)],
+        "nav": [Link("Leaderboard", boards.HOME), *own, Link("All runs", boards.RUNS)],
     }  # fmt: skip
     with replacing(folder) as scratch:
         scratch.mkdir()
