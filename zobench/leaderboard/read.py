@@ -37,7 +37,7 @@ class _Part:
     rules: Rules
     held: list[Held]
     top: Place
-    options: bool = False
+    options: str = ""
     targets: dict[str, Target] = field(default_factory=dict)
 
 
@@ -93,7 +93,7 @@ def _parts(folder: str, own: Sequence[Path], left_out: LeftOut) -> Iterator[_Par
         rules = load("v1", own)
         records = Records(rules, folder, own)
         left_out += records.left_out
-        yield _Part(Source(top.name), rules, records.held, top, bool(own), targets_of(records))
+        yield _Part(Source(top.name), rules, records.held, top, own[0].name if own else "", targets_of(records))
         return
     try:
         yield _submitted(folder, submitted, own, left_out)
@@ -125,7 +125,7 @@ def _submitted(folder: str, found: submission.Submission, own: Sequence[Path], l
     code = content["code"]
     said = {key: str(content[key]) for key in ("who", "method", "licence", "contact") if content.get(key)}
     said |= {"code": f"{code['url']} at {code['commit']}"} if "url" in code else {"code": str(code["wheel"])}
-    return _Part(Source(top.name, said, code.get("url", "")), rules, held, top, bool(options))
+    return _Part(Source(top.name, said, code.get("url", "")), rules, held, top, submission.OPTIONS if options else "")
 
 
 def _entries_of(options: Path | None) -> set[str]:
@@ -200,7 +200,7 @@ def _runs(held: Held, part: _Part, verdicts: Verdicts, left_out: LeftOut) -> Ite
 def _command(held: Held, run: Run, part: _Part) -> str:
     """The command that makes a run again, from data and model wherever they lie."""
     words = held.words.get(str(run.place), {})
-    options = ["--config-dir", submission.OPTIONS] if part.options else []
+    options = ["--config-dir", part.options] if part.options else []
     given = [*options, *(f"{key}={value}" for key, value in words.items()), *(f"{k}=DIR" for k in held.workload.inputs)]
     return shlex.join(["python", "-m", "zobench", *given]) if words else ""
 

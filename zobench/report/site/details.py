@@ -53,6 +53,7 @@ def run(content: Content, facts: RunFacts) -> dict[str, Any]:
     return {
         "run": facts,
         "result": [(name, facts.row[name]) for name in _RESULT if facts.row.get(name) is not None],
+        "elsewhere": "=DIR" in facts.command,
         "name": facts.row.get("config_hash", ""),
         "back": Link(facts.entry, f"{address('entry', facts.entry)}#{at}"),
         "workload": Link(facts.workload, address("workload", facts.workload)),
@@ -123,7 +124,7 @@ def _runs(runs: Sequence[RunFacts]) -> Linked:
         for run in runs
     ]  # fmt: skip
     measured = ["test metric", "dev metric", "dev loss", "selected step", "forward passes", "train s"]
-    return Linked(["run", "state", *measured, "verdict"], rows, name="scored runs", keys=2)
+    return Linked(["run", "state", *measured, "verdict"], rows, name="scored runs")
 
 
 def _trials(facts: EntryFacts, trials: Sequence[RunFacts]) -> Linked:
