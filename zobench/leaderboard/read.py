@@ -31,7 +31,11 @@ _MODEL, _ROWS = "model_checksum", "rows_hash"
 
 @dataclass
 class _Part:
-    """The records of one folder, by the rules."""
+    """The records of one folder, by the rules.
+
+    Attributes:
+        options: the folder of options that its commands need; empty for none.
+    """
 
     source: Source
     rules: Rules
