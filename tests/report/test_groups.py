@@ -101,3 +101,42 @@ def test_workloads_that_share_test_rows_are_one_sample_and_others_are_several():
 
 def test_an_entry_that_a_workload_lacks_is_not_compared_over_all():
     assert Overall([Entries(scores()), Entries(scores(right=(0.7, 0.7)))]).names == ["mezo", "loren"]
+
+
+def test_equal_entries_share_a_rank_whatever_their_order():
+    tables = scores()
+    tables["again"] = tables["loren"].iloc[:, ::-1]
+    for names in (list(tables), list(tables)[::-1]):
+        found = Entries({name: tables[name] for name in names}).ranks()
+        assert found.loc["again", "rank"] == found.loc["loren", "rank"]
+        assert found.loc["pgap", ["rank", "best", "worst"]].tolist() == [1, 1, 1]
+        assert sorted(found["rank"]) in ([1, 2, 2, 4], [1, 2, 3, 3])
+
+
+def test_two_seeds_tell_no_ranks_apart():
+    found = Entries(scores(right=(0.5, 0.9), seeds=2))
+    assert found.versus("loren", "mezo").p < 0.05
+    assert found.ranks()[["best", "worst"]].to_numpy().tolist() == [[1, 2], [1, 2]]
+
+
+def test_who_is_better_is_told_by_the_seeds_that_both_have():
+    """Mezo has easy seeds more than loren, which is better with each that both have."""
+    tables = scores(right=(0.5, 0.7), seeds=3)
+    easy = pd.DataFrame(True, index=range(3, 9), columns=tables["mezo"].columns)
+    found = Entries({"mezo": pd.concat([tables["mezo"], easy]), "loren": tables["loren"]})
+    assert found.mean("mezo") > found.mean("loren")
+    assert found.versus("loren", "mezo").mean > 0
+    ranked = found.ranks()
+    assert ranked.loc["mezo", ["rank", "best", "worst"]].tolist() == [1, 1, 2]
+    assert ranked.loc["loren", ["rank", "best", "worst"]].tolist() == [2, 1, 2]
+
+
+def test_workloads_that_share_test_rows_are_averaged_where_all_have_seed_and_row():
+    one, other = scores(0), scores(1)
+    other["loren"] = other["loren"].loc[1:, :499]
+    found = Overall([[Entries(one), Entries(other)]])
+    by_hand = (one["loren"].astype(float) + other["loren"].astype(float)).loc[1:, :499].to_numpy().mean() / 2
+    assert found.mean("loren") == pytest.approx(by_hand)
+    told = found.versus("loren", "mezo")
+    assert (told.seeds, told.examples) == (4, 500)
+    assert set(found.ranks().index) == {"mezo", "loren", "pgap"}

@@ -235,3 +235,30 @@ def test_a_method_whose_trials_chose_its_ablation_is_said_to_be_the_same_runs(co
     assert line(found, "loren_iso")["own_same"]
     assert not line(found, "loren")["own_same"]
     assert ablations_table(found, found.iloc[:0], "tuned").cells()[1][2:] == ["same runs", "same runs"]
+
+
+def test_a_backward_pass_counts_as_two_on_the_way_to_a_target(found):
+    assert line(found, "adamw")["target_forwards"] == FORWARDS + 2 * 50
+
+
+def test_two_seeds_make_no_claim(compared):
+    two = Compared(compared.runs[compared.runs["seed"].le(2)], compared.trials, compared.targets, OF)
+    found = scores(two)
+    loren = line(found, "loren")
+    assert loren["delta_p_holm"] < 0.05
+    assert (loren["delta_seeds"], loren["rank_low"], loren["rank_high"]) == (2, 1, 5)
+    assert claims(found, together(two, found), "tuned")[0] == "above mezo beyond doubt: none"
+
+
+def test_no_scale_is_told_where_its_upper_end_is_not_above_the_lower(compared):
+    runs = compared.runs.assign(**{"zero_shot/test/accuracy": 0.95, "zero_shot/test/accuracy_calibrated": 0.95})
+    found = scores(Compared(runs, compared.trials, compared.targets, OF))
+    assert found["normalised"].isna().all()
+
+
+def test_a_stage_with_fewer_workloads_and_what_is_left_out_are_told(compared):
+    runs = compared.runs[~(compared.runs["stage"].eq("seconds") & compared.runs["workload"].eq("mr-tiny"))]
+    said = Page(Compared(runs, compared.trials, compared.targets, OF, ["kerzoo was left out"])).said()
+    assert "- tuned, equal seconds: of sst2-tiny alone\n" in said
+    assert "equal forward passes: of" not in said
+    assert said.endswith("- kerzoo was left out")

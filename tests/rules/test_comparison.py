@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import pandas as pd
@@ -9,11 +10,12 @@ import pytest
 import yaml
 from helpers.commands import command
 from helpers.processes import Sweep
-from helpers.tiny_runs import TINY
+from helpers.tiny_runs import TINY, summary_of
 
 from zobench.report.workloads.page import MARKS
 from zobench.rules import load, stages
 from zobench.rules.records import Records
+from zobench.rules.stages import Comparison
 
 ENTRIES = """
 two_probes:
@@ -118,6 +120,93 @@ def test_a_run_outside_the_rules_is_named(copied):
     said = rules(copied, "check", "RUNS").stdout
     assert "no rule asks for it: tuned, sst2, mezo" in said
     assert "method.lr=0.5" in said
+    assert "outside the rules or unreadable, left out: 1" in rules(copied, "report", "RUNS").stdout
+
+
+def rewritten(run, **values):
+    """Change what a run's summary says."""
+    path = Path(str(run.place)) / "summary.json"
+    path.write_text(json.dumps(summary_of(path.parent) | values))
+
+
+def asked(folder, stage):
+    """The runs that would be asked for of an entry, whose choice is made anew."""
+    (folder / "RUNS" / "choices" / "toy" / f"two_probes{'.seconds' * (stage == 'at_seconds')}.json").unlink()
+    own = [folder / "mine"]
+    rules = load("v1", own)
+    comparison = Comparison(rules, folder / "RUNS", folders=own, seeds=[1, 2])
+    ruleset = rules.rulesets["seconds" if stage == "at_seconds" else "tuned"]
+    return getattr(comparison, stage)(rules.workloads["toy"], ruleset, [rules.entries["two_probes"]])
+
+
+@pytest.mark.parametrize(("state", "count"), [("diverged", 2), ("failed", 0), ("running", 0), ("interrupted", 0)])
+def test_a_choice_waits_until_every_trial_has_a_result(copied, state, count):
+    rewritten(held(copied)["two_probes"].trials[3], state=state, reason="by hand")
+    assert len(asked(copied, "scored")) == count
+    assert (copied / "RUNS" / "choices" / "toy" / "two_probes.json").exists() == bool(count)
+
+
+@pytest.mark.parametrize(("name", "state"), [("mezo", "running"), ("mezo", "failed"), ("two_probes", "interrupted")])
+def test_equal_seconds_wait_for_all_runs_that_tell_them(copied, name, state):
+    rewritten(held(copied)[name].scored["tuned"][2], state=state, reason="by hand")
+    assert asked(copied, "at_seconds") == []
+    assert not (copied / "RUNS" / "choices" / "toy" / "two_probes.seconds.json").exists()
+
+
+def test_an_entry_of_which_every_trial_diverged_is_said_to_have_no_score(copied):
+    own = held(copied)["two_probes"]
+    for run in own.trials:
+        rewritten(run, state="diverged")
+    for run in own.runs():
+        if run not in own.trials:
+            shutil.rmtree(str(run.place))
+    choices = copied / "RUNS" / "choices" / "toy"
+    assert "toy, two_probes: " not in rules(copied, "check", "RUNS").stdout
+    (choices / "two_probes.json").unlink()
+    checked = rules(copied, "check", "RUNS").stdout
+    assert "| toy      | two_probes | 0 of 6 |" in checked
+    assert "toy, two_probes" not in checked
+    assert "toy: every trial diverged, so no score: two_probes" in rules(copied, "report", "RUNS").stdout
+    ran = rules(copied, "run", "--workload", "toy", "--only", "two_probes", "--ruleset", "tuned", "--runs", "RUNS")
+    assert "toy, tuned: nothing to run yet of two_probes, of which every trial diverged" in ran.stdout
+    assert ran.returncode == 0
+
+
+def test_a_check_names_an_entry_that_was_tried_and_not_scored(copied):
+    for run in held(copied)["two_probes"].scored["tuned"].values():
+        shutil.rmtree(str(run.place))
+    said = rules(copied, "check", "RUNS").stdout.splitlines()
+    assert "toy, two_probes, tuned: seeds 1, 2, 3, 4, 5 are missing" in said
+
+
+def test_a_check_names_a_score_that_no_trial_chose_and_steps_that_no_seconds_pay_for(copied):
+    for run in held(copied)["two_probes"].trials:
+        rewritten(run, state="diverged")
+    path = copied / "RUNS" / "choices" / "toy" / "two_probes.seconds.json"
+    kept = json.loads(path.read_text())
+    path.write_text(json.dumps(kept | {"steps": 3 * kept["steps"]}))
+    said = rules(copied, "check", "RUNS").stdout
+    assert "but no trial finished that could have chosen it" in said
+    assert f"two_probes.seconds.json has {3 * kept['steps']} steps, where the seconds beside them pay for" in said
+
+
+def test_the_folder_of_runs_may_have_any_name(copied):
+    ran = rules(
+        copied,
+        "run",
+        "--workload",
+        "toy",
+        "--only",
+        "zeroshot",
+        "--ruleset",
+        "fixed",
+        "--seeds",
+        "1",
+        "--runs",
+        "a,b's (c)",
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert len([*(copied / "a,b's (c)" / "fixed").rglob("summary.json")]) == 1
 
 
 def test_a_choice_by_anything_but_the_dev_loss_is_named(copied, found):
@@ -186,6 +275,8 @@ def test_a_report_tells_what_can_be_said_and_writes_a_page_and_readme(folder, fo
         (["run", "--runs", "R", "--workload", "sst2-tiny-opt"], "expected data.dir=DIR and model.dir=DIR too", 2),
         (["run", "--runs", "R", *ONLY, "--seeds", "0,1"], "seed 0 is that of the trials", 2),
         (["run", "--runs", "R", *ONLY, "--ruleset", "seconds"], "toy, seconds: nothing to run yet", 0),
+        (["run", "--runs", "R", *ONLY, "--seeds=-1"], "--seeds -1: expected numbers with commas", 2),
+        (["run", "--runs", "mine/rules/workloads.yaml/R", *ONLY], "cannot be written: Not a directory", 1),
         (["check", "nowhere"], "nowhere: no such folder", 1),
         (["check", "mine"], "mine: no run of a workload of v1", 1),
         (["targets", "mine"], "no finished run of mezo, which sets the targets", 2),

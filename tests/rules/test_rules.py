@@ -17,13 +17,20 @@ from zobench.errors import ConfigError
 from zobench.rules import frozen, load, settings
 from zobench.rules.files import versions
 from zobench.rules.runs import Runs
+from zobench.rules.stages import Comparison
 from zobench.sweep.trials import LR, spaces
 from zobench.testing.problem import Problem, StepLoss
 
 RULES = load("v1")
 METHODS = sorted(path.stem for path in (conf_dir() / "method").glob("*.yaml"))
 INPUTS = ("data.dir=none", "model.dir=none")
+RATE = "shipped: {method.lr: 1.0e-6}, space: {method.lr: 'tag(log, interval(1e-8, 1e-5))'}"
 parse = OverridesParser.create().parse_override
+
+
+def made(settings):
+    """A space, and the same as what ships."""
+    return f"space: {{{settings}}}, shipped: {{{settings}}}"
 
 
 @pytest.mark.parametrize("version", versions())
@@ -139,8 +146,25 @@ def test_the_factor_on_a_rate_is_that_of_losses_where_steps_hang_on_their_scale(
         ("mine: {word: method=mezo}", "mine: word: no such key; did you mean words?"),
         ("mine: {of: mezo}", "mine: expected words too"),
         ("mine: {words: method=mezo, of: meso}", "mine: of: meso: no such entry; did you mean mezo?"),
-        ("mine: {words: method=mezo, factor: fast}", "factor=fast: expected one of rates, step_rates"),
+        ("mine: {words: method=mezo, of: mine}", "of: mine: expected another entry"),
+        ("mine: {words: method=mezo, factor: fast}", "factor: expected one of rates, step_rates"),
         ("mine: {words: method=mezo, space: {method.lr: 'choice(1, 2)'}}", "expected the same settings in both"),
+        ("mine: {words: 3}", "words: expected method=NAME and settings of it"),
+        ("mine: {words: method.probes=2}", "words: expected method=NAME and settings of it"),
+        ("mine: {words: method=mezo forwards=9000}", "words: expected method=NAME and settings of it"),
+        ("mine: {words: method=mezo, times: many}", "times: expected a positive number"),
+        ("mine: {words: method=mezo, times: 0}", "times: expected a positive number"),
+        ("mine: {words: method=mezo, backprop: 'no'}", "backprop: expected true or false"),
+        ("mine: {words: method=mezo, space: [method.lr]}", "space: expected settings of the method"),
+        ("mine: {words: method=mezo, space: {seed: 'choice(1, 2)'}}", "space: expected settings of the method"),
+        (
+            f"mine: {{words: method=mezo, {made('method.lr: 1, method.a: 1, method.b: 1, method.c: 1')}}}",
+            "3 settings at",
+        ),
+        (f"mine: {{words: method=mezo, {made('method.eps: 1, method.lr: 1')}}}", "expected method.lr first"),
+        (f"mine: {{words: method=mezo, {made('method.lr: 1')}}}", "expected an interval, such as"),
+        ("mezo.seconds: {words: method=mezo}", "expected a name of letters, digits, - and _"),
+        ("7: {words: method=mezo}", "7: expected a name of letters, digits, - and _; a number needs quotes"),
     ],
 )
 def test_an_entry_of_ones_own_that_is_wrong_is_answered_in_one_line(tmp_path, content, said):
@@ -149,6 +173,66 @@ def test_an_entry_of_ones_own_that_is_wrong_is_answered_in_one_line(tmp_path, co
     with pytest.raises(ConfigError, match=said) as error:
         load("v1", [tmp_path])
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (
+            "toy: {words: task=sst2 model=tiny-opt, forwards: many}",
+            "forwards: expected a positive integer, found 'many'",
+        ),
+        ("toy: {words: task=sst2 model=tiny-opt, forwards: 16.5}", "forwards: expected a positive integer, found 16.5"),
+        ("toy: {words: task=sst2 model=tiny-opt, forwards: 0}", "forwards: expected a positive integer, found 0"),
+        ("toy: {words: model=tiny-opt, forwards: 16}", "words: expected task=NAME, model=NAME"),
+        ("toy: {words: task=sst2 model=tiny-opt threads=2 seed=3, forwards: 16}", "threads, seed: the rules set that"),
+        ("toy: {words: task=sst2 model=tiny-opt method.eps=1, forwards: 16}", "method.eps: the rules set that"),
+        ("toy: {words: task=sst2 model=tiny-opt, forwards: 16, rates: .nan}", "rates: expected a positive number"),
+        (
+            "toy: {words: task=sst2 model=tiny-opt, forwards: 16, inputs: data.dir}",
+            "inputs: expected a list of settings",
+        ),
+        ("'../toy': {words: task=sst2 model=tiny-opt, forwards: 16}", "expected a name of letters, digits, - and _"),
+    ],
+)
+def test_a_workload_of_ones_own_that_is_wrong_is_answered_in_one_line(tmp_path, content, said):
+    (tmp_path / "rules").mkdir()
+    (tmp_path / "rules" / "workloads.yaml").write_text(content)
+    with pytest.raises(ConfigError, match=said) as error:
+        load("v1", [tmp_path])
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("{words: method=mezo}", "its method trains; give the entry the space"),
+        (f"{{words: method=adamw, {RATE}}}", "takes backward passes: expected backprop: true"),
+        (f"{{words: method=mezo, backprop: true, {RATE}}}", "takes no backward passes: expected backprop: false"),
+        (f"{{words: method=meso, {RATE}}}", "method=meso: no such option"),
+        (f"{{words: method=mezo method.probs=2, {RATE}}}", "did you mean method.probes"),
+        (f"{{words: method=mezo method/rle=adam, {RATE}}}", "mezo has no such group"),
+        (f"{{words: 'method=mezo method.probes=[1', {RATE}}}", "the value cannot be read"),
+        (f"{{words: method=mezo, {RATE.replace('1e-8', '0')}}}", "mine: method.lr=.*expected a lower end below"),
+        (
+            f"{{words: method=mezo, {RATE.replace('interval(', 'intervall(')}}}",
+            "space: method.lr: expected an interval",
+        ),
+    ],
+)
+def test_an_entry_that_no_run_can_be_made_of_is_refused_before_the_first_run(tmp_path, content, said):
+    (tmp_path / "rules").mkdir()
+    (tmp_path / "rules" / "entries.yaml").write_text(f"mine: {content}")
+
+    def check():
+        rules = load("v1", [tmp_path])
+        workload = rules.workloads["subj-smollm2-mlp"]
+        Comparison(rules, tmp_path / "RUNS", ["data.dir=none"], [tmp_path]).check(workload, [rules.entries["mine"]])
+
+    with pytest.raises(ConfigError, match=said) as error:
+        check()
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "RUNS").exists()
 
 
 def test_a_version_that_there_is_not_is_answered():

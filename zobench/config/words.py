@@ -143,6 +143,15 @@ def of_hydra(error: Exception) -> ConfigError:
     )
 
 
+def quoted(text: str) -> str:
+    """A text as a value of Hydra's, whatever signs are in it.
+
+    >>> print(quoted("a,b's"))
+    'a,b\\'s'
+    """
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
 def _quoted(key: str, value: str) -> str:
     """A setting as it is typed where its value needs quotes, for the shell and for Hydra.
 

@@ -84,6 +84,8 @@ def _run(parser: argparse.ArgumentParser, words: list[str]) -> int:
 
     comparison = Comparison(rules, asked.runs, asked.inputs, _own(asked), asked.processes, seeds, asked.dry_run)
     comparison.retry_failed = asked.retry_failed
+    for workload in workloads:  # before the first run: it may be hours until the last one is asked for
+        comparison.check(workload, entries)
     for workload in workloads:
         comparison.run(workload, rulesets, entries)
     return int(comparison.failed)
@@ -185,7 +187,9 @@ def _seeds(text: str | None, rules: "Rules") -> list[int] | None:
     if text is None:
         return None
     try:
-        seeds = [int(word) for word in text.split(",")]
+        seeds = [*dict.fromkeys(int(word) for word in text.split(","))]
+        if min(seeds) < 0:
+            raise ValueError
     except ValueError:
         raise ConfigError(f"--seeds {text}: expected numbers with commas, such as 1,2,3") from None
     if (tried := rules.searched.trial_seed) in seeds:

@@ -1,13 +1,13 @@
 """Whether the records of a comparison keep the rules, a line for each that is broken; and what entries were given."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from statistics import median
 
 from zobench.config.signature import digest
 from zobench.record import configs
 from zobench.record.reading import Unreadable
 from zobench.rules import choices
-from zobench.rules.files import SECONDS
+from zobench.rules.files import SECONDS, Ruleset
 from zobench.rules.records import Held, Records, Run
 from zobench.system.markdown import pipe_table
 
@@ -46,6 +46,11 @@ def _of_entry(records: Records, held: Held) -> Iterator[str]:
     if held.kept and held.chosen and held.kept["settings"] != held.chosen["settings"]:
         best = held.chosen["trial"]
         yield f"{where}: scored with another setting than that of trial {best}, which has the lowest dev loss"
+    if held.kept and not held.chosen and held.scored.get(tuned.name):
+        yield f"{where}: scored with {_words(held.kept['settings'])}, but no trial finished that could have chosen it"
+    if held.steps and held.steps["steps"] != choices.steps(held.steps):
+        said = f"{held.steps['steps']} steps, where the seconds beside them pay for {choices.steps(held.steps)}"
+        yield f"{where}, {SECONDS}: {choices.name(held.entry.name, SECONDS)} has {said}"
     reference = next((h for h in records.held if _reference(records, held, h)), None)
     own, available = _seconds(held, SECONDS), None if reference is None else _seconds(reference, tuned.name)
     if own and available and own > LONGEST * available:
@@ -62,18 +67,33 @@ def _seconds(held: Held, stage: str) -> float | None:
 
 
 def _equal(records: Records) -> Iterator[str]:
-    """Every entry of a ruleset has the same seeds."""
+    """Every entry of a workload that can be scored by a ruleset is, with the same seeds."""
     for workload in dict.fromkeys(held.workload.name for held in records.held):
         for ruleset in records.rules.rulesets.values():
             seeds = {
-                held.entry.name: sorted(found)
+                held.entry.name: sorted(held.scored.get(ruleset.name, {}))
                 for held in records.held
-                if held.workload.name == workload and (found := held.scored.get(ruleset.name))
+                if held.workload.name == workload and (held.scored.get(ruleset.name) or _can(records, held, ruleset))
             }
+            if not any(seeds.values()):  # a ruleset that nobody has run
+                continue
             wanted = sorted({*ruleset.seeds, *(seed for found in seeds.values() for seed in found)})
             for entry, own in seeds.items():
                 if lacking := [str(seed) for seed in wanted if seed not in own]:
                     yield f"{workload}, {entry}, {ruleset.name}: seeds {', '.join(lacking)} are missing"
+
+
+def _can(records: Records, held: Held, ruleset: Ruleset) -> bool:
+    """Whether an entry has a score to give: not where every trial, or every run whose seconds count, diverged."""
+    if ruleset.settings == "chosen":
+        tuned = held.scored.get(records.rules.searched.name, {}).values()
+        scored = [run for run in tuned if run.finished]
+        return bool(scored) and held.entry.trains and held.entry.name != records.rules.reference
+    return not (ruleset.settings == "searched" and held.hopeless)
+
+
+def _words(settings: Mapping[str, str]) -> str:
+    return " ".join(f"{key}={text}" for key, text in settings.items())
 
 
 def _same_inputs(records: Records) -> Iterator[str]:

@@ -4,18 +4,20 @@ The trial that a tuned entry is scored with, and in ``<entry>.seconds.json`` its
 """
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from zobench.atomic import replacing
+from zobench.atomic import replacing, writing
 from zobench.record import summaries
 from zobench.record.archive import Place
 from zobench.record.reading import Unreadable, json_object
 from zobench.rules.settings import Words
 
 FOLDER = "choices"
+_CLOCKS = ("seconds", "seconds_per_step")
 Row = dict[str, Any]
 
 
@@ -35,7 +37,8 @@ def best(trials: Sequence[Words], rows: Sequence[Row | None]) -> Row | None:
     {'settings': {'method.lr': '2'}, 'trial': 1, 'dev_loss': 0.5, 'finished': 2}
     """
     finished = {number: row for number, row in enumerate(rows) if row and row["state"] == "finished"}
-    losses = {number: row["dev/loss"] for number, row in finished.items() if row.get("dev/loss") is not None}
+    known = {number: row.get("dev/loss") for number, row in finished.items()}
+    losses = {number: loss for number, loss in known.items() if loss is not None and math.isfinite(loss)}
     if not losses:
         return None
     number = min(losses, key=lambda each: (losses[each], each))
@@ -55,7 +58,17 @@ def at_equal_seconds(own: Sequence[Row], reference: Sequence[Row]) -> Row:
     25
     """
     available, each = median(map(seconds, reference)), median(seconds(row) / row["steps"] for row in own)
-    return {"steps": max(1, round(available / each)), "seconds": available, "seconds_per_step": each}
+    found = {"seconds": available, "seconds_per_step": each}
+    return {"steps": steps(found), **found}
+
+
+def steps(choice: Row) -> int:
+    """The steps that fit into the ``seconds`` of a choice; one at least.
+
+    >>> steps({"seconds": 5.0, "seconds_per_step": 0.1})
+    50
+    """
+    return max(1, round(choice["seconds"] / choice["seconds_per_step"]))
 
 
 def name(entry: str, kind: str = "") -> str:
@@ -74,17 +87,26 @@ def read(runs: Place, workload: str, entry: str, kind: str = "") -> Row | None:
         return None
     choice = json_object(at)
     found = choice.get("steps") if kind else choice.get("settings")
-    if kind and not (isinstance(found, int) and found > 0):
-        raise Unreadable(at, "expected steps, a positive integer")
+    if kind and not (isinstance(found, int) and found > 0 and all(_positive(choice.get(key)) for key in _CLOCKS)):
+        raise Unreadable(at, f"expected steps, a positive integer, with {' and '.join(_CLOCKS)}, positive numbers")
     if not kind and not (isinstance(found, dict) and all(isinstance(text, str) for text in found.values())):
         raise Unreadable(at, "expected settings, a mapping of texts")
     return choice
 
 
+def _positive(value: object) -> bool:
+    return isinstance(value, int | float) and value > 0
+
+
 def keep(choice: Row, runs: Path, workload: str, entry: str, kind: str = "") -> Row:
-    """Write a choice where there is none, and give the one that is there."""
+    """Write a choice where there is none, and give the one that is there.
+
+    Raises:
+        CannotWrite: if that fails.
+    """
     at = runs / FOLDER / workload / name(entry, kind)
-    at.parent.mkdir(parents=True, exist_ok=True)
+    with writing(at):
+        at.parent.mkdir(parents=True, exist_ok=True)
     with replacing(at, unless_there=True) as scratch:
         scratch.write_text(json.dumps(choice, indent=1) + "\n", encoding="utf-8")
     return read(runs, workload, entry, kind) or choice

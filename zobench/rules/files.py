@@ -1,6 +1,5 @@
 """The files of a version of the rules, as objects; entries and workloads of one's own come from a folder of options."""
 
-import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,13 +7,13 @@ from typing import Any, Literal, TypeVar, get_args
 
 from zobench.config.options import RULES, describe, load_yaml
 from zobench.errors import ConfigError, did_you_mean
+from zobench.rules.made import made, ruled
 
 FOLDER = Path(__file__).parent
 #: ``searched`` by trials; ``shipped``, the rate times the workload's factor; ``chosen`` by the trials of another
 #: ruleset; ``none``: as they ship
 Settings = Literal["searched", "shipped", "chosen", "none"]
 SECONDS, TRIALS = "seconds", "trials"
-FACTORS = ("rates", "step_rates", "length_rates", "backprop_rates")
 Kind = TypeVar("Kind", "Workload", "Entry")
 
 
@@ -53,7 +52,7 @@ class Entry:
         of: the entry whose ablation or other form it is.
         space: setting → where it is searched, in Hydra's grammar; empty: nothing to search.
         shipped: setting of the space → the value that ships.
-        factor: the workload's factor on the learning rate, one of ``FACTORS``.
+        factor: the workload's factor on the learning rate, one of ``made.FACTORS``.
         times: a further factor, where its rates for large models lie otherwise than the others' to those of small ones.
         vectors: the learning rate of biases and norms, where they have one; times the workload's ``rates``.
         small_matrices: setting → value where a workload's matrices are small; it is not searched there.
@@ -166,14 +165,20 @@ def load(version: str = "v1", folders: Sequence[Path] = ()) -> Rules:
     for entry in entries.values():
         if entry.of is not None and entry.of not in entries:
             raise ConfigError(f"{entry.name}: of: {entry.of}: no such entry{did_you_mean(entry.of, entries)}")
+        if entry.of == entry.name:
+            raise ConfigError(f"{entry.name}: of: {entry.of}: expected another entry, whose ablation it is")
     runs = load_yaml(top / "runs.yaml")
+    workloads = _all(Workload, [place / "workloads.yaml" for place in (top, *added)])
+    for workload in workloads.values():
+        if keys := ruled(workload.words, runs["words"]):
+            raise ConfigError(f"{workload.name}: {', '.join(keys)}: the rules set that for all; leave it away")
     files = sorted(path for path in top.glob("*.yaml") if "settings" in load_yaml(path))
-    rulesets = [_made(Ruleset, path, path.stem, load_yaml(path) | {"description": describe(path)}) for path in files]
+    rulesets = [made(Ruleset, path, path.stem, load_yaml(path) | {"description": describe(path)}) for path in files]
     rulesets.sort(key=lambda ruleset: get_args(Settings).index(ruleset.settings))
     return Rules(
         version=version,
         rulesets={ruleset.name: ruleset for ruleset in rulesets},
-        workloads=_all(Workload, [place / "workloads.yaml" for place in (top, *added)]),
+        workloads=workloads,
         entries=entries,
         **runs,
     )
@@ -186,27 +191,5 @@ def _all(kind: type[Kind], paths: Iterable[Path]) -> dict[str, Kind]:
         for name, content in load_yaml(path).items() if path.is_file() else ():
             if name in found:
                 raise ConfigError(f"{path}: {name}: there is one of that name already; choose another")
-            found[name] = _made(kind, path, name, content)
+            found[name] = made(kind, path, name, content)
     return found
-
-
-def _made(kind: Any, path: Path, name: str, content: Any) -> Any:
-    """An object of a file's mapping, checked for its keys."""
-    fields = {each.name: each for each in dataclasses.fields(kind)}
-    if not isinstance(content, dict):
-        raise ConfigError(f"{path}: {name}: expected a mapping, such as words: method=mezo")
-    for key in content:
-        if key not in fields or key == "name":
-            raise ConfigError(f"{path}: {name}: {key}: no such key{did_you_mean(str(key), fields)}")
-    needed = [key for key, each in fields.items() if not _optional(each) and key != "name" and key not in content]
-    if needed:
-        raise ConfigError(f"{path}: {name}: expected {', '.join(needed)} too")
-    if kind is Entry and content.get("factor", "rates") not in FACTORS:
-        raise ConfigError(f"{path}: {name}: factor={content['factor']}: expected one of {', '.join(FACTORS)}")
-    if kind is Entry and set(content.get("space") or ()) != set(content.get("shipped") or ()):
-        raise ConfigError(f"{path}: {name}: space and shipped: expected the same settings in both")
-    return kind(name=name, **{k: tuple(v) if isinstance(v, list) else v for k, v in content.items()})
-
-
-def _optional(each: dataclasses.Field[Any]) -> bool:
-    return each.default is not dataclasses.MISSING or each.default_factory is not dataclasses.MISSING

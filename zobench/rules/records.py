@@ -49,6 +49,7 @@ class Held:
         scored: ruleset → seed → run.
         chosen: the trial with the lowest dev loss, as ``choices.best`` gives it; None without a finished one.
         kept: the choice that was written down, where one was.
+        steps: the steps at equal seconds that were written down, with the seconds that they were computed from.
         words: place of a run → the overrides that make it, but for inputs and folder.
     """
 
@@ -59,6 +60,12 @@ class Held:
     chosen: Row | None = None
     kept: Row | None = None
     words: dict[str, Words] = field(default_factory=dict)
+    steps: Row | None = None
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether every trial diverged, so that there is no setting to score."""
+        return bool(self.trials) and all(run is not None and run.row["state"] == "diverged" for run in self.trials)
 
     def runs(self) -> Iterator[Run]:
         """All that there are."""
@@ -148,7 +155,7 @@ class Records:
         tried, budget = settings.trials(entry, workload, tuned), settings.budget(entry, workload)
         held.trials = [run(TRIALS, own, budget, tuned.trial_seed) for own in tried]
         held.chosen = choices.best(tried, [None if each is None else each.row for each in held.trials])
-        held.kept = self._choice(workload, entry)
+        held.kept, held.steps = (self._choice(workload, entry, kind) for kind in ("", SECONDS))
         best = held.kept if held.kept and held.kept["settings"] in tried else held.chosen
         for ruleset in self.rules.rulesets.values():
             if ruleset.settings in ("searched", "chosen") and entry.trains:

@@ -1,5 +1,6 @@
 """What a comparison by the rules says: its records, set side by side."""
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -57,7 +58,25 @@ def compared(records: Records, workloads: Collection[str] = ()) -> Compared:
     """
     of = {name: entry.of for name, entry in records.rules.entries.items() if entry.of is not None}
     held = [each for each in records.held if not workloads or each.workload.name in workloads]
-    return Compared(pd.DataFrame(scored_rows(held)), pd.DataFrame(trial_rows(held)), targets_of(records), of)
+    scored, tried = pd.DataFrame(scored_rows(held)), pd.DataFrame(trial_rows(held))
+    return Compared(scored, tried, targets_of(records), of, _left_out(records, held))
+
+
+def _left_out(records: Records, held: Iterable[Held]) -> list[str]:
+    """What tables do not show: entries that no setting suits, runs without a result, and runs outside the rules."""
+    diverged: dict[str, list[str]] = {}
+    lacking: Counter[str] = Counter()
+    for each in held:
+        if each.hopeless:
+            diverged.setdefault(each.workload.name, []).append(each.entry.name)
+        lacking.update(run.row["state"] for of in each.scored.values() for run in of.values() if not _ended(run))
+    said = [f"{name}: every trial diverged, so no score: {', '.join(of)}" for name, of in diverged.items()]
+    if lacking:
+        states = ", ".join(f"{count} {state}" for state, count in sorted(lacking.items()))
+        said.append(f"scored runs without a result, which are left out: {states}")
+    if count := len(records.others()) + len(records.left_out):
+        said.append(f"runs outside the rules or unreadable, left out: {count}; zobench.rules check names them")
+    return said
 
 
 def targets_of(records: Records) -> dict[str, Target]:

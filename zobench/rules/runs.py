@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 from zobench.config.chosen import Cell
@@ -22,6 +23,7 @@ from zobench.estimate.prices import Prices
 from zobench.rules import settings
 from zobench.rules.files import Entry, Rules, Workload
 from zobench.rules.settings import Words
+from zobench.run.budget import Spending
 from zobench.sweep.trials import words_of
 
 #: what stands for a folder that is not given
@@ -53,13 +55,25 @@ class Runs:
             ConfigError: if the budget does not pay for a step, or an option is missing.
         """
         words = self._fixed(workload, entry) | own | budget | settings.seeds(seed)
-        if entry.trains:
-            try:
-                spent = self._prices.of(Cell(self._put(workload, entry, own | budget))).steps
-            except ConfigError as error:
-                raise ConfigError(f"{workload.name}, {entry.name}: {error}") from None
-            words["eval_every"] = str(-(-spent // self.rules.evaluations))
-        return words
+        try:
+            spent = self._prices.of(Cell(self._put(workload, entry, own | budget)))
+            self._check(entry, spent)
+        except ConfigError as error:
+            raise ConfigError(f"{workload.name}, {entry.name}: {error}") from None
+        return words | ({"eval_every": str(-(-spent.steps // self.rules.evaluations))} if entry.trains else {})
+
+    @staticmethod
+    def _check(entry: Entry, spent: Spending) -> None:
+        """Whether an entry says of its method what that spends: its budget hangs on it."""
+        if spent.steps and not entry.trains:
+            raise ConfigError("its method trains; give the entry the space that is searched, and what ships of it")
+        if not spent.steps and entry.trains:
+            raise ConfigError("the budget pays for no step; give the workload more forwards")
+        if entry.trains and bool(spent.backwards) != entry.backprop:
+            takes = "takes" if spent.backwards else "takes no"
+            raise ConfigError(
+                f"its method {takes} backward passes: expected backprop: {str(not entry.backprop).lower()}"
+            )
 
     def name(self, workload: Workload, entry: Entry, words: Words, model: str | None = None) -> str:
         """A run's name, eight hexadecimal digits.
@@ -104,7 +118,10 @@ class Runs:
             place = node
             for name in above:
                 place = place[name]
-            place[last] = self._parse(f"{key}={text}").value()
+            try:
+                place[last] = self._parse(f"{key}={text}").value()
+            except HydraException:
+                raise ConfigError(f"{key}={text}: the value cannot be read; a list needs both brackets") from None
 
     def _method(self, name: str, tuning: str) -> dict[str, Any]:
         """The node of an entry's method under a tuning."""
@@ -115,6 +132,8 @@ class Runs:
         for group, options in defaults(path).items():
             option = words.pop(f"method/{group}", options[0])
             node[group] = dict(load_yaml(self._file(f"method/{group}/{option}")))
+        if unknown := [key for key in words if "/" in key]:
+            raise ConfigError(f"{name}: {unknown[0]}: {method} has no such group; leave it away")
         for changed in self._files(f"{TUNED}/{tuning}/{method}"):
             node |= load_yaml(changed)
         if self.rules.entries[name].trains:

@@ -1,5 +1,6 @@
 """The overrides of a run: what its workload, its entry and its ruleset set."""
 
+from zobench.errors import ConfigError
 from zobench.rules.files import Entry, Ruleset, Workload
 from zobench.sweep.trials import LR, draw, words_of
 
@@ -13,11 +14,17 @@ def trials(entry: Entry, workload: Workload, ruleset: Ruleset) -> list[Words]:
     >>> rules = load("v1")
     >>> trials(rules.entries["mezo"], rules.workloads["sst2-tiny-llama"], rules.rulesets["tuned"])[0]
     {'method.lr': '0.000316', 'method.eps': '0.001'}
+
+    Raises:
+        ConfigError: for a space that cannot be read.
     """
     if not entry.space:
         return []
     fixed, rates = imposed(entry, workload), factor(entry, workload)
-    return [draw(dict(entry.space), trial, rates) | fixed for trial in range(ruleset.trials)]
+    try:
+        return [draw(dict(entry.space), trial, rates) | fixed for trial in range(ruleset.trials)]
+    except ConfigError as error:
+        raise ConfigError(f"{entry.name}: {error}") from None
 
 
 def shipped(entry: Entry, workload: Workload) -> Words:

@@ -14,8 +14,9 @@ from tempfile import TemporaryDirectory
 
 import yaml
 
-from zobench.atomic import write_atomically
+from zobench.atomic import write_atomically, writing
 from zobench.config.cache import sha256
+from zobench.config.words import quoted
 from zobench.errors import ConfigError, UserError, show
 from zobench.record import summaries
 from zobench.rules import choices, settings
@@ -57,6 +58,17 @@ class Comparison:
     def _by_rules(self) -> Runs:
         return Runs(self.rules, self.folders, self.inputs)
 
+    def check(self, workload: Workload, entries: Iterable[Entry]) -> None:
+        """Whether every entry has a run on a workload.
+
+        Raises:
+            ConfigError: if an option, a setting or the budget of one cannot be.
+        """
+        for entry in entries:
+            own = [*settings.trials(entry, workload, self.rules.searched), settings.shipped(entry, workload)]
+            for each in own:
+                self._asked(entry, workload, each, settings.budget(entry, workload), self.rules.searched.trial_seed)
+
     def run(self, workload: Workload, rulesets: Sequence[Ruleset], entries: Sequence[Entry]) -> None:
         """Run what is left of a workload.
 
@@ -66,8 +78,27 @@ class Comparison:
         for ruleset in sorted(rulesets, key=lambda each: each.settings == "chosen"):
             if ruleset.settings == "searched":
                 self._stage(workload, TRIALS, self.trials(workload, ruleset, entries))
-            lines = self.at_seconds if ruleset.settings == "chosen" else self.scored
-            self._stage(workload, ruleset.name, lines(workload, ruleset, entries))
+            asked = self.at_seconds if ruleset.settings == "chosen" else self.scored
+            lines = asked(workload, ruleset, entries)
+            if left := self._left(workload, ruleset, entries, lines):
+                show(f"{workload.name}, {ruleset.name}: nothing to run yet of {left}")
+            if lines:
+                self._stage(workload, ruleset.name, lines)
+
+    def _left(self, workload: Workload, ruleset: Ruleset, entries: Iterable[Entry], lines: Sequence[Asked]) -> str:
+        """The entries without a run to ask for, and why: one that no trial suits is never scored."""
+        without = {entry.name: entry for entry in entries if all(entry is not each for each, _ in lines)}
+        if ruleset.settings == "chosen":
+            without = {name: each for name, each in without.items() if each.trains and name != self.rules.reference}
+        ended = [
+            name
+            for name, each in without.items()
+            if all(map(_ended, self._rows(workload, TRIALS, self.trials(workload, self.rules.searched, [each]))))
+            and self._settings(each, workload, self.rules.searched) is None
+        ]
+        waiting = [name for name in without if name not in ended]
+        said = [f"{', '.join(waiting)}, which other runs must go before"] if waiting else []
+        return "; ".join([*said, *([f"{', '.join(ended)}, of which every trial diverged"] if ended else [])])
 
     def trials(self, workload: Workload, ruleset: Ruleset, entries: Iterable[Entry]) -> list[Asked]:
         """The runs that try settings."""
@@ -102,7 +133,7 @@ class Comparison:
             found = choices.read(self.runs, workload.name, entry.name, SECONDS)
             if found is None:
                 rows = [self._finished(each, workload, tuned) for each in (entry, reference)]
-                if not rows[1] and not self.dry:
+                if not (rows[1] or self.dry or any(self._scored_rows(reference, workload, tuned))):
                     raise ConfigError(
                         f"{workload.name}: {reference.name} has no scored run below {self.runs / tuned.name}, whose "
                         f"seconds the others get; run --ruleset {tuned.name} with it first"
@@ -118,13 +149,13 @@ class Comparison:
         return lines
 
     def _settings(self, entry: Entry, workload: Workload, ruleset: Ruleset) -> Words | None:
-        """What a scored run's method is set to; None while trials are left to run, or where none finished."""
+        """What a scored run's method is set to; None while trials are left to run or failed, or where none finished."""
         if ruleset.settings != "searched" or not entry.trains:
             return settings.set_by(entry, workload, ruleset)
         found = choices.read(self.runs, workload.name, entry.name)
         if found is None:
             rows = self._rows(workload, TRIALS, self.trials(workload, ruleset, [entry]))
-            if any(row is None or row["state"] in ("running", "interrupted") for row in rows):
+            if not all(map(_ended, rows)):
                 return None
             found = choices.best(settings.trials(entry, workload, ruleset), rows)
             if found is not None and not self.dry:
@@ -132,8 +163,12 @@ class Comparison:
         return None if found is None else found["settings"]
 
     def _finished(self, entry: Entry, workload: Workload, ruleset: Ruleset) -> list[choices.Row]:
-        rows = self._rows(workload, ruleset.name, self.scored(workload, ruleset, [entry]))
-        return [row for row in rows if row is not None and row["state"] == "finished"]
+        """The finished scored runs; none while some are left to run or failed: what they took is not known."""
+        rows = self._scored_rows(entry, workload, ruleset)
+        return [row for row in rows if row and row["state"] == "finished"] if all(map(_ended, rows)) else []
+
+    def _scored_rows(self, entry: Entry, workload: Workload, ruleset: Ruleset) -> list[choices.Row | None]:
+        return self._rows(workload, ruleset.name, self.scored(workload, ruleset, [entry]))
 
     def _asked(self, entry: Entry, workload: Workload, own: Words, budget: Words, seed: int) -> Asked:
         return entry, self._by_rules.words(workload, entry, own, budget, seed)
@@ -149,10 +184,7 @@ class Comparison:
 
     def _stage(self, workload: Workload, stage: str, lines: Sequence[Asked]) -> None:
         """Write a stage's grid, and run what is left of it by several processes."""
-        if not lines:
-            show(f"{workload.name}, {stage}: nothing to run yet")
-            return
-        if all(row is not None and row["state"] in summaries.RESULTS for row in self._rows(workload, stage, lines)):
+        if all(map(_ended, self._rows(workload, stage, lines))):
             show(f"{workload.name}, {stage}: {len(lines)} runs, all there")
             return
         content = {"lines": [shlex.join(f"{key}={value}" for key, value in words.items()) for _, words in lines]}
@@ -161,12 +193,20 @@ class Comparison:
             grid = Path(scratch, f"{workload.name}-{stage}.yaml")
             if not self.dry:
                 grid = self.runs / "grids" / f"{workload.name}-{stage}-{sha256(text.encode())[:8]}.yaml"
-                grid.parent.mkdir(parents=True, exist_ok=True)
+                with writing(grid):
+                    grid.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(grid, text)
             self._sweep(grid, stage)
 
     def _sweep(self, grid: Path, stage: str) -> None:
-        command = [sys.executable, "-m", "zobench.sweep", str(grid), *self.inputs, f"runs_dir={self.runs / stage}"]
+        command = [
+            sys.executable,
+            "-m",
+            "zobench.sweep",
+            str(grid),
+            *self.inputs,
+            f"runs_dir={quoted(str(self.runs / stage))}",
+        ]
         command += [word for folder in self.folders for word in ("--config-dir", str(folder))]
         command += ["--dry-run"] * self.dry + ["--retry-failed"] * self.retry_failed
         with StopRequest() as stop:
@@ -183,3 +223,8 @@ class Comparison:
         self.failed |= 1 in codes
         if set(codes) - {0, 1}:
             raise UserError(f"{grid}: the sweep ended with code {max(codes, key=abs)}; the same command goes on")
+
+
+def _ended(row: choices.Row | None) -> bool:
+    """Whether a run has a result."""
+    return row is not None and row["state"] in summaries.RESULTS

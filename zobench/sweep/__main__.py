@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from zobench.config.folders import conf_dir
 from zobench.config.options import own_folder
-from zobench.config.words import ALLOW_FOREIGN
+from zobench.config.words import ALLOW_FOREIGN, quoted
 from zobench.errors import UserError, complain, show, tolerant_streams
 
 if TYPE_CHECKING:
@@ -122,9 +122,9 @@ def _run(asked: argparse.Namespace) -> int:
     """Do what ``python -m zobench --multirun`` does, with a grid in the place of one line."""
     from zobench.__main__ import main as zobench
 
-    quoted = [_quoted(word) for word in asked.only]
-    sys.argv = ["zobench", "--multirun", f"hydra.sweeper.grid={_quoted(asked.grid)}"]
-    sys.argv += [f"hydra.sweeper.only=[{','.join(quoted)}]", "hydra.sweeper.retry=--retry-failed"]
+    only = [quoted(word) for word in asked.only]
+    sys.argv = ["zobench", "--multirun", f"hydra.sweeper.grid={quoted(asked.grid)}"]
+    sys.argv += [f"hydra.sweeper.only=[{','.join(only)}]", "hydra.sweeper.retry=--retry-failed"]
     sys.argv += ["hydra.sweeper.retry_failed=true"] if asked.retry_failed else []
     sys.argv += [f"hydra/launcher={asked.launcher}"] if asked.launcher else []
     sys.argv += [ALLOW_FOREIGN] if asked.allow_foreign else []
@@ -132,10 +132,6 @@ def _run(asked: argparse.Namespace) -> int:
     sys.argv += asked.overrides
     zobench()
     return 0
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 if __name__ == "__main__":

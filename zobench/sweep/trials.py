@@ -113,6 +113,8 @@ def _at(key: str, text: str, place: float, factor: float) -> str:
     around = override.value()
     if isinstance(around, IntervalSweep) and around.start is not None and around.end is not None:
         low, high = around.start, around.end
+        if not (0 < low < high if "log" in around.tags else low < high):
+            raise ConfigError(f"{key}={text}: expected a lower end below the upper one, and above 0 on a log scale")
         value = low * (high / low) ** place if "log" in around.tags else low + (high - low) * place
         return f"{value * factor:.3g}"
     if not override.is_discrete_sweep():

@@ -2,15 +2,25 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, reduce
 from itertools import combinations
+from operator import add
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from zobench.report.compare.comparable import seeds_of
-from zobench.report.compare.crossed import Components, Difference, MeanSquares, Usual, difference, mean_of, over_seeds
+from zobench.report.compare.crossed import (
+    ENOUGH,
+    Components,
+    Difference,
+    MeanSquares,
+    Usual,
+    difference,
+    mean_of,
+    over_seeds,
+)
 from zobench.report.compare.groups import holm, of_pairs, ranks
 from zobench.report.frames.runs import predictions
 
@@ -79,9 +89,16 @@ class Comparison(ABC):
         return of_pairs(self.names, holm([self.versus(*pair).p for pair in combinations(self.names, 2)]))
 
     def ranks(self) -> pd.DataFrame:
-        """Rank the entries that have scores, with intervals and groups: see ``groups.ranks``."""
+        """Rank the entries that have scores, with intervals and groups: see ``groups.ranks``.
+
+        Entries that share too few seeds for a claim are not told apart.
+        """
         means = pd.Series({name: self.mean(name) for name in self.names}, dtype=float).dropna()
-        return ranks(means, self.p)
+        pairs = [self.versus(*pair) for pair in combinations(self.names, 2)]
+        enough = of_pairs(self.names, [each.seeds for each in pairs]) >= ENOUGH
+        above = of_pairs(self.names, [each.mean for each in pairs]).to_numpy()
+        differences = pd.DataFrame(np.triu(above) - np.tril(above), index=self.names, columns=self.names)
+        return ranks(means, self.p.where(enough), differences)
 
 
 class Entries(Comparison):
@@ -173,7 +190,8 @@ class Overall(Comparison):
 
 
 def _averaged(workloads: Sequence[Entries], names: Sequence[str]) -> Entries:
-    """Entries whose scores are the means over workloads with the same test rows and seeds."""
+    """Entries whose scores are the means over workloads with the same test rows, where all have seed and row."""
     untrained = {name for each in workloads for name in each._untrained}
-    return Entries({name: sum(each.scores[name] for each in workloads) / len(workloads) for name in names},
-                   untrained=untrained)  # fmt: skip
+    summed = {name: reduce(add, (each.scores[name] for each in workloads)) for name in names}
+    means = {name: each.dropna(how="all").dropna(axis="columns") / len(workloads) for name, each in summed.items()}
+    return Entries(means, untrained=untrained)

@@ -8,6 +8,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from zobench.report.compare.stats import ALPHA
 
+_DIGITS = 12  # of means that are one value
+
 
 def holm(p: ArrayLike) -> NDArray[np.float64]:
     """Adjust p values for their number by Holm's step-down rule: those below 0.05 are right together, 19 times in 20.
@@ -69,7 +71,7 @@ def letters(count: int) -> list[str]:
     return [(alphabet[i // 26 - 1] if i >= 26 else "") + alphabet[i % 26] for i in range(count)]
 
 
-def ranks(means: "pd.Series[float]", p: pd.DataFrame) -> pd.DataFrame:
+def ranks(means: "pd.Series[float]", p: pd.DataFrame, differences: pd.DataFrame | None = None) -> pd.DataFrame:
     """Rank names by their means, with intervals and groups that are right together, 19 times in 20.
 
     The best rank that a name may have is one more than the number of names told to be better; the worst leaves below
@@ -78,19 +80,24 @@ def ranks(means: "pd.Series[float]", p: pd.DataFrame) -> pd.DataFrame:
     Args:
         means: of each name; more is better.
         p: the p value of each pair of names, symmetric, adjusted for the number of pairs.
+        differences: of each pair, row less column, which say who is the better one of two that are told apart: where
+            seeds are lacking, another than the means say. The means' unless given.
 
     Returns:
-        The names, best first, with ``mean``, ``rank``, the ends ``best`` and ``worst`` of its interval, and ``groups``:
-        a letter for each group that it is in. Names that share a letter cannot be told apart.
+        The names, best first, with ``mean``, ``rank``, which equal means share, the ends ``best`` and ``worst`` of its
+        interval, and ``groups``: a letter for each group that it is in. Names that share a letter cannot be told apart.
     """
-    names = list(means.sort_values(ascending=False, kind="stable").index)
+    told = means.round(_DIGITS)  # the same answers in another order of summing
+    names = list(told.sort_values(ascending=False, kind="stable").index)
     apart = p.loc[names, names] < ALPHA
-    less = means[names].to_numpy()[:, None] < means[names].to_numpy()
+    values = means[names].to_numpy()
+    less = (values[:, None] - values if differences is None else differences.loc[names, names].to_numpy()) < 0
+    rank = told[names].rank(ascending=False, method="min").astype(int)
     better, worse = (apart & less).sum(axis=1), (apart & ~less).sum(axis=1)
     found = groups(names, apart)
     of = {name: "".join(letter for letter, each in zip(letters(len(found)), found, strict=True) if name in each)
           for name in names}  # fmt: skip
     return pd.DataFrame(
-        {"mean": means[names], "rank": range(1, len(names) + 1), "best": 1 + better, "worst": len(names) - worse,
-         "groups": pd.Series(of)}, index=names,
+        {"mean": means[names], "rank": rank, "best": np.minimum(1 + better, rank),
+         "worst": np.maximum(len(names) - worse, rank), "groups": pd.Series(of)}, index=names,
     )  # fmt: skip

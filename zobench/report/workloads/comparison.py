@@ -1,6 +1,6 @@
 """What a comparison is made of: scored runs and trials, each labelled with its workload and its entry."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -45,6 +45,7 @@ class Compared:
         trials: the runs that chose their settings, with the columns workload and entry.
         targets: workload -> its target.
         of: an ablation -> the entry that it is an ablation of.
+        notes: what else there is to say, such as of runs that are left out.
 
     Raises:
         UserError: if there is no run, or two of one stage, workload and entry have the same seed.
@@ -54,6 +55,7 @@ class Compared:
     trials: pd.DataFrame
     targets: Mapping[str, Target] = field(default_factory=dict)
     of: Mapping[str, str] = field(default_factory=dict)
+    notes: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         if self.runs.empty:
@@ -110,11 +112,11 @@ class Compared:
     def together(self, stage: str, ends: bool = False) -> Overall:
         """The entries that were scored on all workloads of a stage, over all of them; or the ends of the scale."""
         of_place = self.ends if ends else self.entries
-        tasks: dict[str, list[Entries]] = {}  # workloads of one task have the same test rows
+        samples: dict[tuple[str, str], list[Entries]] = {}  # workloads of one task's data have the same test rows
         for workload in self.workloads(stage):
-            runs = self.runs[self.runs["workload"].eq(workload)]
-            tasks.setdefault(str(runs["task"].iloc[0]), []).append(of_place(workload, stage))
-        return Overall(list(tasks.values()))
+            run = self.runs[self.runs["workload"].eq(workload)].iloc[0]
+            samples.setdefault((str(run["task"]), str(run.get("data"))), []).append(of_place(workload, stage))
+        return Overall(list(samples.values()))
 
     def _of(self, workload: str, stage: str, names: list[str]) -> dict[str, pd.DataFrame]:
         runs = self.of_place(workload, stage)

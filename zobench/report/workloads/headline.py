@@ -75,18 +75,23 @@ def claims(found: pd.DataFrame, overall: pd.DataFrame, stage: str) -> list[str]:
 
 
 def headline_notes(found: pd.DataFrame) -> list[str]:
-    """Say what the claims rest on: workloads, entries, seeds and trials."""
+    """Say what the claims rest on: workloads, also of stages that have not all of them, entries, seeds and trials."""
     scored = found[~found["entry"].isin(ENDS)]
     tried = scored[scored["trials"].gt(0)]
     trials = f", {_range(tried['trials'])} trials each" if len(tried) else ""
     workloads = sorted(set(found["workload"]))
+    of_stages = {STAGES[str(stage)]: sorted(set(of["workload"])) for stage, of in found.groupby("stage", sort=False)}
+    partial = [f"{stage}: of {', '.join(own)} alone" for stage, own in of_stages.items() if own != workloads]
+    count = scored["entry"].nunique()
+    entries = f"{count} {'entry' if count == 1 else 'entries'}"
     return [
-        f"{len(workloads)} workload{'s' * (len(workloads) > 1)} ({', '.join(workloads)}), {scored['entry'].nunique()} "
-        f"entries{trials}, {_range(scored['runs'] + scored['diverged'])} scored seeds, which no trial saw, each with "
+        f"{len(workloads)} workload{'s' * (len(workloads) > 1)} ({', '.join(workloads)}), "
+        f"{entries}{trials}, {_range(scored['runs'] + scored['diverged'])} scored seeds, which no trial saw, each with "
         "training rows of its own",
         f"points of test metric above {REFERENCE}, mean of the workloads, with 95 % intervals for other seeds, "
         "training rows and test rows; beyond doubt (bold): p below 0.05, allowing for all entries by Holm's rule",
         f"scale: 0 is the untrained model with its bias to an option taken away, 1 is {CEILING}",
+        *partial,
     ]
 
 

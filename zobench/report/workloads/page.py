@@ -111,12 +111,15 @@ class Page:
             lines = "\n".join(f"- {each}" for each in claims(self.found, self.overall, stage))
             said.append(f"**{STAGES[stage].capitalize()}**\n\n{lines}")
         table = headline(self.found, self.overall, stages)
-        told = replace(table, notes=[*headline_notes(self.found), *table.notes]).markdown()
+        notes = [*headline_notes(self.found), *table.notes, *self.compared.notes]
+        told = replace(table, notes=notes).markdown()
         return "\n\n".join([*said, told.strip("\n")])
 
     def _text(self) -> str:
         parts = [self.said(), self._shown(PICTURE), "## How to read the tables"]
-        parts += ["\n".join(f"- {note}" for note in LEGEND), power_table(self.compared).markdown()]
+        parts += ["\n".join(f"- {note}" for note in LEGEND)]
+        power = power_table(self.compared)
+        parts += [power.markdown()] if power.rows else []
         if self._costs:
             parts += ["## Time to the target", self._shown("profiles")]
         for stage in self.compared.stages:

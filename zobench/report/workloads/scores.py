@@ -4,7 +4,7 @@ import math
 
 import pandas as pd
 
-from zobench.report.compare.crossed import Difference
+from zobench.report.compare.crossed import ENOUGH, Difference
 from zobench.report.compare.entries import Comparison
 from zobench.report.compare.groups import holm
 from zobench.report.compare.stats import ALPHA
@@ -15,6 +15,7 @@ from zobench.report.workloads.to_target import arrivals, median
 #: the name under which a line speaks of all workloads together
 ALL = "all workloads"
 _NAMES = ("delta", "own_delta")
+_ENDS = ("", "_low", "_high", "_p", "_seeds")
 _RANKS = {"rank": "rank", "best": "rank_low", "worst": "rank_high", "groups": "group"}
 
 
@@ -22,9 +23,10 @@ def scores(compared: Compared) -> pd.DataFrame:
     """Score every entry: a line for each stage, workload and entry.
 
     Columns: ``runs`` and ``diverged``; ``test_metric`` with ``_std``, ``test/loss``; ``normalised`` (0 is the
-    calibrated untrained model, 1 the ceiling); ``delta`` to the reference, with interval, p value and ``delta_p_holm``,
-    that of all entries of the place; ``own_delta``: the method that an ablation is of, less the ablation, and
-    ``own_same``: whether both are the same runs, as trials of the method chose the ablation's setting;
+    calibrated untrained model, 1 the ceiling); ``delta`` to the reference, with interval, p value, ``delta_seeds`` that
+    both have, and ``delta_p_holm``, the p value for all entries of the place; ``own_delta``: the method that an
+    ablation is of, less the ablation, and ``own_same``: whether both are the same runs, as trials of the method chose
+    the ablation's setting;
     ``rank`` with ``_low`` and ``_high``, and ``group``; ``forwards``, ``seconds``; ``target_runs`` that reached the
     target, the median ``target_forwards`` and ``target_seconds``; and what tuning took: ``trials``,
     ``trial_forwards``, ``trial_hours``. Seconds are in units of one forward pass of the reference.
@@ -71,7 +73,7 @@ def together(compared: Compared, found: pd.DataFrame) -> pd.DataFrame:
 
 def _frame(lines: list[Row]) -> pd.DataFrame:
     """Lines with all columns of claims, also where nothing could be compared."""
-    told = [name + end for name in _NAMES for end in ("", "_low", "_high", "_p")]
+    told = [name + end for name in _NAMES for end in _ENDS]
     frame = pd.DataFrame(lines)
     return frame.reindex(columns=list(dict.fromkeys([*frame, *told, "delta_p_holm", *_RANKS.values()])))
 
@@ -95,8 +97,8 @@ def _versus(entries: Comparison, one: str, other: str) -> Difference | None:
 
 
 def _told(name: str, found: Difference | None) -> Row:
-    values = (math.nan,) * 4 if found is None else (found.mean, found.low, found.high, found.p)
-    return dict(zip((name, f"{name}_low", f"{name}_high", f"{name}_p"), values, strict=True))
+    values = (math.nan,) * 5 if found is None else (found.mean, found.low, found.high, found.p, found.seeds)
+    return {name + end: value for end, value in zip(_ENDS, values, strict=True)}
 
 
 def _results(compared: Compared, workload: str, runs: pd.DataFrame) -> Row:
@@ -105,7 +107,8 @@ def _results(compared: Compared, workload: str, runs: pd.DataFrame) -> Row:
     return {
         "runs": len(done), "diverged": int(runs["state"].eq("diverged").sum()), "metric": runs["metric"].iloc[0],
         "test_metric": done["test_metric"].mean(), "test_metric_std": done["test_metric"].std(),
-        "test/loss": done["test/loss"].mean(), "normalised": (done["test_metric"].mean() - low) / (high - low),
+        "test/loss": done["test/loss"].mean(),
+        "normalised": (done["test_metric"].mean() - low) / (high - low) if high > low else math.nan,
         "forwards": done["forwards"].mean(), "backwards": done["backwards"].mean(),
         "seconds": done["cpu_hours"].mean() * 3600 / unit,
     }  # fmt: skip
@@ -143,13 +146,17 @@ def _tuning(compared: Compared, workload: str, stage: str, entry: str) -> Row:
 
 
 def beats(line: Row) -> bool:
-    """Whether an entry is above the reference beyond doubt: by a p value that allows for all entries."""
-    return line["delta"] > 0 and line["delta_p_holm"] < ALPHA
+    """Whether an entry is above the reference beyond doubt: by a p value that allows for all entries, and seeds."""
+    return line["delta"] > 0 and _sure(line)
 
 
 def below(line: Row) -> bool:
     """Whether an entry is below the reference beyond doubt, or diverged."""
-    return bool(line["diverged"]) or (line["delta"] < 0 and line["delta_p_holm"] < ALPHA)
+    return bool(line["diverged"]) or (line["delta"] < 0 and _sure(line))
+
+
+def _sure(line: Row) -> bool:
+    return line["delta_p_holm"] < ALPHA and line["delta_seeds"] >= ENOUGH
 
 
 def costs(found: pd.DataFrame, stage: str, name: str) -> pd.DataFrame:

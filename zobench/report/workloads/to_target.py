@@ -18,8 +18,9 @@ def arrivals(runs: pd.DataFrame, dev_loss: float, unit: float) -> list[Row]:
         unit: seconds of one forward pass of the reference.
 
     Returns:
-        For each run ``seed``, ``forwards`` and ``seconds``, the latter in units: CPU seconds of training, spread
-        evenly over its steps. Infinity for a run that never gets there.
+        For each run ``seed``, ``forwards``, in which a backward pass counts as two, and ``seconds``, in units: CPU
+        seconds of training. Backward passes and seconds are spread evenly over its steps. Infinity for a run that
+        never gets there.
     """
     lines = curves(runs)
     reached = lines[lines["dev/loss"].le(dev_loss)] if "dev/loss" in lines else lines.iloc[:0]
@@ -27,9 +28,12 @@ def arrivals(runs: pd.DataFrame, dev_loss: float, unit: float) -> list[Row]:
     found = []
     for run in runs.to_dict("records"):
         there = first.loc[run["directory"]] if run["directory"] in first.index else None
-        spent = math.inf if there is None else there["step"] / run["steps"] * run["cpu_hours"] * 3600 / unit
-        forwards = math.inf if there is None else float(there["forwards"])
-        found.append({"seed": run["seed"], "forwards": forwards, "seconds": spent})
+        forwards = seconds = math.inf
+        if there is not None:
+            share, backwards = there["step"] / run["steps"], run.get("backwards")
+            forwards = float(there["forwards"]) + 2 * share * (0 if pd.isna(backwards) else backwards)
+            seconds = share * run["cpu_hours"] * 3600 / unit
+        found.append({"seed": run["seed"], "forwards": forwards, "seconds": seconds})
     return found
 
 
