@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from statistics import median
 
-from zobench.config.signature import digest
+from zobench.config.signature import differences, digest
 from zobench.record import configs
 from zobench.record.reading import Unreadable
 from zobench.rules import choices
@@ -90,12 +90,20 @@ def _same_inputs(records: Records) -> Iterator[str]:
 
 
 def _of_settings(run: Run) -> Iterator[str]:
-    """A run's settings are those that it is named after."""
+    """A run's settings are those that it is named after, and all of them those of the run that is asked for.
+
+    Somebody who tries some billions of settings finds other ones with the same eight digits.
+    """
     try:
-        if digest(configs.read(run.place)) != run.row["config_hash"]:
+        own = configs.read(run.place)
+        if digest(own) != run.row["config_hash"]:
             yield f"{run.place}: {configs.NAME} has other settings than those that the run is named after"
+        elif changed := differences(run.asked or own, own):
+            yield f"{run.place}: the rules ask for other settings under its name: {', '.join(changed[:3])}"
     except Unreadable as error:
         yield f"{run.place}: {error.said}"
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        yield f"{run.place}: {configs.NAME}: not the configuration of a run ({type(error).__name__}: {error})"
 
 
 def _said(stage: str, run: Run) -> str:

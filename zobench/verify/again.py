@@ -203,8 +203,8 @@ def _differences(record: Record, split: str, of: Evaluation, metric: str) -> lis
         for a, b in pairs:
             worth = {name: b[name] for name in ("score", "exact_match") if name in b}
             for name, value in worth.items() if a["prediction"] == b["prediction"] else ():
-                if not close(a[name], value, _OF_SCORE):
-                    return [f"{where} {a['index']}: {name}={a[name]}, but its answer has {value}"]
+                if not close(a.get(name), value, _OF_SCORE):
+                    return [f"{where} {a['index']}: {name}={a.get(name)}, but its answer has {value}"]
     made = [(f"{split}/loss", of.values["loss"], nats)]
     made += [] if turned else [(f"{split}_metric", of.values[metric], _OF_SCORE)]
     row = record.row

@@ -1,5 +1,6 @@
 """The row's values: those of the evaluations in ``metrics.jsonl`` and of the answers in ``predictions.parquet``."""
 
+import math
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -36,14 +37,17 @@ def check_selection(verdict: Verdict, record: Record) -> None:
     seen = [line for line in record.lines if key in line]
     every = row.get("eval_every") or row["steps"]
     due = [*range(every, row["steps"], every), row["steps"]]
-    if [line["step"] for line in seen] != due:
+    if [line["step"] for line in seen if loss in line] != due:
         verdict.refute(f"{metrics.NAME}: dev evaluations of {len(seen)} steps, expected {len(due)}, every {every}")
         return
     better = instantiate.build(record.settings["protocol"], "protocol", kind=Protocol).better
+
+    def judged(line: Row) -> Row:
+        return {"metric": line[key], "loss": math.inf if line[loss] is None else line[loss]}
+
     best: Row | None = None
     for line in seen:
-        new = {"metric": line[key], "loss": line.get(loss)}
-        if best is None or better(new, {"metric": best[key], "loss": best.get(loss)}):
+        if best is None or better(judged(line), judged(best)):
             best = line
     assert best is not None
     for name, column in (("step", "best_step"), ("forwards", "best_forwards")):
@@ -60,12 +64,13 @@ def check_selection(verdict: Verdict, record: Record) -> None:
 def check_values(verdict: Verdict, record: Record) -> None:
     """That the row's metrics are those of the predictions, and of the first and last line of the metrics."""
     row, before = record.row, len(verdict.differs)
-    evaluated = [(name, v) for line in record.lines[:1] for name, v in line.items() if name.startswith("zero_shot/")]
+    logged = {name: v for line in record.lines[:1] for name, v in line.items() if name.startswith("zero_shot/")}
     for line in record.lines[-1:]:
-        evaluated += [(name.removeprefix("final/"), v) for name, v in line.items() if name.startswith("final/")]
-    for name, value in evaluated:
-        if not close(row.get(name), value):
-            verdict.refute(f"{summaries.NAME}: {name}={row.get(name)}, but {metrics.NAME} has {value}")
+        logged |= {name.removeprefix("final/"): v for name, v in line.items() if name.startswith("final/")}
+    said = {name for name in row if name.startswith(("zero_shot/", "dev/", "test/"))}
+    for name in sorted(logged.keys() | said):
+        if not close(row.get(name), logged.get(name)):
+            verdict.refute(f"{summaries.NAME}: {name}={row.get(name)}, but {metrics.NAME} has {logged.get(name)}")
     if row["state"] != "finished":
         return
     groups = {"task", configs.LATER} & record.settings.keys()
