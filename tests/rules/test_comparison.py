@@ -2,17 +2,20 @@
 
 import json
 import shutil
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 import yaml
+from helpers import forged
 from helpers.commands import command
 from helpers.processes import Sweep
 from helpers.tiny_runs import TINY
 
+from zobench.record import configs
 from zobench.report.workloads.page import MARKS
-from zobench.rules import load, stages
+from zobench.rules import check, load, stages
 from zobench.rules.records import Records
 
 ENTRIES = """
@@ -128,6 +131,24 @@ def test_a_choice_by_anything_but_the_dev_loss_is_named(copied, found):
     path.write_text(json.dumps(kept | {"settings": chosen}))
     said = rules(copied, "check", "RUNS").stdout
     assert f"toy, mezo: scored with another setting than that of trial {kept['trial']}" in said
+
+
+def test_a_run_on_rows_of_another_place_is_named_though_its_name_fits(folder, copied, found):
+    place = copied / found["mezo"].scored["tuned"][1].place.relative_to(folder)
+    settings = configs.read(place)
+    settings["data"]["dir"] = "/data"
+    forged.rename(place, settings)
+    assert (
+        f"{place.relative_to(copied)}: data.dir=/data: the rules ask for the rows of another place"
+        in rules(copied, "check", "RUNS").stdout
+    )
+
+
+def test_a_run_that_has_only_the_name_of_the_one_that_is_asked_for_is_named(found):
+    run = found["mezo"].scored["tuned"][1]
+    assert not list(check.of_settings(run))
+    (line,) = check.of_settings(replace(run, asked=run.asked | {"batch_size": 5}))
+    assert line == f"{run.place}: the rules ask for other settings under its name: batch_size=5, now 4"
 
 
 def test_a_record_whose_settings_were_changed_is_named(folder, copied, found):
