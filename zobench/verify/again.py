@@ -113,7 +113,7 @@ class _Replay:
         if self.drawn and not self.verdict.differs:
             self.verdict.hold(LOSSES)
         elif not self.drawn and self.record.row["steps"]:
-            self.verdict.leave(LOSSES, "no data at hand, or a run of several processes")
+            self.verdict.leave(LOSSES, "a run of several processes" if self.measured else "no data at hand")
 
     def _measure(self) -> None:
         """Hold the losses of the next step against those that its forward passes give."""
