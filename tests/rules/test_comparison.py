@@ -1,70 +1,16 @@
-"""A comparison in real processes: trials, choice, scored seeds, equal seconds; and what a check says of its records."""
+"""A comparison in real processes: trials, choice, scored seeds, equal seconds; its targets and its report."""
 
 import json
 import shutil
-from pathlib import Path
-from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 import yaml
-from helpers.commands import command
-from helpers.processes import Sweep
-from helpers.tiny_runs import TINY, summary_of
+from helpers.comparison import ONLY, held, rewritten, rules
 
 from zobench.report.workloads.page import MARKS
-from zobench.rules import load, stages
-from zobench.rules.records import Records
+from zobench.rules import load
 from zobench.rules.stages import Comparison
-
-ENTRIES = """
-two_probes:
-  words: method=mezo method.probes=2
-  of: mezo
-  shipped: {method.lr: 1.0e-6}
-  space: {method.lr: "tag(log, interval(1e-8, 1e-5))"}
-"""
-ONLY = ("--workload", "toy", "--only", "mezo,two_probes,zeroshot")
-
-
-def rules(folder, *words):
-    return command("zobench.rules", *words, "--config-dir", "mine", cwd=folder)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def sweeps():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stages, "subprocess", SimpleNamespace(Popen=Sweep))
-        yield
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """Where a comparison of two entries and zero-shot was run, with two of the five seeds."""
-    folder = tmp_path_factory.mktemp("comparison")
-    (folder / "mine" / "rules").mkdir(parents=True)
-    (folder / "mine" / "rules" / "entries.yaml").write_text(ENTRIES)
-    toy = {"words": " ".join([*TINY, "task=sst2"]), "forwards": 16, "rates": 100}
-    (folder / "mine" / "rules" / "workloads.yaml").write_text(yaml.safe_dump({"toy": toy}))
-    ran = rules(folder, "run", *ONLY, "--ruleset", "tuned,seconds", "--runs", "RUNS", "--seeds", "1,2")
-    assert ran.returncode == 0, ran.stderr
-    return folder
-
-
-@pytest.fixture
-def copied(folder, tmp_path):
-    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
-    return tmp_path
-
-
-def held(folder):
-    own = [folder / "mine"]
-    return {each.entry.name: each for each in Records(load("v1", own), folder / "RUNS", own).held}
-
-
-@pytest.fixture(scope="module")
-def found(folder):
-    return held(folder)
 
 
 def test_every_entry_has_its_trials_and_the_one_with_the_lowest_dev_loss_is_scored(folder, found):
@@ -102,31 +48,6 @@ def test_more_seeds_repeat_nothing_and_move_no_choice(copied):
     assert again.returncode == 0, again.stderr
     assert {path: path.stat().st_mtime_ns for path in files} == before
     assert set(held(copied)["mezo"].scored["tuned"]) == {1, 2, 3}
-
-
-def test_a_check_names_seeds_that_are_missing_and_prints_what_entries_were_given(folder):
-    checked = rules(folder, "check", "RUNS")
-    assert checked.returncode == 1
-    said = checked.stdout.splitlines()
-    missing = [line for line in said if line.endswith("seeds 3, 4, 5 are missing")]
-    assert len(missing) == 4  # three entries, one of them at equal seconds too
-    assert said[-1] == "4 lines"
-    assert any(line.startswith("| toy ") and " mezo | 6 of 6 |" in line for line in said)
-
-
-def test_a_run_outside_the_rules_is_named(copied):
-    words = [*TINY, "task=sst2", "method=mezo", "method.lr=0.5", "seed=1", "data_seed=1", "forwards=16"]
-    assert command("zobench", *words, "runs_dir=RUNS/tuned", cwd=copied).returncode == 0
-    said = rules(copied, "check", "RUNS").stdout
-    assert "no rule asks for it: tuned, sst2, mezo" in said
-    assert "method.lr=0.5" in said
-    assert "outside the rules or unreadable, left out: 1" in rules(copied, "report", "RUNS").stdout
-
-
-def rewritten(run, **values):
-    """Change what a run's summary says."""
-    path = Path(str(run.place)) / "summary.json"
-    path.write_text(json.dumps(summary_of(path.parent) | values))
 
 
 def asked(folder, stage):
@@ -172,24 +93,6 @@ def test_an_entry_of_which_every_trial_diverged_is_said_to_have_no_score(copied)
     assert ran.returncode == 0
 
 
-def test_a_check_names_an_entry_that_was_tried_and_not_scored(copied):
-    for run in held(copied)["two_probes"].scored["tuned"].values():
-        shutil.rmtree(str(run.place))
-    said = rules(copied, "check", "RUNS").stdout.splitlines()
-    assert "toy, two_probes, tuned: seeds 1, 2, 3, 4, 5 are missing" in said
-
-
-def test_a_check_names_a_score_that_no_trial_chose_and_steps_that_no_seconds_pay_for(copied):
-    for run in held(copied)["two_probes"].trials:
-        rewritten(run, state="diverged")
-    path = copied / "RUNS" / "choices" / "toy" / "two_probes.seconds.json"
-    kept = json.loads(path.read_text())
-    path.write_text(json.dumps(kept | {"steps": 3 * kept["steps"]}))
-    said = rules(copied, "check", "RUNS").stdout
-    assert "but no trial finished that could have chosen it" in said
-    assert f"two_probes.seconds.json has {3 * kept['steps']} steps, where the seconds beside them pay for" in said
-
-
 def test_the_folder_of_runs_may_have_any_name(copied):
     ran = rules(
         copied,
@@ -207,31 +110,6 @@ def test_the_folder_of_runs_may_have_any_name(copied):
     )
     assert ran.returncode == 0, ran.stderr
     assert len([*(copied / "a,b's (c)" / "fixed").rglob("summary.json")]) == 1
-
-
-def test_a_choice_by_anything_but_the_dev_loss_is_named(copied, found):
-    path = copied / "RUNS" / "choices" / "toy" / "mezo.json"
-    kept = json.loads(path.read_text())
-    other = next(run for run in found["mezo"].trials if run.row["method.lr"] != float(kept["settings"]["method.lr"]))
-    chosen = {"method.lr": f"{other.row['method.lr']:.3g}", "method.eps": f"{other.row['method.eps']:g}"}
-    path.write_text(json.dumps(kept | {"settings": chosen}))
-    said = rules(copied, "check", "RUNS").stdout
-    assert f"toy, mezo: scored with another setting than that of trial {kept['trial']}" in said
-
-
-def test_a_record_whose_settings_were_changed_is_named(folder, copied, found):
-    place = found["mezo"].scored["tuned"][1].place.relative_to(folder)
-    path = copied / place / "config.yaml"
-    path.write_text(path.read_text().replace("batch_size: 4", "batch_size: 5"))
-    said = rules(copied, "check", "RUNS").stdout
-    assert f"{place}: config.yaml" in said
-
-
-def test_a_damaged_choice_is_answered(copied):
-    (copied / "RUNS" / "choices" / "toy" / "mezo.json").write_text('{"settings": 3}')
-    checked = rules(copied, "check", "RUNS")
-    assert checked.returncode == 1
-    assert "expected settings, a mapping of texts" in checked.stderr
 
 
 def test_targets_are_the_medians_of_the_references_scored_seeds(folder, found):

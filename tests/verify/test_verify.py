@@ -13,39 +13,20 @@ from helpers import forged
 from helpers.commands import command
 from helpers.damage import SWAPS, reseal, swap
 from helpers.tiny_runs import TINY
+from helpers.verified import made, verdict, verify
 
 from zobench.config.signature import compose
 from zobench.record import configs, packing
 from zobench.record.archive import FILES
 from zobench.run.runner import run
 
-STEPS = ("task=sst2", "steps=6", "eval_every=2", "log_every=2", "method.lr=1e-3")
-
-
-def made(folder, *overrides):
-    return Path(run(compose(*TINY, *STEPS, *overrides, f"runs_dir={folder}"))["directory"])
-
-
-def verify(runs, *words):
-    """Exit code, what was printed, and what was written for machines."""
-    file = Path(runs).parent / "verdicts.json"
-    ended = command("zobench.verify", str(runs), *words, "--json", str(file), cwd=".")
-    assert "Traceback" not in ended.stderr
-    return ended, json.loads(file.read_text()) if file.is_file() else None
-
-
-def verdict(runs, *words):
-    ended, found = verify(runs, *words)
-    assert found, ended.stderr
-    (only,) = found["runs"]
-    assert ended.returncode == (only["verdict"] == "refuted")
-    return only
+SST2 = ("task=sst2", "method.lr=1e-3")
 
 
 @pytest.fixture(scope="module")
 def mezo(tmp_path_factory):
     """A finished run of six steps."""
-    return made(tmp_path_factory.mktemp("mezo"), "method=mezo")
+    return made(tmp_path_factory.mktemp("mezo"), *SST2, "method=mezo")
 
 
 @pytest.fixture
@@ -68,7 +49,7 @@ def test_a_run_is_made_again_from_its_losses_and_scored_again(mezo, tmp_path):
 def test_runs_of_other_kinds_are_verified(tmp_path, overrides):
     words = overrides if "method=zeroshot" not in overrides else (*overrides, "~method.lr")
     folder = (
-        made(tmp_path, *overrides)
+        made(tmp_path, *SST2, *overrides)
         if "method=zeroshot" not in overrides
         else Path(run(compose(*TINY, "task=sst2", *words[:1], f"runs_dir={tmp_path}"))["directory"])
     )
@@ -84,7 +65,7 @@ def test_files_alone_make_no_run_verified(mezo):
 
 
 def test_a_first_order_run_is_scored_from_its_kept_weights_and_stays_consistent(tmp_path):
-    found = verdict(made(tmp_path, "method=adamw"))
+    found = verdict(made(tmp_path, *SST2, "method=adamw"))
     assert found["verdict"] == "consistent"
     assert "steps by gradients" in found["unverified"]["weights"]
     assert "scores" in found["verified"]
@@ -226,7 +207,7 @@ def test_a_forgery_that_agrees_with_itself_is_refuted_by_weights_and_scores(copy
 
 
 def test_losses_of_other_batches_are_refuted_though_they_make_the_weights(tmp_path):
-    record = made(tmp_path / "runs", "method=mezo", "order_seed=5")
+    record = made(tmp_path / "runs", *SST2, "method=mezo", "order_seed=5")
     assert verdict(record)["verdict"] == "verified"
     forged.write_row(record, order_seed=0)
     forged.rename(record, configs.read(record) | {"order_seed": 0})

@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Mapping
 from statistics import median
 
-from zobench.config.signature import digest
+from zobench.config.signature import differences, digest
+from zobench.errors import shown
 from zobench.record import configs
 from zobench.record.reading import Unreadable
 from zobench.rules import choices
@@ -26,7 +27,7 @@ def broken(records: Records) -> list[str]:
         *(line for held in records.held for line in _of_entry(records, held)),
         *_equal(records),
         *_same_inputs(records),
-        *(line for held in records.held for run in held.runs() for line in _of_settings(run)),
+        *(line for held in records.held for run in held.runs() for line in of_settings(run)),
         *(f"{run.place}: no rule asks for it: {_said(stage, run)}" for stage, run in records.others()),
     ]
 
@@ -109,13 +110,23 @@ def _same_inputs(records: Records) -> Iterator[str]:
                     yield f"{run.place}: {held.workload.name}: {what} are not those of {other.place}"
 
 
-def _of_settings(run: Run) -> Iterator[str]:
-    """A run's settings are those that it is named after."""
+def of_settings(run: Run) -> Iterator[str]:
+    """A run's settings are those that it is named after, and all of them those of the run that is asked for.
+
+    Somebody who tries some billions of settings finds other ones with the same eight digits.
+    """
     try:
-        if digest(configs.read(run.place)) != run.row["config_hash"]:
+        own = configs.read(run.place)
+        if digest(own) != run.row["config_hash"]:
             yield f"{run.place}: {configs.NAME} has other settings than those that the run is named after"
+        elif changed := differences(run.asked or own, own):
+            yield f"{run.place}: the rules ask for other settings under its name: {', '.join(changed[:3])}"
+        elif run.asked and (own["data"]["dir"] == "mini") != (run.asked["data"]["dir"] == "mini"):
+            yield f"{run.place}: data.dir={shown(own['data']['dir'])}: the rules ask for the rows of another place"
     except Unreadable as error:
         yield f"{run.place}: {error.said}"
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        yield f"{run.place}: {configs.NAME}: not the configuration of a run ({type(error).__name__}: {error})"
 
 
 def _said(stage: str, run: Run) -> str:

@@ -9,7 +9,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
+from zobench.config.signature import digest
 from zobench.errors import ConfigError, UserError
 from zobench.record import summaries
 from zobench.record.archive import Place, locate
@@ -22,17 +24,19 @@ from zobench.rules.runs import Runs
 from zobench.rules.settings import Words
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Run:
     """A record that was found, with what it says of itself.
 
     Attributes:
         place: its directory, in a folder or a zip.
         row: the content of its summary.
+        asked: the settings that the rules ask for under its name; None where they ask for none.
     """
 
     place: Place
     row: Row
+    asked: dict[str, Any] | None = None
 
     @property
     def finished(self) -> bool:
@@ -146,8 +150,9 @@ class Records:
                 words = self._by_rules.words(workload, entry, own, budget, seed)
             except ConfigError:  # the budget does not pay for a step
                 return None
-            found = self.stages[stage].get(self._by_rules.name(workload, entry, words, model))
-            if found:
+            asked = self._by_rules.resolved(workload, entry, words, model)
+            if found := self.stages[stage].get(digest(asked)):
+                found.asked = asked
                 held.words[str(found.place)] = words
             return found
 

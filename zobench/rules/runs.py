@@ -75,8 +75,12 @@ class Runs:
                 f"its method {takes} backward passes: expected backprop: {str(not entry.backprop).lower()}"
             )
 
-    def name(self, workload: Workload, entry: Entry, words: Words, model: str | None = None) -> str:
-        """A run's name, eight hexadecimal digits.
+    def name(self, workload: Workload, entry: Entry, words: Words) -> str:
+        """A run's name, eight hexadecimal digits; arguments are those of ``resolved``."""
+        return digest(self.resolved(workload, entry, words))
+
+    def resolved(self, workload: Workload, entry: Entry, words: Words, model: str | None = None) -> dict[str, Any]:
+        """A run's configuration in plain values.
 
         Args:
             words: as ``words`` gives them.
@@ -86,7 +90,7 @@ class Runs:
         cell = self._put(workload, entry, {key: value for key, value in words.items() if fixed.get(key) != value})
         if model is not None:
             cell["choices"]["model"] = model
-        return digest(cell)
+        return cell
 
     def label(self, workload: Workload) -> str:
         """What a workload's model is called in rows."""

@@ -60,6 +60,8 @@ def _verify(options: argparse.Namespace) -> int:
     folders = _folders(options.inputs)
     if options.sample is not None and options.sample < 0:
         raise ConfigError(f"--sample {options.sample}: expected 0 or more")
+    if options.json and not options.json.parent.is_dir():
+        raise ConfigError(f"--json {options.json}: no such folder as {options.json.parent}; make it first")
     trusted = own_folder(options.trust_code) if options.trust_code else None
     from zobench.atomic import write_atomically
     from zobench.record.archive import locate
@@ -114,6 +116,8 @@ def _of_run(place: "Place", found: "Comparison", folders: Mapping[str, str] | No
             verdict.differs += [line for line in said if line not in verdict.differs]
         elif str(place) in found.asked:
             verdict.hold(RULES)
+        else:
+            verdict.leave(RULES, "it lies outside of the comparison's stages")
         if record is not None and not verdict.differs:
             values.check_selection(verdict, record)
             values.check_values(verdict, record)

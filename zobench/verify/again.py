@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from zobench.errors import DataError, UserError
+from zobench.objective.metrics import OF_CLASSES
 from zobench.record import checkpoint, environments, metrics, predictions, summaries, trajectory
 from zobench.record.reading import Unreadable
 from zobench.run.evaluate import Evaluation, NotFinite
@@ -25,6 +26,8 @@ _NATS, _NATS_HALF = 1e-3, 0.1
 _STEPS, _OF_LOSS, _OF_LOSS_HALF = 3, 1e-5, 0.02
 #: of generated answers, the share that a tie may turn
 _TURNED = 0.02
+#: between what one answer is worth, twice
+_OF_SCORE = 1e-6
 
 
 def make_again(verdict: Verdict, record: Record, folders: Mapping[str, str], allow: Sequence[str] = ()) -> None:
@@ -95,14 +98,14 @@ class _Replay:
             verdict.refute(str(error).removeprefix(f"{self.record.place}/"))
             return
         forwards = row.get("best_forwards") if column.startswith("best") else row["forwards"]
-        if row.get("trains") and forwards not in (None, method.oracle.forwards):
+        if forwards not in (None, method.oracle.forwards):
             verdict.refute(
                 f"{summaries.NAME}: {forwards} forward passes to step {step}; they are {method.oracle.forwards}"
             )
         made, said = checkpoint.checksum(method.slots), row.get(column)
-        if said in (None, made):
-            return
-        if not self._leave(WEIGHTS):
+        if said is None and row["steps"]:
+            verdict.leave(WEIGHTS, f"{summaries.NAME} has no {column} to compare them with")
+        elif said not in (None, made) and not self._leave(WEIGHTS):
             verdict.refute(f"{summaries.NAME}: {column}={said}, but the losses make weights {made}")
 
     def close(self) -> None:
@@ -110,7 +113,7 @@ class _Replay:
         if self.drawn and not self.verdict.differs:
             self.verdict.hold(LOSSES)
         elif not self.drawn and self.record.row["steps"]:
-            self.verdict.leave(LOSSES, "no data at hand, or a run of several processes")
+            self.verdict.leave(LOSSES, "a run of several processes" if self.measured else "no data at hand")
 
     def _measure(self) -> None:
         """Hold the losses of the next step against those that its forward passes give."""
@@ -163,9 +166,9 @@ def _measured(verdict: Verdict, rebuilt: Rebuilt) -> Remeasured | None:
 def _score(verdict: Verdict, record: Record, measured: Remeasured) -> None:
     """Evaluate the selected weights, and hold the predictions of the record against what they give."""
     try:
-        found = measured.scores()
-        verdict.test_metric = found["test"].values[record.row["metric"]]
-        differs = [line for split, of in found.items() for line in _differences(record, split, of)]
+        found, metric = measured.scores(), measured.parts.metric
+        verdict.test_metric = found["test"].values[metric]
+        differs = [line for split, of in found.items() for line in _differences(record, split, of, metric)]
     except NotFinite as error:
         differs = [f"{predictions.NAME}: {error} at the weights that the losses make"]
     if differs and WEIGHTS in verdict.unverified:
@@ -177,8 +180,12 @@ def _score(verdict: Verdict, record: Record, measured: Remeasured) -> None:
         verdict.hold(SCORES)
 
 
-def _differences(record: Record, split: str, of: Evaluation) -> list[str]:
-    """In what the recorded predictions of a split are not those of an evaluation, beyond rounding; a line each."""
+def _differences(record: Record, split: str, of: Evaluation, metric: str) -> list[str]:
+    """In what the recorded predictions of a split are not those of an evaluation, beyond rounding; a line each.
+
+    Args:
+        metric: of the run.
+    """
     then, now = predictions.read(record.place, split), of.predictions
     where = f"{predictions.NAME}: {split}"
     if [(row["index"], row["gold"]) for row in then] != [(row["index"], row["gold"]) for row in now]:
@@ -192,7 +199,17 @@ def _differences(record: Record, split: str, of: Evaluation) -> list[str]:
     turned = sum(a["prediction"] != b["prediction"] for a, b in pairs)
     if turned > max(1, _TURNED * len(pairs)):
         return [f"{where}: {turned} of {len(pairs)} answers are not those of the weights"]
-    return []
+    if not turned or metric not in OF_CLASSES:  # whose share of an example hangs on all answers
+        for a, b in pairs:
+            worth = {name: b[name] for name in ("score", "exact_match") if name in b}
+            for name, value in worth.items() if a["prediction"] == b["prediction"] else ():
+                if not close(a.get(name), value, _OF_SCORE):
+                    return [f"{where} {a['index']}: {name}={a.get(name)}, but its answer has {value}"]
+    made = [(f"{split}/loss", of.values["loss"], nats)]
+    made += [] if turned else [(f"{split}_metric", of.values[metric], _OF_SCORE)]
+    row = record.row
+    far_off = [(name, value) for name, value, tolerance in made if not close(row.get(name), value, tolerance)]
+    return [f"{summaries.NAME}: {name}={row.get(name)}, but the weights give {value}" for name, value in far_off]
 
 
 def _flat(losses: Sequence[Any]) -> list[float]:

@@ -93,8 +93,8 @@ def _by_rules(comparison: Comparison, records: Records, workloads: Collection[st
     names = {str(place) for place in comparison.places}
     whose = tuple(f"{each.workload.name}, {each.entry.name}{end}" for each in held for end in (":", ","))
     for line in lines:
-        place, _, said = line.partition(": ")
-        if place in names:
-            comparison.broken.setdefault(place, []).append(said)
+        place = next((name for name in names if line.startswith(f"{name}: ")), None)
+        if place is not None:
+            comparison.broken.setdefault(place, []).append(line.removeprefix(f"{place}: "))
         elif line.startswith(whose) or not (workloads or entries):
             comparison.lines.append(line)

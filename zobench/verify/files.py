@@ -24,6 +24,7 @@ class Record:
     """What a run left, read and held against its schema.
 
     Attributes:
+        row: of the run, with the columns that follow from its settings, whether the file has them or not.
         settings: the run's configuration, of which nothing was made.
         lines: of its metrics.
         outside: whether it names code of others, which was not allowed.
@@ -104,7 +105,7 @@ def _check_name(verdict: Verdict, record: Record) -> None:
     elif name != row.get("config_hash"):
         verdict.refute(f"{configs.NAME}: its settings are those of a run {name}, not {row.get('config_hash')}")
     for key, value in columns.items():
-        if key in row and key != "device" and not close(row[key], value):
+        if not close(row.setdefault(key, value), value) and key != "device":
             verdict.refute(f"{summaries.NAME}: {key}={row[key]}, but {configs.NAME} has {value}")
     if len(verdict.differs) == before and NAME not in verdict.unverified:
         verdict.hold(NAME)
@@ -130,9 +131,12 @@ def _check_budget(verdict: Verdict, record: Record) -> None:
     except ConfigError as error:
         verdict.refute(f"{configs.NAME}: {error}")
         return
-    for name in ("steps", "forwards", "backwards") if row["state"] == "finished" else ():
-        if (paid := getattr(spent, name)) != row.get(name, paid):
-            verdict.refute(f"{summaries.NAME}: {name}={row[name]}, but {configs.NAME} pays for {paid}")
+    follows = {"trains": spent.steps > 0, "eval_every": record.settings["eval_every"] or max(1, -(-spent.steps // 5))}
+    if row["state"] == "finished":
+        follows |= vars(spent)
+    for name, value in follows.items():
+        if row.setdefault(name, value) != value:
+            verdict.refute(f"{summaries.NAME}: {name}={row[name]}, but {configs.NAME} makes it {value}")
     if len(verdict.differs) == before:
         verdict.hold(BUDGET)
 

@@ -5,16 +5,18 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from zobench.errors import shown
 from zobench.system.markdown import pipe_table
 from zobench.verify.verdict import CONSISTENT, REFUTED, VERIFIED, Verdict
 
+_PATH = 1000  # characters of a path
 _WORDS = (VERIFIED, CONSISTENT, REFUTED)
 
 
 def line(verdict: Verdict) -> str:
-    """A run's verdict in a line."""
+    """A run's verdict in a line, whatever the name of its folder is."""
     why = f": {verdict.reason}" if verdict.reason else ""
-    return f"{verdict.word:<10} {verdict.seconds:5.1f} s  {verdict.place}{why}"
+    return f"{verdict.word:<10} {verdict.seconds:5.1f} s  {shown(str(verdict.place), _PATH)}{why}"
 
 
 def table(verdicts: Sequence[Verdict]) -> str:
