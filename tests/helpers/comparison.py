@@ -24,7 +24,7 @@ def rules(folder, *words):
 
 def held(folder):
     own = [folder / "mine"]
-    return {each.entry.name: each for each in Records(load("v1", own), folder / "RUNS", own).held}
+    return {each.entry.name: each for each in Records(load("v1", own), [folder / "RUNS"], own).held}
 
 
 def rewritten(run, **values):

@@ -91,3 +91,19 @@ def test_a_damaged_choice_is_answered(copied):
     checked = rules(copied, "check", "RUNS")
     assert checked.returncode == 1
     assert "expected settings, a mapping of texts" in checked.stderr
+
+
+def test_packed_records_are_the_comparison_that_they_were(folder, tmp_path):
+    packed = rules(folder, "pack", "RUNS", "--out", str(tmp_path))
+    assert packed.stdout == f"written: {tmp_path / 'toy.zip'}\n"
+    before, after = (rules(folder, "check", top).stdout for top in ("RUNS", str(tmp_path / "toy.zip")))
+    assert after == before
+    assert rules(folder, "report", str(tmp_path / "toy.zip")).stdout == rules(folder, "report", "RUNS").stdout
+
+
+def test_records_of_several_places_are_one_comparison(copied):
+    whole = rules(copied, "check", "RUNS").stdout
+    (copied / "other").mkdir()
+    shutil.move(copied / "RUNS" / "tuned", copied / "other" / "tuned")
+    assert rules(copied, "check", "RUNS", "other").stdout == whole
+    assert rules(copied, "check", "RUNS").stdout != whole

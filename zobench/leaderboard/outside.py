@@ -27,7 +27,7 @@ def held(records: Records, rules: Rules, names: set[str]) -> Iterator[Held]:
     for workload in rules.workloads.values():
         chosen = shared.choices(workload)
         for entry in entries:
-            found = Held(workload, entry, kept=choices.read(records.top, workload.name, entry.name))
+            found = Held(workload, entry, kept=records.choice(workload, entry))
             for stage, runs in records.stages.items():
                 own = [run for run in runs.values() if _is_of(run.row, workload, chosen, entry, entries)]
                 _put(found, stage, [run for run in own if _within(run.row, rules, stage, workload)], rules)

@@ -13,7 +13,7 @@ from zobench.errors import ConfigError, UserError, first_line
 from zobench.leaderboard import outside
 from zobench.leaderboard.verdicts import FILE, Verdicts
 from zobench.record import digests
-from zobench.record.archive import Place, locate
+from zobench.record.archive import Place, below, locate
 from zobench.record.reading import Unreadable
 from zobench.record.summaries import RESULTS
 from zobench.report.frames.runs import LeftOut
@@ -95,7 +95,7 @@ def _parts(folder: str, own: Sequence[Path], left_out: LeftOut) -> Iterator[_Par
     submitted = submission.read(top)
     if submitted is None:
         rules = load("v1", own)
-        records = Records(rules, folder, own)
+        records = Records(rules, [folder], own)
         left_out += records.left_out
         yield _Part(Source(top.name), rules, records.held, top, own[0].name if own else "", targets_of(records))
         return
@@ -118,10 +118,10 @@ def _submitted(folder: str, found: submission.Submission, own: Sequence[Path], l
     names = {str(content["entry"])} | (_entries_of(found.options))
     names |= {name for name, entry in rules.entries.items() if entry.of in names}
     if found.code:
-        records = Records(load("v1", own), folder, own)
+        records = Records(load("v1", own), [folder], own)
         held = list(outside.held(records, rules, names))
     else:
-        records = Records(rules, folder, [*own, *options])
+        records = Records(rules, [folder], [*own, *options])
         held = [each for each in records.held if each.entry.name in names]
         if others := sorted({each.entry.name for each in records.held} - names):
             left_out.append((top.name, f"runs of {', '.join(others)}: the submission is of {content['entry']}"))
@@ -195,7 +195,7 @@ def _runs(held: Held, part: _Part, verdicts: Verdicts, left_out: LeftOut) -> Ite
             digest = ""
             left_out.append((str(run.place), error.said))
         yield RunFacts(
-            stage, held.workload.name, held.entry.name, run.row["seed"], part.source, _below(run.place, part.top),
+            stage, held.workload.name, held.entry.name, run.row["seed"], part.source, below(run.place, part.top),
             _command(held, run, part), digest, verdicts.of(digest, run.row), {**run.row, "directory": str(run.place)},
             number, number is not None and number == chosen.get("trial"),
         )  # fmt: skip
@@ -207,7 +207,3 @@ def _command(held: Held, run: Run, part: _Part) -> str:
     options = ["--config-dir", part.options] if part.options else []
     given = [*options, *(f"{key}={value}" for key, value in words.items()), *(f"{k}=DIR" for k in held.workload.inputs)]
     return shlex.join(["python", "-m", "zobench", *given]) if words else ""
-
-
-def _below(place: Place, top: Place) -> str:
-    return str(place).removeprefix(str(top)).lstrip("/")

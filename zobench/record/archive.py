@@ -117,6 +117,15 @@ def locate(address: str | os.PathLike[str]) -> Place:
     return path
 
 
+def below(place: Place, top: Place) -> str:
+    """The path of a place from a folder that it lies in.
+
+    >>> below(locate("runs/tuned/sst2"), locate("runs"))
+    'tuned/sst2'
+    """
+    return str(place).removeprefix(str(top)).lstrip("/")
+
+
 class CannotRead(DataError, OSError):
     """A file inside a zip is damaged, or too large; ``reason`` says which."""
 

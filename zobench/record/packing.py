@@ -3,6 +3,7 @@
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from zobench.atomic import replacing, writing
 from zobench.record.archive import FILES, LIMIT, Place
@@ -11,12 +12,16 @@ from zobench.record.reading import Missing, Unreadable, content
 _TIME = (1980, 1, 1, 0, 0, 0)  # the first that a zip can tell: equal records make equal zips
 
 
-def pack(runs: Mapping[str, Place], file: Path) -> list[tuple[str, str]]:
+_NONE: Mapping[str, bytes] = MappingProxyType({})
+
+
+def pack(runs: Mapping[str, Place], file: Path, beside: Mapping[str, bytes] = _NONE) -> list[tuple[str, str]]:
     """Write the records of runs into one zip. Equal records make equal bytes with the same version of zlib.
 
     Args:
         runs: path inside the zip -> the run's directory.
         file: an older one is replaced once the new one is whole.
+        beside: path inside the zip -> content of a file that is of no run.
 
     Returns:
         (directory, reason) of the runs that are left out, as a file of theirs cannot be read.
@@ -36,6 +41,8 @@ def pack(runs: Mapping[str, Place], file: Path) -> list[tuple[str, str]]:
                 continue
             for part, data in parts.items():
                 made.writestr(_member(f"{name}/{part}"), data)
+        for name, data in sorted(beside.items()):
+            made.writestr(_member(name), data)
     return left_out
 
 

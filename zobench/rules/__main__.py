@@ -15,7 +15,7 @@ PROGRAM = "zobench.rules"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """List the rules, show a version, run a comparison, check its records, or print targets.
+    """List the rules, show a version, run a comparison, check or pack its records, or print targets.
 
     Args:
         arguments: of the command line; the process's own if None.
@@ -40,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _list(parser: argparse.ArgumentParser, words: list[str]) -> int:
-    """List versions, rulesets, workloads and entries. Commands: show, run, check, targets, report (--help)."""
+    """List versions, rulesets, workloads and entries. Commands: show, run, check, targets, report, pack (--help)."""
     from zobench.rules.tell import listing
 
     asked = parser.parse_args(words)
@@ -102,7 +102,7 @@ def _check(parser: argparse.ArgumentParser, words: list[str]) -> int:
     records = Records(rules, asked.runs, _own(asked))
     if not records.held and not records.left_out:
         raise UserError(
-            f"{asked.runs}: no run of a workload of {rules.version}; expected folders such as {asked.runs}/tuned"
+            f"{asked.runs[0]}: no run of a workload of {rules.version}; expected folders such as {asked.runs[0]}/tuned"
         )
     show(table(records))
     lines = broken(records)
@@ -150,12 +150,29 @@ def _report(parser: argparse.ArgumentParser, words: list[str]) -> int:
     return 0
 
 
+def _pack(parser: argparse.ArgumentParser, words: list[str]) -> int:
+    """Pack the records of a comparison into a zip for each workload, which the other commands read."""
+    _of_records(parser)
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="for the zips")
+    asked = parser.parse_args(words)
+    rules = _rules(asked, asked.version)
+    from zobench.rules.pack import pack
+    from zobench.rules.records import Records
+
+    for file in pack(Records(rules, asked.runs, _own(asked)), asked.out):
+        show(f"written: {file}")
+    return 0
+
+
 def _of_records(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("runs", metavar="RUNS", help="the folder that run --runs wrote to, or a zip of it")
+    parser.add_argument("runs", nargs="+", metavar="RUNS", help="the folder that run --runs wrote to, or zips of it")
     parser.add_argument("--version", default="v1", help="of the rules")
 
 
-_COMMANDS = {"": _list, "show": _show, "run": _run, "check": _check, "targets": _targets, "report": _report}
+_COMMANDS = {
+    "": _list, "show": _show, "run": _run, "check": _check, "targets": _targets, "report": _report,
+    "pack": _pack,
+}  # fmt: skip
 
 
 def _own(asked: argparse.Namespace) -> list[Path]:

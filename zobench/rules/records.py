@@ -82,7 +82,7 @@ class Records:
     """The records of a comparison.
 
     Args:
-        top: the folder of all stages, or a zip of it.
+        tops: folders of all stages, or zips of them; what they hold is one comparison.
         folders: of options of one's own.
 
     Attributes:
@@ -92,19 +92,20 @@ class Records:
         UserError: if there is no such folder.
     """
 
-    def __init__(self, rules: Rules, top: str | Path, folders: Sequence[Path] = ()):
-        self.rules, self.top = rules, locate(top)
-        if not self.top.is_dir():
-            raise UserError(f"{top}: no such folder; give the one that zobench.rules run --runs wrote to")
+    def __init__(self, rules: Rules, tops: Sequence[str | Path], folders: Sequence[Path] = ()):
+        self.rules, self.tops = rules, [locate(top) for top in tops]
+        for top in self.tops:
+            if not top.is_dir():
+                raise UserError(f"{top}: no such folder; give the one that zobench.rules run --runs wrote to")
         self.left_out: list[tuple[str, str]] = []
-        self.stages = {stage: self._read(self.top / stage) for stage in (TRIALS, *rules.rulesets)}
+        self.stages = {stage: self._read([top / stage for top in self.tops]) for stage in (TRIALS, *rules.rulesets)}
         self._by_rules = Runs(rules, folders)
 
-    def _read(self, folder: Place) -> dict[str, Run]:
-        """Name → run, of those in a folder; nothing where there is none."""
+    def _read(self, folders: Sequence[Place]) -> dict[str, Run]:
+        """Name → run, of those in some folders, of which some may not be there."""
         found: dict[str, Run] = {}
-        held = find(folder) if folder.is_dir() else None
-        for place in held.runs if held else ():
+        searched = [find(folder) for folder in folders if folder.is_dir()]
+        for place in (place for each in searched for place in each.runs):
             try:
                 row = summaries.as_row(summaries.read(place))
                 name = str(row.get("config_hash"))
@@ -115,7 +116,7 @@ class Records:
                 self.left_out.append((str(place), error.said))
             except ValueError as error:
                 self.left_out.append((str(place), str(error)))
-        self.left_out += held.left_out if held else []
+        self.left_out += [each for held in searched for each in held.left_out]
         return found
 
     @cached_property
@@ -160,7 +161,7 @@ class Records:
         tried, budget = settings.trials(entry, workload, tuned), settings.budget(entry, workload)
         held.trials = [run(TRIALS, own, budget, tuned.trial_seed) for own in tried]
         held.chosen = choices.best(tried, [None if each is None else each.row for each in held.trials])
-        held.kept, held.steps = (self._choice(workload, entry, kind) for kind in ("", SECONDS))
+        held.kept, held.steps = (self.choice(workload, entry, kind) for kind in ("", SECONDS))
         best = held.kept if held.kept and held.kept["settings"] in tried else held.chosen
         for ruleset in self.rules.rulesets.values():
             if ruleset.settings in ("searched", "chosen") and entry.trains:
@@ -174,14 +175,16 @@ class Records:
                 held.scored.setdefault(ruleset.name, {}).update((s, each) for s, each in found.items() if each)
         return held
 
-    def _choice(self, workload: Workload, entry: Entry, kind: str = "") -> Row | None:
-        return choices.read(self.top, workload.name, entry.name, kind)
+    def choice(self, workload: Workload, entry: Entry, kind: str = "") -> Row | None:
+        """What was written down as chosen, as ``choices.read`` gives it."""
+        found = (choices.read(top, workload.name, entry.name, kind) for top in self.tops)
+        return next((each for each in found if each), None)
 
     def _budgets(self, entry: Entry, workload: Workload, ruleset: Ruleset) -> list[Words]:
         """A scored run's budget; at equal seconds the steps that were written down, else any that were taken."""
         if ruleset.settings != "chosen":
             return [settings.budget(entry, workload, float(ruleset.budget))]
-        kept = self._choice(workload, entry, SECONDS)
+        kept = self.choice(workload, entry, SECONDS)
         rows = [run.row for run in self.stages[ruleset.name].values()]
         own = {row["steps"] for row in rows if row["method"] == settings.method(entry) and row.get("steps")}
         return [{"forwards": "null", "steps": str(steps)} for steps in ([kept["steps"]] if kept else sorted(own))]

@@ -39,7 +39,7 @@ def measured(records: Records) -> dict[str, dict[str, Any]]:
     if not found:
         reference = records.rules.reference
         raise ConfigError(
-            f"{records.top / tuned}: no finished run of {reference}, which sets the targets; run it first"
+            f"{records.tops[0] / tuned}: no finished run of {reference}, which sets the targets; run it first"
         )
     return found
 

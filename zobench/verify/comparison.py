@@ -51,7 +51,7 @@ def read(
         places=sorted(found.runs, key=str), lines=[f"{place}: {why}" for place, why in found.left_out]
     )
     if any((top / stage).is_dir() for stage in (TRIALS, *rules.rulesets)):
-        _by_rules(comparison, Records(rules, address, folders), workloads, entries)
+        _by_rules(comparison, Records(rules, [address], folders), workloads, entries)
     elif workloads or entries:
         raise ConfigError(f"{address}: --workload and --only are of comparisons; it has no folder such as {TRIALS}")
     if not comparison.places:
