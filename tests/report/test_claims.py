@@ -55,8 +55,7 @@ WSC = {"model": "opt-2.7b", "task": "wsc", "data": "hub", "test/n": 10_000}
 
 def judged(runs, name):
     """The rows of one claim."""
-    found = report.verdicts(report.load(runs))
-    return found[found["claim"].eq(name)].reset_index(drop=True)
+    return report.verdicts(report.load(runs), [CLAIMS[name]])
 
 
 @functools.cache

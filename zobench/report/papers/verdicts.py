@@ -1,7 +1,7 @@
 """Verdicts on the claims, from the runs that there are."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
@@ -50,11 +50,12 @@ class Evidence:
     resolution: float = 0.0
 
 
-def verdicts(frame: pd.DataFrame) -> pd.DataFrame:
+def verdicts(frame: pd.DataFrame, claims: Sequence[Claim] | None = None) -> pd.DataFrame:
     """Judge the papers' claims by the runs that there are.
 
     Args:
         frame: runs from ``load``; may be empty.
+        claims: those that are judged; all unless given.
 
     Returns:
         One row for each claim and cell that has runs of both sides, and one for a claim without runs: claim, measure
@@ -62,7 +63,7 @@ def verdicts(frame: pd.DataFrame) -> pd.DataFrame:
         ``Evidence`` for the cell.
     """
     rows = []
-    for claim, items in judged(frame):
+    for claim, items in judged(frame, claims):
         known = {
             "claim": claim.name,
             "measure": claim.measure,
@@ -74,10 +75,10 @@ def verdicts(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def judged(frame: pd.DataFrame) -> list[tuple[Claim, list[Evidence]]]:
-    """List every claim with its ``evidence``."""
+def judged(frame: pd.DataFrame, claims: Sequence[Claim] | None = None) -> list[tuple[Claim, list[Evidence]]]:
+    """List claims with their ``evidence``; every one unless some are given."""
     cells = list(cells_of(frame))
-    return [(claim, evidence(claim, cells)) for claim in registry()]
+    return [(claim, evidence(claim, cells)) for claim in (registry() if claims is None else claims)]
 
 
 def overall(items: list[Evidence]) -> str:
