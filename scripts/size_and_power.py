@@ -8,7 +8,7 @@ chance, whose sizes are those of the stored SST-2 runs of analysis/records/metho
 and nine entries, of which three are no better than it and two each are better by one, two and three points.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -21,7 +21,7 @@ from scipy import special
 from zobench.atomic import write_atomically
 from zobench.report import load
 from zobench.report.compare.board import make_board
-from zobench.report.compare.crossed import Components, Difference, MeanSquares, Usual, difference
+from zobench.report.compare.crossed import MANY, Components, Difference, MeanSquares, Usual, difference
 from zobench.report.compare.groups import holm, of_pairs, ranks
 from zobench.report.compare.stats import ALPHA, p_of
 from zobench.system.markdown import between_marks, pipe_table
@@ -32,6 +32,8 @@ RECORDS = ROOT / "analysis" / "records" / "methods.zip"
 MARKS = "<!-- simulated, by scripts/size_and_power.py -->\n", "<!-- end of what was simulated -->\n"
 #: true points above the reference, which is the first
 EFFECTS = (0, 0, 0, 0, 1, 1, 2, 2, 3, 3)
+#: of a comparison in which many train worse, and spread more the worse they are
+FALLING, STEEP = (*EFFECTS, -1, -2, -2, -3, -4, -5, -6, -8, -10, -12), 0.1
 SEEDS, EXAMPLES = (3, 5, 8, 10), (500, 872, 2000)
 ACCURACY = 0.75  # of the reference
 UNEVEN = 0.4  # how much entries differ in their spread over seeds: standard deviation of its logarithm
@@ -61,17 +63,26 @@ class Model:
         return cls(difficulty, _shared(both) - difficulty, (found.seed / 2) ** 0.5)
 
     def draw(
-        self, generator: np.random.Generator, seeds: int, examples: int, uneven: float, worst: bool = False
+        self,
+        generator: np.random.Generator,
+        seeds: int,
+        examples: int,
+        uneven: float,
+        worst: bool = False,
+        effects: Sequence[int] = EFFECTS,
+        steep: float = 0.0,
     ) -> Array:
         """Draw the scores of all entries, entries x seeds x examples.
 
         Args:
             uneven: how much entries differ in their spread over seeds.
             worst: whether the one that spreads the most is the first entry, which is no better than the reference.
+            effects: true points above the first, which is the reference.
+            steep: how much the logarithm of the spread falls with each point.
         """
-        n = len(EFFECTS)
+        n, points = len(effects), np.array(effects)[:, None]
         slope = np.exp(-(special.ndtri(ACCURACY) ** 2) / 2) / np.sqrt(2 * np.pi)
-        spread = self.seed / slope * np.exp(uneven * generator.normal(size=(n, 1)) - uneven**2)
+        spread = self.seed / slope * np.exp(uneven * generator.normal(size=(n, 1)) - uneven**2 - steep * points)
         if worst:
             most = int(spread.argmax())
             spread[[1, most]] = spread[[most, 1]]
@@ -80,7 +91,7 @@ class Model:
         chance = np.sqrt(rest - spread**2)
         example = np.sqrt(self.difficulty) * generator.normal(size=examples)
         example = example + np.sqrt(self.liking) * generator.normal(size=(n, examples))
-        level = special.ndtri(ACCURACY + np.array(EFFECTS)[:, None] / 100) + spread * generator.normal(size=(n, seeds))
+        level = special.ndtri(ACCURACY + points / 100) + spread * generator.normal(size=(n, seeds))
         noise = generator.standard_normal((n, seeds, examples), dtype=np.float32)
         return (level[:, :, None] + example[:, None] + chance[:, None] * noise > 0).astype(float)
 
@@ -146,6 +157,26 @@ class Counts:
         return float((adjusted[:, np.array(EFFECTS[1:]) == 0] < ALPHA).any(axis=1).mean())
 
 
+def falling(model: Model, seeds: int, examples: int, sets: int = SETS) -> dict[str, list[float]]:
+    """What tests say where entries spread more the worse they train: test -> shares of equal and better ones told."""
+    generator = np.random.default_rng([seeds, examples, 1000])
+    found: dict[str, list[list[float]]] = {name: [] for name in ("t, seeds", "crossed, one spread", "crossed")}
+    for _ in range(sets):
+        scores = model.draw(generator, seeds, examples, UNEVEN, effects=FALLING, steep=STEEP)
+        means = scores.mean((1, 2))
+        pairs = {(i, j): MeanSquares.of(scores[i] - scores[j], (means[i] + means[j]) / 2)
+                 for i, j in combinations(range(len(scores)), 2)}  # fmt: skip
+        usual, one = Usual.of(pairs.values(), len(scores)), Usual.of(pairs.values(), MANY - 1)
+        against = [pairs[0, i] for i in range(1, len(EFFECTS))]
+        found["t, seeds"].append([by_seeds(each) for each in against])
+        found["crossed, one spread"].append([difference(each, one).p for each in against])
+        found["crossed"].append([difference(each, usual).p for each in against])
+    points = np.array(EFFECTS[1:])
+    return {
+        name: [float((np.array(p)[:, points == k] < ALPHA).mean()) for k in (0, 1, 2, 3)] for name, p in found.items()
+    }
+
+
 def simulate(model: Model, seeds: int, examples: int, uneven: float = UNEVEN, worst: bool = False,
              sets: int = SETS) -> Counts:  # fmt: skip
     """Draw data sets of one size and test the entries of each."""
@@ -155,7 +186,9 @@ def simulate(model: Model, seeds: int, examples: int, uneven: float = UNEVEN, wo
     hits = []
     for _ in range(sets):
         scores = model.draw(generator, seeds, examples, uneven, worst)
-        pairs = {(i, j): MeanSquares.of(scores[i] - scores[j]) for i, j in combinations(range(len(scores)), 2)}
+        means = scores.mean((1, 2))
+        pairs = {(i, j): MeanSquares.of(scores[i] - scores[j], (means[i] + means[j]) / 2)
+                 for i, j in combinations(range(len(scores)), 2)}  # fmt: skip
         usual = Usual.of(pairs.values(), len(scores))
         for name, test in TESTS.items():
             p[name].append([test(pairs[0, i], usual) for i in range(1, len(scores))])
@@ -213,6 +246,10 @@ def tables() -> str:
             found = simulate(model, seeds, 872, much, worst=True)
             shares = [float((found.p[name][:, 0] < ALPHA).mean()) for name in list(TESTS)[1:]]
             uneven.append([str(seeds), f"{much:.1f}", *map(_share, shares)])
+    trend = [["seeds", "test", "equal", *(f"{points} points" for points in (1, 2, 3))]]
+    for seeds in (5, 10):
+        told = falling(model, seeds, 2000)
+        trend += [[str(seeds), name, *map(_share, shares)] for name, shares in told.items()]
     spread = ", ".join(f"{name} {value:.4f}" for name, value in (
         ("seed", components.seed), ("example", components.example), ("rest", components.rest)))  # fmt: skip
     parts = (
@@ -222,6 +259,9 @@ def tables() -> str:
         "**Power**: how often entries that are better by 1, 2 and 3 points are", pipe_table(power),
         "**The worst case**: size with 872 examples for the one of ten entries that spreads the most over seeds, where "
         "the logarithm of the entries' spread has this standard deviation", pipe_table(uneven),
+        "**Entries that train differently well**: how often those of the tables above are told from the reference, "
+        "with 2,000 examples, where ten more are 1 to 12 points worse and the spread over seeds grows by a tenth "
+        "with each point; *one spread* learns no trend", pipe_table(trend),
         "**Ranks**: how often the 95 % interval of one rank holds the true one, and those of all at once",
         pipe_table(ranked),
     )  # fmt: skip

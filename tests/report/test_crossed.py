@@ -1,6 +1,7 @@
 """Differences over seeds and test examples: against formulas, in degenerate tables, and on data with a known effect."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -121,12 +122,33 @@ def test_spreads_that_are_alike_are_shared_and_those_that_are_not_are_not():
     assert Usual.of(squares(0, 400, 5, 50.0), rows=4).freedom == 8
 
 
+def test_what_trains_badly_spreads_more_where_there_are_rows_enough_to_see_it():
+    levels = np.linspace(0.6, 0.9, 400)
+    found = squares(0, 400, 5, 50.0 * np.exp(-8 * (levels - 0.75)))
+    found = [replace(each, level=float(level)) for each, level in zip(found, levels, strict=True)]
+    trend, few = Usual.of(found, rows=30), Usual.of(found, rows=7)
+    assert (trend.at(0.65), trend.at(0.85)) == pytest.approx((50 * math.exp(0.8), 50 * math.exp(-0.8)), rel=0.15)
+    assert (trend.at(0.1), trend.at(1.0)) == (trend.at(0.6), trend.at(0.9))
+    assert few.at(0.65) == few.at(0.85) == few.ratio
+    assert trend.freedom > 3 * few.freedom
+    low, high = (difference(replace(found[0], level=level, seeds=0.2), trend).error for level in (0.6, 0.9))
+    assert low > 2 * high
+
+
 def test_a_spread_below_the_usual_is_luck_and_one_above_is_taken_as_it_is():
     found = MeanSquares(0.03, 5, 872, seeds=0.5, examples=0.2, rest=0.12)
     low, high = (difference(found, Usual(square, 40.0)) for square in (1.0, 20.0))
     assert low.error == difference(found).error
     assert high.error > low.error
     assert low.freedom > difference(found).freedom
+
+
+def test_a_power_is_known_however_many_seeds_there_are():
+    known = Components(0.035**2, 0.0036, 0.18, shared=36.0)
+    powers = [known.power(0.02, seeds, 2000) for seeds in (5, 10, 100, 1000)]
+    assert powers == sorted(powers)
+    assert powers[-1] == pytest.approx(1.0)
+    assert known.seeds_needed(0.02, 2000) in range(20, 40)
 
 
 def test_a_mean_over_workloads_adds_variances():

@@ -88,6 +88,17 @@ def test_what_does_not_train_teaches_nothing_of_the_spread():
     assert found.versus("mezo", "zeroshot").seeds == 5
 
 
+def test_the_power_of_many_entries_is_that_among_the_better_half():
+    generator = np.random.default_rng(0)
+    tables = {}
+    for n, right in enumerate([0.9, 0.9, 0.89, 0.88, 0.7, 0.7, 0.7, 0.7]):
+        level = right + (0.1 if right < 0.8 else 0.01) * generator.normal(size=5)
+        tables[f"entry{n}"] = pd.DataFrame(generator.random((5, 600)) < level[:, None])
+    better = {name: tables[name] for name in list(tables)[:4]}
+    assert Entries(tables).components.seed == Entries(better).components.seed
+    assert Entries({name: tables[name] for name in list(tables)[1:]}).components.seed > 5 * 0.01**2
+
+
 def test_workloads_that_share_test_rows_are_one_sample_and_others_are_several():
     one, other = Entries(scores(0)), Entries(scores(1))
     alone = one.versus("pgap", "mezo")

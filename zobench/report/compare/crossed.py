@@ -27,6 +27,7 @@ from scipy import special  # scipy.stats takes seconds to import
 from zobench.report.compare.stats import ALPHA, POWER, p_of, paired, power_of, resolution_of
 
 ENOUGH = 3  # seeds that a claim needs
+MANY = 8  # rows from which a trend can be learnt
 _MOST_SEEDS = 1000  # that are worth naming
 
 
@@ -88,6 +89,7 @@ class MeanSquares:
         mean: of all differences.
         n_seeds, n_examples: S and N.
         seeds, examples, rest: the mean squares.
+        level: the mean score of the two rows.
     """
 
     mean: float
@@ -96,31 +98,39 @@ class MeanSquares:
     seeds: float
     examples: float
     rest: float
+    level: float = 0.0
 
     @classmethod
-    def of(cls, differences: ArrayLike) -> "MeanSquares":
-        """Take a table of differences, seeds x examples, of two seeds and two examples or more."""
+    def of(cls, differences: ArrayLike, level: float = 0.0) -> "MeanSquares":
+        """Take a table of differences, seeds x examples, of two seeds and two examples or more, and their level."""
         table = np.asarray(differences, float)
         s, n = table.shape
         by_seed, by_example, mean = table.mean(1), table.mean(0), table.mean()
         rest = table - by_seed[:, None] - by_example + mean
         return cls(float(mean), s, n, float(n * by_seed.var(ddof=1)), float(s * by_example.var(ddof=1)),
-                   float((rest**2).sum() / ((s - 1) * (n - 1))))  # fmt: skip
+                   float((rest**2).sum() / ((s - 1) * (n - 1))), level)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Usual:
     """The ratio of the mean squares over seeds and of the rest that many differences share.
 
-    It is a ratio since rows whose answers hardly differ, such as a method and its ablation, spread less in both.
+    It is a ratio since rows whose answers hardly differ, such as a method and its ablation, spread less in both. It
+    follows the level of the scores where there are rows enough to see that: what trains badly spreads more.
 
     Args:
-        ratio: its usual value.
+        ratio: its usual value, at ``level``.
         freedom: the degrees of freedom that it is worth beside those of a difference's own; 0 where nothing is shared.
+        slope: how its logarithm changes with the level.
+        level: the middle of the levels that it was learnt from, which are from ``lowest`` to ``highest``.
     """
 
     ratio: float = 0.0
     freedom: float = 0.0
+    slope: float = 0.0
+    level: float = 0.0
+    lowest: float = 0.0
+    highest: float = 0.0
 
     @classmethod
     def of(cls, found: Iterable[MeanSquares], rows: int) -> "Usual":
@@ -128,7 +138,7 @@ class Usual:
 
         Args:
             found: the mean squares of the pairs; those without a spread are passed over.
-            rows: how many rows the pairs are made of. Three or more tell something.
+            rows: how many rows the pairs are made of. Three or more tell something, and from ``MANY`` on a trend.
         """
         seen = [each for each in found if each.rest > 0]
         if rows < 3 or len(seen) < 3:
@@ -136,11 +146,20 @@ class Usual:
         half = np.array([(each.n_seeds - 1) / 2 for each in seen])
         ratios = np.array([max(1.0, each.seeds / each.rest) for each in seen])
         logs = np.log(ratios) - special.digamma(half) + np.log(half)
-        spread = float(logs.var(ddof=1) - special.polygamma(1, half).mean())
-        most = (rows - 2) * 2 * float(half.mean())
+        levels = np.array([each.level for each in seen])
+        away = levels - levels.mean()
+        trend = rows >= MANY and away.any()
+        slope = float(away @ logs / (away @ away)) if trend else 0.0
+        spread = float((logs - slope * away).var(ddof=1 + trend) - special.polygamma(1, half).mean())
+        most = (rows - 2 - trend) * 2 * float(half.mean())
         shared = min(most, 2 * _trigamma_inverse(spread)) if spread > 0 else most
         shift = float(special.digamma(shared / 2) - np.log(shared / 2)) if spread > 0 else 0.0
-        return cls(float(np.exp(logs.mean() + shift)), shared)
+        ends = float(levels.mean()), float(levels.min()), float(levels.max())
+        return cls(float(np.exp(logs.mean() + shift)), shared, slope, *ends)
+
+    def at(self, level: float) -> float:
+        """The ratio that rows at a level have; beyond the levels that were seen, that of the nearest of them."""
+        return self.ratio * math.exp(self.slope * (min(max(level, self.lowest), self.highest) - self.level))
 
 
 _OWN = Usual()
@@ -150,9 +169,9 @@ def difference(found: MeanSquares, usual: Usual = _OWN) -> Difference:
     """Test a difference over seeds and examples.
 
     The mean square over seeds, of few degrees of freedom, is never taken to be less than the differences of the same
-    workload usually have, beside their rest, less than that of the rest, or less than that of seeds which spread by one
-    test row: a spread that was not seen is luck, no certainty. Examples are taken to spread no less than if one of them
-    differed from the others by a whole answer.
+    workload usually have at its level, beside their rest, less than that of the rest, or less than that of seeds which
+    spread by one test row: a spread that was not seen is luck, no certainty. Examples are taken to spread no less than
+    if one of them differed from the others by a whole answer.
 
     >>> two_points = np.tile([0.0] * 96 + [1.0, 1.0, 1.0, -1.0], (5, 1))  # every seed the same: 3 answers to 1
     >>> found = difference(MeanSquares.of(two_points))
@@ -162,7 +181,7 @@ def difference(found: MeanSquares, usual: Usual = _OWN) -> Difference:
     s, n, own = found.n_seeds, found.n_examples, found.seeds
     step = resolution_of(n)
     freedom = s - 1 + usual.freedom
-    shared = (usual.freedom * usual.ratio * found.rest + (s - 1) * own) / freedom
+    shared = (usual.freedom * usual.at(found.level) * found.rest + (s - 1) * own) / freedom
     std = math.sqrt(own / n)
     unseen = std < step * (1 - 1e-9)
     seeds = max(own, shared, found.rest, n * step**2)
@@ -242,11 +261,12 @@ class Components:
         >>> round(Components(seed=0.02**2, example=0.02, rest=0.12).power(0.02, seeds=5, examples=872), 2)
         0.31
         """
-        if seeds < 2:
-            return 0.0
+        return power_to_see(points, self.anticipated(seeds, examples)) if seeds > 1 else 0.0
+
+    def anticipated(self, seeds: int, examples: int) -> Difference:
+        """The difference of two equal rows that is to be expected from two seeds or more, with its error."""
         shared = Usual(0.0, (self.shared - 1) * (seeds - 1))  # the expected spread is the usual one
-        found = difference(self.expected(seeds, examples), shared)
-        return power_of(points / found.error, found.freedom)
+        return difference(self.expected(seeds, examples), shared)
 
     def seeds_needed(self, points: float, examples: int) -> int | None:
         """The seeds at which ``power`` is 80 %; None where no thousand of them is enough for so few test examples.
@@ -256,6 +276,11 @@ class Components:
         """
         enough = (s for s in range(2, _MOST_SEEDS + 1) if self.power(points, s, examples) >= POWER)
         return next(enough, None) if self.power(points, _MOST_SEEDS, examples) >= POWER else None
+
+
+def power_to_see(points: float, found: Difference) -> float:
+    """The chance that a true difference of ``points`` is seen by a test with the error of this one."""
+    return power_of(points / found.error, found.freedom)
 
 
 def _trigamma_inverse(value: float) -> float:

@@ -1,7 +1,7 @@
 """Entries of one workload, or of several, set against one another over seeds and test examples."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property, reduce
 from itertools import combinations
 from operator import add
@@ -13,6 +13,7 @@ import pandas as pd
 from zobench.report.compare.comparable import seeds_of
 from zobench.report.compare.crossed import (
     ENOUGH,
+    MANY,
     Components,
     Difference,
     MeanSquares,
@@ -148,12 +149,19 @@ class Entries(Comparison):
         if one not in self.scores or other not in self.scores:
             return None
         differences = (self.scores[one] - self.scores[other]).dropna(how="all").dropna(axis="columns")
-        return MeanSquares.of(differences) if min(differences.shape) > 1 else None
+        level = (self._level[one] + self._level[other]) / 2
+        return MeanSquares.of(differences, level) if min(differences.shape) > 1 else None
+
+    @cached_property
+    def _level(self) -> dict[str, float]:
+        return {name: float(np.nanmean(table.to_numpy())) for name, table in self.scores.items()}
 
     @cached_property
     def _trained(self) -> list[MeanSquares]:
-        pairs = combinations([name for name in self.names if name not in self._untrained], 2)
-        return [found for pair in pairs if (found := self._squares(*pair)) is not None]
+        return self._of_pairs(name for name in self.names if name not in self._untrained)
+
+    def _of_pairs(self, names: Iterable[str]) -> list[MeanSquares]:
+        return [found for pair in combinations(names, 2) if (found := self._squares(*pair)) is not None]
 
     @cached_property
     def usual(self) -> Usual:
@@ -162,8 +170,14 @@ class Entries(Comparison):
 
     @cached_property
     def components(self) -> Components | None:
-        """The variances that differences consist of, for their power; None where no pair of trained entries has any."""
-        return Components.of(self._trained, self.usual) if self._trained else None
+        """The variances that differences consist of, for their power; None where no pair of trained entries has any.
+
+        Of ``MANY`` entries they are those of the better half, among which one wants to tell a difference.
+        """
+        trained = [name for name in self.names if name not in self._untrained and name in self.scores]
+        middle = float(np.median([self._level[name] for name in trained])) if len(trained) >= MANY else -np.inf
+        found = self._of_pairs(name for name in trained if self._level[name] >= middle)
+        return Components.of(found, self.usual) if found else None
 
 
 class Overall(Comparison):

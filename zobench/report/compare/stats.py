@@ -111,7 +111,8 @@ def power_of(shift: float, freedom: float) -> float:
     limit = float(special.stdtrit(freedom, 1 - ALPHA / 2))
     if freedom > _MANY or shift > _SURE:
         return float(special.ndtr(shift - limit))
-    return float(1 - special.nctdtr(freedom, shift, limit) + special.nctdtr(freedom, shift, -limit))
+    other = float(special.nctdtr(freedom, shift, -limit))  # NaN from scipy where it is next to nothing
+    return float(1 - special.nctdtr(freedom, shift, limit)) + (0.0 if math.isnan(other) else other)
 
 
 def pairs_needed(difference: float, std: float) -> int:

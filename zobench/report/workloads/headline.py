@@ -1,10 +1,11 @@
 """What a comparison says in short: which entries beat the reference beyond doubt, and which cannot be told from it."""
 
+import math
 from collections.abc import Callable, Sequence
 
 import pandas as pd
 
-from zobench.report.compare.crossed import Components
+from zobench.report.compare.crossed import Components, Difference, mean_of, power_to_see
 from zobench.report.frames.runs import Row
 from zobench.report.typeset.table import Bold, Table, number
 from zobench.report.workloads.comparison import CEILING, ENDS, REFERENCE, STAGES, Compared
@@ -97,7 +98,8 @@ def headline_notes(found: pd.DataFrame) -> list[str]:
 
 def power_table(compared: Compared) -> Table:
     """What each workload could show: the power for two points at the spread seen, and the seeds that it would take."""
-    rows = []
+    rows: list[Row] = []
+    together: dict[str, list[tuple[float, Difference]]] = {}
     for workload, stage in compared.places:
         entries = compared.entries(workload, stage)
         tables = list(entries.scores.values())
@@ -109,6 +111,13 @@ def power_table(compared: Compared) -> Table:
         needed = spread.seeds_needed(POINTS, examples)
         rows.append({"workload": workload, "stage": stage, "seeds": seeds, "examples": examples,
                      "power": power, "needed": needed})  # fmt: skip
+        if seeds > 1:
+            together.setdefault(stage, []).append((1.0, spread.anticipated(seeds, examples)))
+    for stage, parts in together.items():
+        if len(parts) > 1:
+            both = mean_of(parts)
+            rows.append({"workload": "their mean", "stage": stage, "seeds": both.seeds, "examples": both.examples,
+                         "power": power_to_see(POINTS, both), "needed": math.nan})  # fmt: skip
     columns: dict[str, Callable[[Row], str]] = {
         "workload": lambda r: r["workload"],
         "at": lambda r: STAGES[r["stage"]],
@@ -118,7 +127,8 @@ def power_table(compared: Compared) -> Table:
         f"seeds for {100 * WANTED:.0f} %": lambda r: number(r["needed"], ",.0f"),
     }
     notes = [f"power: the chance that one test (p below 0.05) shows a true difference of {100 * POINTS:.0f} points "
-             "between two entries, at the spread over seeds and examples that is seen here"]  # fmt: skip
+             "between two entries, at the spread over seeds and examples that is seen here; of many entries, that of "
+             "the better half"]  # fmt: skip
     return Table(pd.DataFrame(rows), columns, notes, "What could be seen", rows, keys=2)
 
 
