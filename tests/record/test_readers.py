@@ -20,7 +20,8 @@ OTHER = {
         "bin", "test_metric_std",  # columns with names that are put together
         "center", "outside upper center", "bottom", "left", "right", "top", "max", "min", "y",  # places in pictures
         "stable", "all", "first",  # ways to sort, to repeat
-        *(f"{of}delta{end}" for of in ("", "own_") for end in ("", "_low", "_high")), "rank_low", "rank_high",  # scores
+        *(f"{of}delta{end}" for of in ("", "own_") for end in ("", "_low", "_high")), "rank_low", "rank_high",
+        "delta_seeds",  # scores
     },
     "record/summaries.py": {"versions"},
     "record/metrics.py": set(),

@@ -11,7 +11,7 @@ from zobench.report.site.cells import Cell, Link, Linked, Links, counted, linked
 from zobench.report.site.content import Content, RunFacts, address, anchor
 from zobench.report.typeset.table import Table, number
 from zobench.report.workloads.comparison import STAGES
-from zobench.report.workloads.headline import claims, headline, headline_notes, power_table
+from zobench.report.workloads.headline import MEAN, claims, headline, headline_notes, power_table
 from zobench.report.workloads.page import PICTURE
 from zobench.report.workloads.tables import LEGEND, place_table
 
@@ -132,7 +132,7 @@ def _entries(table: Table, content: Content) -> Linked:
 
 
 def _workloads(table: Table) -> Linked:
-    return linked(table, lambda row: {"workload": Link(row[0], address("workload", row[0]))})
+    return linked(table, lambda row: {} if row[0] == MEAN else {"workload": Link(row[0], address("workload", row[0]))})
 
 
 def _picture(picture: Any, name: str) -> dict[str, Any]:

@@ -15,6 +15,8 @@ from zobench.report.workloads.tables import delta, own_delta
 #: the difference that the statement of power speaks of, and the chance that is wanted to see it
 POINTS, WANTED = 0.02, 0.8
 
+#: stands for the name of a workload where the mean of all is told of
+MEAN = "their mean"
 _LACKING = f"not compared, as a workload, seeds or {REFERENCE} are lacking"
 
 
@@ -116,7 +118,7 @@ def power_table(compared: Compared) -> Table:
     for stage, parts in together.items():
         if len(parts) > 1:
             both = mean_of(parts)
-            rows.append({"workload": "their mean", "stage": stage, "seeds": both.seeds, "examples": both.examples,
+            rows.append({"workload": MEAN, "stage": stage, "seeds": both.seeds, "examples": both.examples,
                          "power": power_to_see(POINTS, both), "needed": math.nan})  # fmt: skip
     columns: dict[str, Callable[[Row], str]] = {
         "workload": lambda r: r["workload"],
