@@ -47,7 +47,7 @@ def headline(found: pd.DataFrame, overall: pd.DataFrame, stages: Sequence[str]) 
         "entry": lambda r: r["entry"],
         "scale": lambda r: number(cells.get((r["entry"], stages[0]), {}).get("normalised"), ".2f"),
         **{STAGES[stage]: lambda r, stage=stage: cell(r["entry"], stage) for stage in stages},  # type: ignore[misc]
-        "hours of tuning": lambda r: number(hours.get(r["entry"]) or None, ".2f"),
+        "hours of tuning": lambda r: number(hours.get(r["entry"]) or None, ".3f"),
     }
     left = [entry for entry in order if entry not in (*kept, "zeroshot")]
     notes = [f"below {REFERENCE} beyond doubt in every column, {len(left)}: {', '.join(left)}"] if left else []

@@ -45,7 +45,7 @@ def place_table(lines: pd.DataFrame) -> Table:
     }
     if one["stage"] in TUNED:
         columns |= {"tuning passes": lambda r: number(r["trial_forwards"] or math.nan, ",.0f"),
-                    "hours": lambda r: number(r["trial_hours"] or math.nan, ".2f")}  # fmt: skip
+                    "hours": lambda r: number(r["trial_hours"] or math.nan, ".3f")}  # fmt: skip
     return Table(frame, columns, [], f"{one['workload']}: {STAGES[one['stage']]}")
 
 
