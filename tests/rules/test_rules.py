@@ -139,6 +139,15 @@ def test_the_factor_on_a_rate_is_that_of_losses_where_steps_hang_on_their_scale(
     assert (RULES.entries[name].factor != "rates") == bounded
 
 
+def assert_refused(folder, file, content, said):
+    """A file of one's own is answered in one line when the rules are loaded."""
+    (folder / "rules").mkdir()
+    (folder / "rules" / file).write_text(content)
+    with pytest.raises(ConfigError, match=said) as error:
+        load("v1", [folder])
+    assert "\n" not in str(error.value)
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
@@ -168,11 +177,7 @@ def test_the_factor_on_a_rate_is_that_of_losses_where_steps_hang_on_their_scale(
     ],
 )
 def test_an_entry_of_ones_own_that_is_wrong_is_answered_in_one_line(tmp_path, content, said):
-    (tmp_path / "rules").mkdir()
-    (tmp_path / "rules" / "entries.yaml").write_text(content)
-    with pytest.raises(ConfigError, match=said) as error:
-        load("v1", [tmp_path])
-    assert "\n" not in str(error.value)
+    assert_refused(tmp_path, "entries.yaml", content, said)
 
 
 @pytest.mark.parametrize(
@@ -196,11 +201,7 @@ def test_an_entry_of_ones_own_that_is_wrong_is_answered_in_one_line(tmp_path, co
     ],
 )
 def test_a_workload_of_ones_own_that_is_wrong_is_answered_in_one_line(tmp_path, content, said):
-    (tmp_path / "rules").mkdir()
-    (tmp_path / "rules" / "workloads.yaml").write_text(content)
-    with pytest.raises(ConfigError, match=said) as error:
-        load("v1", [tmp_path])
-    assert "\n" not in str(error.value)
+    assert_refused(tmp_path, "workloads.yaml", content, said)
 
 
 @pytest.mark.parametrize(
