@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 import yaml
 from helpers.commands import command
@@ -99,6 +100,19 @@ def test_submissions_stand_beside_the_comparison_and_none_of_their_code_runs(con
     assert lines["runs"].to_dict() == {"mezo": 2, "mine": 2, "probes": 2}
     assert lines["trials"].to_dict() == {"mezo": 6, "mine": 6, "probes": 6}
     assert "method_of_mine" not in sys.modules
+
+
+def test_a_comparison_packed_by_stages_is_one_comparison(folder, content, tmp_path):
+    ended = command("zobench.rules", "pack", "RUNS", "--out", str(tmp_path), "--config-dir", "toys", cwd=folder)
+    zips = [line.removeprefix("written: ") for line in ended.stdout.splitlines()]
+    assert [Path(each).name for each in zips] == ["toy.trials.zip", "toy.tuned.zip"]
+    files = [folder / "RUNS" / "verification.json"]
+    found = read([str(folder / "mine"), *zips, str(folder / "probes")], [folder / "toys"], files)
+    assert found.left_out == []
+    assert {(run.entry, run.place, run.digest, run.check.verdict, run.command) for run in found.runs.values()} == {
+        (run.entry, run.place, run.digest, run.check.verdict, run.command) for run in content.runs.values()
+    }
+    pd.testing.assert_frame_equal(found.found, content.found)
 
 
 def test_the_command_of_a_run_makes_the_run_of_that_name(content):

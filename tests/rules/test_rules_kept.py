@@ -2,11 +2,12 @@
 
 import json
 import shutil
+import zipfile
 from dataclasses import replace
 
 from helpers import forged
 from helpers.commands import command
-from helpers.comparison import held, rewritten, rules
+from helpers.comparison import ONLY, held, rewritten, rules
 from helpers.tiny_runs import TINY
 
 from zobench.record import configs
@@ -95,10 +96,21 @@ def test_a_damaged_choice_is_answered(copied):
 
 def test_packed_records_are_the_comparison_that_they_were(folder, tmp_path):
     packed = rules(folder, "pack", "RUNS", "--out", str(tmp_path))
-    assert packed.stdout == f"written: {tmp_path / 'toy.zip'}\n"
-    before, after = (rules(folder, "check", top).stdout for top in ("RUNS", str(tmp_path / "toy.zip")))
+    zips = [str(tmp_path / f"toy.{stage}.zip") for stage in ("trials", "tuned", "seconds")]
+    assert packed.stdout == "".join(f"written: {file}\n" for file in zips)
+    before, after = (rules(folder, "check", *tops).stdout for tops in (["RUNS"], zips))
     assert after == before
-    assert rules(folder, "report", str(tmp_path / "toy.zip")).stdout == rules(folder, "report", "RUNS").stdout
+    assert rules(folder, "report", *zips).stdout == rules(folder, "report", "RUNS").stdout
+
+
+def test_runs_go_on_from_unpacked_records(folder, tmp_path):
+    rules(folder, "pack", "RUNS", "--out", str(tmp_path))
+    for file in tmp_path.glob("*.zip"):
+        with zipfile.ZipFile(file) as packed:
+            packed.extractall(tmp_path / "RUNS")
+    (tmp_path / "mine").symlink_to(folder / "mine")
+    words = (*ONLY, "--ruleset", "tuned,seconds", "--runs", "RUNS", "--seeds", "1,2", "--dry-run")
+    assert rules(tmp_path, "run", *words).stdout == rules(folder, "run", *words).stdout
 
 
 def test_records_of_several_places_are_one_comparison(copied):

@@ -31,18 +31,23 @@ _MODEL, _ROWS = "model_checksum", "rows_hash"
 
 @dataclass
 class _Part:
-    """The records of one folder, by the rules.
+    """The records of a comparison or of a submission, by the rules.
 
     Attributes:
+        tops: the folders and zips that they lie in; those of a comparison may be several.
         options: the folder of options that its commands need; empty for none.
     """
 
     source: Source
     rules: Rules
     held: list[Held]
-    top: Place
+    tops: Sequence[Place]
     options: str = ""
     targets: dict[str, Target] = field(default_factory=dict)
+
+    def top(self, run: Place) -> Place:
+        """The folder or zip that a run lies in."""
+        return next(top for top in self.tops if str(run).startswith(f"{top}/"))
 
 
 def read(
@@ -52,7 +57,7 @@ def read(
 
     Args:
         folders: as ``zobench.rules run`` lays them out, or zips of them; with ``submission.yaml`` they are
-            submissions.
+            submissions. All others are one comparison.
         own: folders of options with entries and workloads of one's own.
         verifications: files of ``zobench.verify --json``, besides the ``verification.json`` of comparisons. One that
             lies in a submission is not read: it says of itself what it likes.
@@ -62,14 +67,14 @@ def read(
         UserError: if a folder is not there, two have one name, no run is scored, or a file of verdicts is none.
     """
     left_out: LeftOut = []
-    names = [locate(folder).name for folder in folders]
+    names = [Path(folder).name for folder in folders]
     if twice := [name for name in names if names.count(name) > 1]:
         raise ConfigError(f"{twice[0]}: two folders of this name, by which pages are known; rename one of them")
-    parts = _agreeing([part for folder in folders for part in _parts(folder, own, left_out)], left_out)
+    parts = _agreeing([*_parts(folders, own, left_out)], left_out)
     if not parts:
         raise UserError(f"no scored run below {', '.join(folders)}; expected a folder that zobench.rules run wrote to")
-    files = [part.top / FILE for part in parts if not part.source.said and (part.top / FILE).is_file()]
-    verdicts = Verdicts([*verifications, *files])
+    files = [top / FILE for part in parts if not part.source.said for top in part.tops]
+    verdicts = Verdicts([*verifications, *(file for file in files if file.is_file())])
     first = parts[0].rules
     entries: dict[str, EntryFacts] = {}
     runs: dict[tuple[str, str], RunFacts] = {}
@@ -89,21 +94,23 @@ def read(
     )
 
 
-def _parts(folder: str, own: Sequence[Path], left_out: LeftOut) -> Iterator[_Part]:
-    """What a folder has; nothing of a submission that is not one, which is then left out."""
-    top = locate(folder)
-    submitted = submission.read(top)
-    if submitted is None:
+def _parts(folders: Sequence[str], own: Sequence[Path], left_out: LeftOut) -> Iterator[_Part]:
+    """The comparison, then each submission; nothing of one that cannot be read, which is then left out."""
+    found = {folder: submission.read(locate(folder)) for folder in folders}
+    if compared := [folder for folder in folders if found[folder] is None]:
         rules = load("v1", own)
-        records = Records(rules, [folder], own)
+        records = Records(rules, compared, own)
         left_out += records.left_out
-        yield _Part(Source(top.name), rules, records.held, top, own[0].name if own else "", targets_of(records))
-        return
-    try:
-        yield _submitted(folder, submitted, own, left_out)
-    except Exception as error:  # a stranger's entry or choice may break anything
-        said = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {first_line(error)}"
-        left_out.append((top.name, said))
+        tops, options = records.tops, own[0].name if own else ""
+        yield _Part(Source(Path(compared[0]).name), rules, records.held, tops, options, targets_of(records))
+    for folder, submitted in found.items():
+        if submitted is None:
+            continue
+        try:
+            yield _submitted(folder, submitted, own, left_out)
+        except Exception as error:  # a stranger's entry or choice may break anything
+            said = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {first_line(error)}"
+            left_out.append((Path(folder).name, said))
 
 
 def _submitted(folder: str, found: submission.Submission, own: Sequence[Path], left_out: LeftOut) -> _Part:
@@ -129,7 +136,7 @@ def _submitted(folder: str, found: submission.Submission, own: Sequence[Path], l
     code = content["code"]
     said = {key: str(content[key]) for key in ("who", "method", "licence", "contact") if content.get(key)}
     said |= {"code": f"{code['url']} at {code['commit']}"} if "url" in code else {"code": str(code["wheel"])}
-    return _Part(Source(top.name, said, code.get("url", "")), rules, held, top, submission.OPTIONS if options else "")
+    return _Part(Source(top.name, said, code.get("url", "")), rules, held, [top], submission.OPTIONS if options else "")
 
 
 def _entries_of(options: Path | None) -> set[str]:
@@ -175,7 +182,8 @@ def _compared(parts: Sequence[_Part]) -> Compared:
 
 def _entry(entry: Entry, part: _Part) -> EntryFacts:
     method = settings.method(entry)
-    folders = [conf_dir(), *([part.top / submission.OPTIONS] if isinstance(part.top, Path) else [])]
+    own = [top / submission.OPTIONS for top in part.tops if isinstance(top, Path)]
+    folders = [conf_dir(), *own]
     files = [path for folder in folders if (path := folder / "method" / f"{method}.yaml").is_file()]
     space = {key: (str(where), str(entry.shipped.get(key))) for key, where in entry.space.items()}
     described = describe(files[0]) if files else ""
@@ -194,8 +202,10 @@ def _runs(held: Held, part: _Part, verdicts: Verdicts, left_out: LeftOut) -> Ite
         except Unreadable as error:
             digest = ""
             left_out.append((str(run.place), error.said))
+        top = part.top(run.place)
+        source = part.source if part.source.said else Source(Path(str(top)).name)
         yield RunFacts(
-            stage, held.workload.name, held.entry.name, run.row["seed"], part.source, below(run.place, part.top),
+            stage, held.workload.name, held.entry.name, run.row["seed"], source, below(run.place, top),
             _command(held, run, part), digest, verdicts.of(digest, run.row), {**run.row, "directory": str(run.place)},
             number, number is not None and number == chosen.get("trial"),
         )  # fmt: skip

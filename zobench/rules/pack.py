@@ -1,4 +1,4 @@
-"""A comparison as zips, one for each workload: all of its records, and what was chosen from them."""
+"""A comparison as zips, one for each stage of each workload: its records, and what was chosen from them."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -8,14 +8,15 @@ from zobench.errors import UserError
 from zobench.record import packing
 from zobench.record.archive import Place, below
 from zobench.rules import choices
-from zobench.rules.files import SECONDS
+from zobench.rules.files import SECONDS, TRIALS
 from zobench.rules.records import Records
 
 
 def pack(records: Records, out: Path) -> Iterator[Path]:
-    """Write ``<workload>.zip`` for each workload, which the other commands read like the folder of all stages.
+    """Write ``<workload>.<stage>.zip``; all of them together are read like the folder of all stages.
 
-    Weights, checkpoints, locks and runs that no rule asks for stay out. Equal records make equal zips.
+    A stage that is run later adds a file and leaves the others as they are. Weights, checkpoints, locks and runs that
+    no rule asks for stay out. Equal records make equal zips.
 
     Args:
         records: of the comparison.
@@ -27,17 +28,21 @@ def pack(records: Records, out: Path) -> Iterator[Path]:
     Raises:
         UserError: if a file of a record cannot be read, or a zip cannot be written.
     """
-    runs: dict[str, dict[str, Place]] = defaultdict(dict)
-    chosen: dict[str, dict[str, bytes]] = defaultdict(dict)
+    runs: dict[tuple[str, str], dict[str, Place]] = defaultdict(dict)
+    chosen: dict[tuple[str, str], dict[str, bytes]] = defaultdict(dict)
     for held in records.held:
         name, entry = held.workload.name, held.entry.name
         for top in records.tops:
-            places = (run.place for run in held.runs())
-            runs[name] |= {below(each, top): each for each in places if str(each).startswith(f"{top}/")}
-            files = (f"{choices.FOLDER}/{name}/{choices.name(entry, kind)}" for kind in ("", SECONDS))
-            chosen[name] |= {file: (top / file).read_bytes() for file in files if (top / file).is_file()}
-    for name in runs:
-        file = out / f"{name}.zip"
-        if left_out := packing.pack(runs[name], file, chosen[name]):
+            for run in held.runs():
+                if str(run.place).startswith(f"{top}/"):
+                    path = below(run.place, top)
+                    runs[name, path.partition("/")[0]][path] = run.place
+            for stage, kind in ((TRIALS, ""), (SECONDS, SECONDS)):
+                choice = f"{choices.FOLDER}/{name}/{choices.name(entry, kind)}"
+                if (top / choice).is_file():
+                    chosen[name, stage][choice] = (top / choice).read_bytes()
+    for (name, stage), places in runs.items():
+        file = out / f"{name}.{stage}.zip"
+        if left_out := packing.pack(places, file, chosen[name, stage]):
             raise UserError(f"{left_out[0][0]}: {left_out[0][1]}; mend or remove it")
         yield file

@@ -7,7 +7,7 @@ matrix is made in blocks of its rows. Where the shift has factors, most function
 and may be computed at several offsets at once.
 """
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -105,15 +105,14 @@ class ShiftedWeights(TorchFunctionMode):
         self, func: Callable, types: Sequence[type], args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        known = self._slots
-        slots = [known[id(x)] for x in args if id(x) in known]
-        if kwargs or any(type(x) is list or type(x) is tuple for x in args):
-            slots = [known[id(x)] for x in _tensors((args, kwargs)) if id(x) in known]
-        if self.watched and not reads_metadata(func):
-            asked = {id(x) for x in _tensors((args, kwargs))}
+        known, metadata = self._slots, reads_metadata(func)
+        tensors = [] if metadata else _tensors([*args, *kwargs.values()])
+        slots = [known[id(x)] for x in tensors if id(x) in known]
+        if self.watched:
+            asked = {id(x) for x in tensors}
             self.seen.update(slot.index for slot in self.watched if id(slot.param) in asked)
         side = self._side
-        if reads_metadata(func) or not (slots or (side is not None and side.takes(_tensors((args, kwargs))))):
+        if not (slots or (side is not None and side.takes(tensors))):
             if side is not None:
                 side.note(func, args)
             return func(*args, **kwargs)
@@ -216,15 +215,17 @@ def reads_metadata(func: Callable) -> bool:
     return name in _METADATA
 
 
-def _tensors(thing: Any) -> Iterator[Tensor]:
-    """All tensors in nested lists, tuples and dictionaries."""
-    if isinstance(thing, Tensor):
-        yield thing
-    elif type(thing) in (list, tuple):
-        for part in thing:
-            yield from _tensors(part)
-    elif isinstance(thing, dict):
-        yield from _tensors(list(thing.values()))
+def _tensors(things: Iterable[Any]) -> list[Tensor]:
+    """All tensors among some things, and in lists, tuples and dictionaries of them."""
+    found = list[Tensor]()
+    for thing in things:
+        if isinstance(thing, Tensor):
+            found.append(thing)
+        elif type(thing) is list or type(thing) is tuple:
+            found += _tensors(thing)
+        elif isinstance(thing, dict):
+            found += _tensors(thing.values())
+    return found
 
 
 def _replaced(thing: Any, replace: dict[int, Tensor]) -> Any:
