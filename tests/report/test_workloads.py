@@ -106,10 +106,23 @@ def test_a_target_is_reached_at_the_first_evaluation_that_is_as_good(found):
 def test_seconds_are_told_in_forward_passes_of_mezo(compared, found):
     mezo = line(found, "mezo")
     inside = 30 / 36  # the share of training that forward passes take in runs written by hand
-    assert compared.seconds_of_a_forward["sst2-tiny"] == pytest.approx(36 * inside / FORWARDS)
     assert mezo["seconds"] == pytest.approx(FORWARDS / inside)
     assert mezo["target_seconds"] == pytest.approx(mezo["seconds"])
     assert line(found, "loren")["target_seconds"] == pytest.approx(mezo["seconds"])  # half of a run twice as long
+
+
+def test_seconds_of_another_machine_are_those_that_its_dev_evaluations_tell_of(compared):
+    """The same entry on a machine of half the speed; and nothing of it where one record does not tell."""
+    runs = compared.runs.assign(dev_cpu_seconds=0.5)
+    slow = runs["entry"].eq("loren")
+    runs.loc[slow, ["cpu_hours", "dev_cpu_seconds"]] *= 2
+    moved = Compared(runs, compared.trials, compared.targets, compared.of)
+    before, after = (line(scores(each), "loren") for each in (compared, moved))
+    assert after["seconds"] == pytest.approx(before["seconds"])
+    assert after["target_seconds"] == pytest.approx(before["target_seconds"])
+    runs.loc[runs.index[0], "dev_cpu_seconds"] = None
+    blind = Compared(runs, compared.trials, compared.targets, compared.of)
+    assert line(scores(blind), "loren")["seconds"] == pytest.approx(2 * before["seconds"])
 
 
 def test_at_equal_seconds_mezo_stands_with_its_runs_at_equal_forward_passes(found):

@@ -141,6 +141,8 @@ ROW = Schema(
         number("lens_seconds", "measuring with the lens", _SECONDS),
         number("gpu_hours", "GPU time of training in all processes; 0 on a CPU", "h"),
         number("cpu_hours", "CPU time of training in all processes", "h"),
+        number("dev_cpu_seconds", "CPU time of a dev evaluation between steps, a mean: by it times of machines compare",
+               _SECONDS, null="there was none"),
     )),
     Group(ENDED, "system/memory.py", (
         number("peak_gib", "peak memory in training and evaluations, beyond what the process held before", _GIB),

@@ -53,18 +53,20 @@ def _of_entry(records: Records, held: Held) -> Iterator[str]:
         said = f"{held.steps['steps']} steps, where the seconds beside them pay for {choices.steps(held.steps)}"
         yield f"{where}, {SECONDS}: {choices.name(held.entry.name, SECONDS)} has {said}"
     reference = next((h for h in records.held if _reference(records, held, h)), None)
-    own, available = _seconds(held, SECONDS), None if reference is None else _seconds(reference, tuned.name)
-    if own and available and own > LONGEST * available:
-        yield f"{where}, {SECONDS}: {own:.1f} CPU seconds of training, where the reference takes {available:.1f}"
+    own, paid = _finished(held, SECONDS), [] if reference is None else _finished(reference, tuned.name)
+    if own and paid:
+        taken, available = (median(map(choices.seconds, rows)) for rows in (own, paid))
+        taken /= choices.slowness(own, paid)
+        if taken > LONGEST * available:
+            yield f"{where}, {SECONDS}: {taken:.1f} CPU seconds of training, where the reference takes {available:.1f}"
 
 
 def _reference(records: Records, held: Held, other: Held) -> bool:
     return other.workload is held.workload and other.entry.name == records.rules.reference
 
 
-def _seconds(held: Held, stage: str) -> float | None:
-    taken = [choices.seconds(run.row) for run in held.scored.get(stage, {}).values() if run.finished]
-    return median(taken) if taken else None
+def _finished(held: Held, stage: str) -> list[choices.Row]:
+    return [run.row for run in held.scored.get(stage, {}).values() if run.finished]
 
 
 def _equal(records: Records) -> Iterator[str]:

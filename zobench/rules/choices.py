@@ -50,14 +50,29 @@ def seconds(row: Row) -> float:
     return 3600 * float(row["cpu_hours"])
 
 
+def slowness(rows: Sequence[Row], reference: Sequence[Row]) -> float:
+    """How much longer what all runs of a workload do alike, a dev evaluation, took the rows than the reference's rows.
+
+    Machines differ, and so does one at different hours. 1 where records do not tell.
+
+    >>> slowness([{"dev_cpu_seconds": 0.6}], [{"dev_cpu_seconds": 0.2}]), slowness([{}], [{"dev_cpu_seconds": 0.2}])
+    (3.0, 1.0)
+    """
+    own, other = ([float(row.get("dev_cpu_seconds") or 0) for row in of] for of in (rows, reference))
+    return median(own) / median(other) if all([*own, *other]) else 1.0
+
+
 def at_equal_seconds(own: Sequence[Row], reference: Sequence[Row]) -> Row:
     """The steps that take the reference's CPU seconds of training, by the medians of finished runs.
+
+    Seconds are those of the reference's machine.
 
     >>> slow, fast = {"cpu_hours": 2.0, "steps": 100}, {"cpu_hours": 0.5, "steps": 50}
     >>> at_equal_seconds([slow], [fast])["steps"]
     25
     """
     available, each = median(map(seconds, reference)), median(seconds(row) / row["steps"] for row in own)
+    each /= slowness(own, reference)
     found = {"seconds": available, "seconds_per_step": each}
     return {"steps": steps(found), **found}
 

@@ -218,7 +218,8 @@ class Trainer:
         p, method, metric = self.progress, self.method, self.parts.metric
         if not self._due(self.settings.eval_every) or p.evaluated_step == method.t:
             return
-        dev = self.evaluate("dev")
+        with self.clocks("dev"):
+            dev = self.evaluate("dev")
         self.compare_weights()
         new = dev.selection(metric)
         mark = ""

@@ -18,7 +18,9 @@ _PACKAGES = (
 
 
 class Clocks:
-    """Wall and CPU seconds by purpose: train, forward (a part of train), evaluate, cache, lens.
+    """Wall and CPU seconds by purpose: train, forward (a part of train), evaluate, dev (a part of it), cache, lens.
+
+    ``dev`` is of the dev evaluations between two steps, and tells what all methods do alike.
 
     >>> clocks = Clocks()
     >>> with clocks("evaluate"):
@@ -31,6 +33,7 @@ class Clocks:
         self._before, self._started = 0.0, time.perf_counter()
         self.wall: dict[str, float] = {}
         self.cpu: dict[str, float] = {}
+        self.times: dict[str, int] = {}
 
     @contextmanager
     def __call__(self, purpose: str) -> Iterator[None]:
@@ -41,6 +44,7 @@ class Clocks:
         finally:
             self.wall[purpose] = self.wall.get(purpose, 0.0) + time.perf_counter() - wall
             self.cpu[purpose] = self.cpu.get(purpose, 0.0) + time.process_time() - cpu
+            self.times[purpose] = self.times.get(purpose, 0) + 1
 
     @property
     def total(self) -> float:
@@ -54,14 +58,14 @@ class Clocks:
 
     def state_dict(self) -> dict[str, Any]:
         """The seconds so far, for a checkpoint."""
-        return {"wall": self.wall, "cpu": self.cpu, "total": self.total}
+        return {"wall": self.wall, "cpu": self.cpu, "times": self.times, "total": self.total}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from the seconds of a checkpoint; those of this start before it still count in the total."""
-        self.wall, self.cpu = dict(state["wall"]), dict(state["cpu"])
+        self.wall, self.cpu, self.times = (dict(state[name]) for name in ("wall", "cpu", "times"))
         self._before += state["total"]
 
-    def row(self, device: torch.device, processes: int) -> dict[str, float]:
+    def row(self, device: torch.device, processes: int) -> dict[str, float | None]:
         """The columns of a row, in seconds and hours.
 
         Args:
@@ -69,6 +73,7 @@ class Clocks:
             processes: hours count training only, in all of them alike.
         """
         train, forward = self.wall.get("train", 0.0), self.wall.get("forward", 0.0)
+        evaluated = self.times.get("dev", 0)
         return {
             "wall_seconds": self.total,
             "train_seconds": train,
@@ -79,6 +84,7 @@ class Clocks:
             "lens_seconds": self.wall.get("lens", 0.0),
             "gpu_hours": processes * train / 3600 if device.type == "cuda" else 0.0,
             "cpu_hours": processes * self.cpu.get("train", 0.0) / 3600,
+            "dev_cpu_seconds": processes * self.cpu["dev"] / evaluated if evaluated else None,
         }
 
 

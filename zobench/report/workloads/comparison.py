@@ -123,18 +123,23 @@ class Compared:
         whole = {name: runs[name] for name in names if name in runs and not runs[name]["state"].eq("diverged").any()}
         return {name: found for name, of in whole.items() if len(found := _scores(of))}
 
-    @cached_property
-    def seconds_of_a_forward(self) -> dict[str, float]:
-        """Workload -> the seconds of one forward pass of the reference: the unit in which time is told.
+    def forwards_in_time(self, workload: str, runs: pd.DataFrame) -> pd.Series:
+        """How many forward passes of the reference the CPU seconds of training of each run would have paid for.
 
-        CPU seconds of training, times the share of training that forward passes took, per forward pass: a mean over
-        the reference's scored runs.
+        Of the reference's training only the share counts that its forward passes took. Where every finished run of the
+        workload tells what a dev evaluation took it, which all methods do alike, times are in dev evaluations, so that
+        those of several machines compare; else in seconds.
         """
-        found = {}
-        for workload, runs in self.runs[self.runs["entry"].eq(REFERENCE)].groupby("workload"):
-            shares = runs["forward_seconds"] / runs["train_seconds"]
-            found[str(workload)] = float((runs["cpu_hours"] * 3600 * shares / runs["forwards"]).mean())
-        return found
+        on = self.runs[self.runs["workload"].eq(workload)]
+        ended = on[on["trains"].ne(False) & on["state"].eq("finished")]
+        clocked = "dev_cpu_seconds" in ended and bool(ended["dev_cpu_seconds"].gt(0).all())
+
+        def time(of: pd.DataFrame) -> pd.Series:
+            return of["cpu_hours"] * 3600 / (of["dev_cpu_seconds"] if clocked else 1.0)
+
+        reference = on[on["entry"].eq(REFERENCE)]
+        shares = reference["forward_seconds"] / reference["train_seconds"]
+        return time(runs) / (time(reference) * shares / reference["forwards"]).mean()
 
 
 def _scores(runs: pd.DataFrame) -> pd.DataFrame:

@@ -102,7 +102,7 @@ def _told(name: str, found: Difference | None) -> Row:
 
 
 def _results(compared: Compared, workload: str, runs: pd.DataFrame) -> Row:
-    done, unit = runs[runs["state"].eq("finished")], compared.seconds_of_a_forward.get(workload, math.nan)
+    done = runs[runs["state"].eq("finished")]
     low, high = scale(compared, workload)
     return {
         "runs": len(done), "diverged": int(runs["state"].eq("diverged").sum()), "metric": runs["metric"].iloc[0],
@@ -110,7 +110,7 @@ def _results(compared: Compared, workload: str, runs: pd.DataFrame) -> Row:
         "test/loss": done["test/loss"].mean(),
         "normalised": (done["test_metric"].mean() - low) / (high - low) if high > low else math.nan,
         "forwards": done["forwards"].mean(), "backwards": done["backwards"].mean(),
-        "seconds": done["cpu_hours"].mean() * 3600 / unit,
+        "seconds": compared.forwards_in_time(workload, done).mean(),
     }  # fmt: skip
 
 
@@ -130,8 +130,7 @@ def scale(compared: Compared, workload: str) -> tuple[float, float]:
 def _to_target(compared: Compared, workload: str, runs: pd.DataFrame) -> Row:
     if workload not in compared.targets or not runs["trains"].any():
         return {"target_runs": math.nan, "target_forwards": math.nan, "target_seconds": math.nan}
-    unit = compared.seconds_of_a_forward.get(workload, math.nan)
-    found = arrivals(runs, compared.targets[workload].dev_loss, unit)
+    found = arrivals(runs, compared.targets[workload].dev_loss, compared.forwards_in_time(workload, runs))
     return {"target_runs": sum(each["forwards"] < math.inf for each in found),
             "target_forwards": median([each["forwards"] for each in found]),
             "target_seconds": median([each["seconds"] for each in found])}  # fmt: skip

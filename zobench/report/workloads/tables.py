@@ -18,7 +18,8 @@ LEGEND = (
     f"scale: 0 is the untrained model with its bias to an option taken away, 1 is {CEILING} at equal forward passes",
     f"to target: until the dev loss is what {REFERENCE} reaches in the end (median over seeds), read at dev "
     "evaluations; median over seeds, in brackets how many got there; a backward pass counts as two forward passes",
-    f"time and seconds: CPU seconds of training in units of one forward pass of {REFERENCE} on the same machine",
+    f"time and seconds: CPU seconds of training in units of one forward pass of {REFERENCE}; what dev evaluations took "
+    "evens out machines",
     "tuning: forward passes (a backward pass counts as two) and CPU hours of the trials that chose the setting",
     "group: entries that share a letter cannot be told apart",
 )

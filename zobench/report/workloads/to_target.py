@@ -9,31 +9,30 @@ import pandas as pd
 from zobench.report.frames.runs import Row, curves
 
 
-def arrivals(runs: pd.DataFrame, dev_loss: float, unit: float) -> list[Row]:
+def arrivals(runs: pd.DataFrame, dev_loss: float, seconds: pd.Series) -> list[Row]:
     """Find the first dev evaluation of each run whose loss is at most the target's.
 
     Args:
         runs: of one entry on one workload, from ``load``.
         dev_loss: the target.
-        unit: seconds of one forward pass of the reference.
+        seconds: that each run's training took, in any unit.
 
     Returns:
-        For each run ``seed``, ``forwards``, in which a backward pass counts as two, and ``seconds``, in units: CPU
-        seconds of training. Backward passes and seconds are spread evenly over its steps. Infinity for a run that
-        never gets there.
+        For each run ``seed``, ``forwards``, in which a backward pass counts as two, and ``seconds``. Backward passes
+        and seconds are spread evenly over its steps. Infinity for a run that never gets there.
     """
     lines = curves(runs)
     reached = lines[lines["dev/loss"].le(dev_loss)] if "dev/loss" in lines else lines.iloc[:0]
     first = reached.drop_duplicates("directory").set_index("directory")
     found = []
-    for run in runs.to_dict("records"):
+    for run, whole in zip(runs.to_dict("records"), seconds, strict=True):
         there = first.loc[run["directory"]] if run["directory"] in first.index else None
-        forwards = seconds = math.inf
+        forwards = time = math.inf
         if there is not None:
             share, backwards = there["step"] / run["steps"], run.get("backwards")
             forwards = float(there["forwards"]) + 2 * share * (0 if pd.isna(backwards) else backwards)
-            seconds = share * run["cpu_hours"] * 3600 / unit
-        found.append({"seed": run["seed"], "forwards": forwards, "seconds": seconds})
+            time = share * whole
+        found.append({"seed": run["seed"], "forwards": forwards, "seconds": time})
     return found
 
 
