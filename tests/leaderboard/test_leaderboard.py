@@ -162,8 +162,17 @@ def test_a_submission_that_is_none_or_has_other_rows_is_left_out_and_the_others_
     found = of(copied, "RUNS", "mine", "probes")
     assert list(found.entries) == ["mezo"]
     said = dict(found.left_out)
-    assert "expected who" in said["probes"]
+    assert "who is missing" in said["probes"]
     assert said["mine"] == "toy, mine: its rows_hash is not the comparison's"
+
+
+def test_a_folder_of_submissions_holds_no_comparison_that_verifies_itself(copied):
+    shutil.move(copied / "mine", copied / "submissions" / "mine")
+    shutil.copytree(copied / "RUNS", copied / "submissions" / "evil")
+    shutil.rmtree(copied / "RUNS" / "trials")
+    found = read([str(copied / "RUNS")], [copied / "toys"], submissions=copied / "submissions")
+    assert found.left_out == [("evil", "no submission.yaml in it")]
+    assert {run.source.name for run in found.runs.values()} == {"RUNS", "mine"}
 
 
 def test_a_file_without_digests_of_records_is_refused(tmp_path):

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 import yaml
+from helpers import forged
 from helpers.commands import command
 from helpers.tiny_runs import TINY
 
@@ -78,6 +79,13 @@ def submit(folder, **changed):
     (options / "rules" / "workloads.yaml").unlink()
 
 
+def toys(folder):
+    """A folder with the workload alone, as who keeps a comparison has it."""
+    (folder / "toys" / "rules").mkdir(parents=True)
+    shutil.copy(folder / "mine" / "rules" / "workloads.yaml", folder / "toys" / "rules")
+    return "toys"
+
+
 def test_code_that_is_trusted_is_run_and_all_is_verified(copied):
     ended, found = verify(copied, "RUNS", "--trust-code", "mine", "--sample", "3")
     words = [run["verdict"] for run in found["runs"]]
@@ -89,7 +97,9 @@ def test_code_that_is_trusted_is_run_and_all_is_verified(copied):
 
 def test_code_of_a_submission_is_not_run_unasked(copied):
     submit(copied)
-    found = verify(copied, "RUNS")[1]
+    ended, found = verify(copied, "RUNS", "--submission", "--config-dir", toys(copied))
+    assert found["lines"] == ["toy, mine, tuned: seeds 3, 4, 5 are missing"]
+    assert ended.returncode == 1
     assert {run["verdict"] for run in found["runs"]} == {"consistent"}
     assert all("--trust-code FOLDER runs it" in run["unverified"]["weights"] for run in found["runs"])
     assert "method_of_mine" not in sys.modules
@@ -113,6 +123,52 @@ def test_a_trial_that_was_removed_and_another_choice_are_named(copied):
     assert ended.returncode == 1
 
 
+def test_what_a_submission_with_code_of_its_own_leaves_out_is_counted(copied):
+    submit(copied)
+    choice = json.loads((copied / "RUNS" / "choices" / "toy" / "mine.json").read_text())
+    rate = float(choice["settings"]["method.lr"])
+    trials, scored = ([*(copied / "RUNS" / stage).rglob("summary.json")] for stage in ("trials", "tuned"))
+    chosen, other, *_ = sorted(trials, key=lambda path: abs(forged.row(path.parent)["method.lr"] - rate))
+    shutil.rmtree(chosen.parent)
+    forged.write_row(other.parent, **{"method.lr": 0.123})
+    shutil.rmtree(next(path.parent for path in scored if forged.row(path.parent)["seed"] == 1))
+    ended, found = verify(copied, "RUNS", "--submission", "--no-replay", "--config-dir", toys(copied))
+    missing, another, seeds, strange = found["lines"]
+    assert missing.startswith("toy, mine: tuned, but of 6 trials ")
+    assert str(choice["trial"]) in missing.removeprefix("toy, mine: tuned, but of 6 trials ")
+    assert "scored with another setting than that of trial" in another
+    assert seeds == "toy, mine, tuned: seeds 1, 3, 4, 5 are missing"
+    assert (
+        strange == f"{other.parent.relative_to(copied)}: trials: no trial of the declared space, and no scored run "
+        "of the chosen setting"
+    )
+    assert ended.returncode == 1
+
+
+def test_a_folder_of_submissions_has_no_other(copied):
+    ended, found = verify(copied, "RUNS", "--submission", "--no-replay", "--config-dir", toys(copied))
+    assert found["lines"][-1] == "submission.yaml: missing; a submission says in it whose runs these are"
+    assert ended.returncode == 1
+
+
+def test_trusted_code_may_lie_beside_its_options_and_without_them_nothing_is_judged(copied):
+    submit(copied)
+    (copied / "lab").mkdir()
+    shutil.move(copied / "mine" / "method_of_mine.py", copied / "lab")
+    ended = command("zobench.verify", "RUNS", "--no-replay", "--trust-code", "lab", cwd=copied)
+    assert ended.returncode == 2
+    assert "--trust-code lab: no entry mine in lab/rules/entries.yaml" in ended.stderr
+    shutil.move(copied / "mine", copied / "lab" / "options")
+    found = verify(copied, "RUNS", "--no-replay", "--trust-code", "lab")[1]
+    assert all("rules" in run["verified"] for run in found["runs"])
+
+
+def test_rules_of_runs_whose_method_cannot_be_imported_say_so(copied):
+    ended = command("zobench.rules", "check", "RUNS", "--config-dir", "mine", cwd=copied)
+    assert "method_of_mine.Mine: cannot be imported" in ended.stderr
+    assert ended.returncode == 2
+
+
 def test_a_run_that_no_rule_asks_for_is_refuted(copied):
     words = [*TINY, "task=sst2", "method=mezo", "method.lr=0.5", "seed=1", "data_seed=1", "forwards=8"]
     assert command("zobench", *words, "runs_dir=RUNS/tuned", cwd=copied).returncode == 0
@@ -124,7 +180,7 @@ def test_a_run_that_no_rule_asks_for_is_refuted(copied):
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"who": None}, "submission.yaml: expected who"),
+        ({"who": None}, "submission.yaml: who is missing; expected who submits"),
         ({"colour": "red"}, "colour: no such key"),
         ({"who": "a\nb"}, "expected a text of one line"),
         ({"code": "https://example.org"}, "expected {url: https://..., commit: 40 digits} or {wheel: FILE.whl}"),

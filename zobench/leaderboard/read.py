@@ -8,9 +8,8 @@ from pathlib import Path
 import pandas as pd
 
 from zobench.config.folders import conf_dir
-from zobench.config.options import RULES, describe, load_yaml
+from zobench.config.options import describe
 from zobench.errors import ConfigError, UserError, first_line
-from zobench.leaderboard import outside
 from zobench.leaderboard.verdicts import FILE, Verdicts
 from zobench.record import digests
 from zobench.record.archive import Place, below, locate
@@ -19,7 +18,7 @@ from zobench.record.summaries import RESULTS
 from zobench.report.frames.runs import LeftOut
 from zobench.report.site.content import Content, EntryFacts, RunFacts, Source, WorkloadFacts
 from zobench.report.workloads.comparison import Compared, Target
-from zobench.rules import load, settings
+from zobench.rules import load, outside, settings
 from zobench.rules.files import TRIALS, Entry, Rules
 from zobench.rules.records import Held, Records, Run
 from zobench.rules.report import scored_rows, targets_of, trial_rows
@@ -51,7 +50,11 @@ class _Part:
 
 
 def read(
-    folders: Sequence[str], own: Sequence[Path] = (), verifications: Sequence[Path] = (), documentation: str = ""
+    folders: Sequence[str],
+    own: Sequence[Path] = (),
+    verifications: Sequence[Path] = (),
+    documentation: str = "",
+    submissions: Path | None = None,
 ) -> Content:
     """Read comparisons, and submissions to them.
 
@@ -62,11 +65,13 @@ def read(
         verifications: files of ``zobench.verify --json``, besides the ``verification.json`` of comparisons. One that
             lies in a submission is not read: it says of itself what it likes.
         documentation: address of zobench's documentation site.
+        submissions: a folder of folders that are submissions, or are left out: no comparison, whatever they hold.
 
     Raises:
         UserError: if a folder is not there, two have one name, no run is scored, or a file of verdicts is none.
     """
     left_out: LeftOut = []
+    folders = [*folders, *_only_submissions(submissions, left_out)]
     names = [Path(folder).name for folder in folders]
     if twice := [name for name in names if names.count(name) > 1]:
         raise ConfigError(f"{twice[0]}: two folders of this name, by which pages are known; rename one of them")
@@ -92,6 +97,17 @@ def read(
         left_out=left_out,
         documentation=documentation,
     )
+
+
+def _only_submissions(top: Path | None, left_out: LeftOut) -> list[str]:
+    """The folders below one that say that they are submissions."""
+    folders = sorted(each for each in top.iterdir() if each.is_dir()) if top else []
+    left_out += [(each.name, f"no {submission.FILE} in it") for each in folders if not _is_submission(each)]
+    return [str(each) for each in folders if _is_submission(each)]
+
+
+def _is_submission(folder: Path) -> bool:
+    return (folder / submission.FILE).is_file()
 
 
 def _parts(folders: Sequence[str], own: Sequence[Path], left_out: LeftOut) -> Iterator[_Part]:
@@ -122,8 +138,7 @@ def _submitted(folder: str, found: submission.Submission, own: Sequence[Path], l
         raise UserError("; ".join(found.problems))
     options = [found.options] if found.options else []
     rules = load("v1", [*own, *options])
-    names = {str(content["entry"])} | (_entries_of(found.options))
-    names |= {name for name, entry in rules.entries.items() if entry.of in names}
+    names = submission.names(found, rules)
     if found.code:
         records = Records(load("v1", own), [folder], own)
         held = list(outside.held(records, rules, names))
@@ -137,12 +152,6 @@ def _submitted(folder: str, found: submission.Submission, own: Sequence[Path], l
     said = {key: str(content[key]) for key in ("who", "method", "licence", "contact") if content.get(key)}
     said |= {"code": f"{code['url']} at {code['commit']}"} if "url" in code else {"code": str(code["wheel"])}
     return _Part(Source(top.name, said, code.get("url", "")), rules, held, [top], submission.OPTIONS if options else "")
-
-
-def _entries_of(options: Path | None) -> set[str]:
-    """The names of the entries that come with a submission."""
-    path = options / RULES / "entries.yaml" if options else None
-    return set(load_yaml(path)) if path and path.is_file() else set()
 
 
 def _agreeing(parts: list[_Part], left_out: LeftOut) -> list[_Part]:

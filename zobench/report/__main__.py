@@ -101,6 +101,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--verification", action="append", default=[], type=Path, metavar="FILE",
         help="what zobench.verify --json wrote of some of the runs; may be repeated")  # fmt: skip
     add("--config-dir", metavar="DIR", help="a folder with entries and workloads of one's own")
+    add("--submissions", type=Path, metavar="DIR",
+        help="a folder of submissions, to stand beside RUNS; what else lies in it is left out")  # fmt: skip
     add("--docs", default="", metavar="URL", help="the documentation site, which pages of methods link to")
     return parser
 
@@ -124,7 +126,9 @@ def _check(asked: argparse.Namespace) -> None:
         from zobench.report.site.write import check_folder
 
         check_folder(asked.site)
-    for name in ("verification", "config_dir", "docs"):
+    if asked.submissions and not asked.submissions.is_dir():
+        raise ConfigError(f"--submissions {asked.submissions}: no such folder")
+    for name in ("verification", "config_dir", "docs", "submissions"):
         if getattr(asked, name) and not asked.site:
             raise ConfigError(f"--{name.replace('_', '-')}: has no effect without --site")
     if asked.wandb_group and not asked.wandb:
@@ -149,7 +153,7 @@ def _write_site(asked: argparse.Namespace) -> None:
     from zobench.report.site.write import write
 
     own = [own_folder(asked.config_dir)] if asked.config_dir else []
-    content = read(asked.runs, own, asked.verification, asked.docs)
+    content = read(asked.runs, own, asked.verification, asked.docs, asked.submissions)
     pages = write(content, asked.site)
     show(f"written: {asked.site / 'index.html'}, {pages} pages of {len(content.runs)} runs")
     for name, reason in content.left_out:

@@ -1,6 +1,6 @@
 """Whether the records of a comparison keep the rules, a line for each that is broken; and what entries were given."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from statistics import median
 
 from zobench.config.signature import differences, digest
@@ -8,7 +8,7 @@ from zobench.errors import shown
 from zobench.record import configs
 from zobench.record.reading import Unreadable
 from zobench.rules import choices
-from zobench.rules.files import SECONDS, Ruleset
+from zobench.rules.files import SECONDS, Rules, Ruleset
 from zobench.rules.records import Held, Records, Run
 from zobench.system.markdown import pipe_table
 
@@ -24,17 +24,23 @@ def broken(records: Records) -> list[str]:
     """
     return [
         *(f"{place}: {reason}" for place, reason in records.left_out),
-        *(line for held in records.held for line in _of_entry(records, held)),
-        *_equal(records),
+        *of_entries(records.rules, records.held),
         *_same_inputs(records),
         *(line for held in records.held for run in held.runs() for line in of_settings(run)),
         *(f"{run.place}: no rule asks for it: {_said(stage, run)}" for stage, run in records.others()),
     ]
 
 
-def _of_entry(records: Records, held: Held) -> Iterator[str]:
+def of_entries(rules: Rules, entries: Sequence[Held]) -> Iterator[str]:
+    """The rules that entries break by the number of their trials and seeds, and by what was chosen; a line each."""
+    for held in entries:
+        yield from _of_entry(rules, held, entries)
+    yield from _equal(rules, entries)
+
+
+def _of_entry(rules: Rules, held: Held, entries: Sequence[Held]) -> Iterator[str]:
     where = f"{held.workload.name}, {held.entry.name}"
-    tuned = records.rules.searched
+    tuned = rules.searched
     runs = [("trials", "trial", number, run) for number, run in enumerate(held.trials)]
     runs += [(name, "seed", seed, run) for name, of in held.scored.items() for seed, run in of.items()]
     for stage, kind, number, run in runs:
@@ -52,7 +58,7 @@ def _of_entry(records: Records, held: Held) -> Iterator[str]:
     if held.steps and held.steps["steps"] != choices.steps(held.steps):
         said = f"{held.steps['steps']} steps, where the seconds beside them pay for {choices.steps(held.steps)}"
         yield f"{where}, {SECONDS}: {choices.name(held.entry.name, SECONDS)} has {said}"
-    reference = next((h for h in records.held if _reference(records, held, h)), None)
+    reference = next((h for h in entries if h.workload is held.workload and h.entry.name == rules.reference), None)
     own, paid = _finished(held, SECONDS), [] if reference is None else _finished(reference, tuned.name)
     if own and paid:
         taken, available = (median(map(choices.seconds, rows)) for rows in (own, paid))
@@ -61,22 +67,18 @@ def _of_entry(records: Records, held: Held) -> Iterator[str]:
             yield f"{where}, {SECONDS}: {taken:.1f} CPU seconds of training, where the reference takes {available:.1f}"
 
 
-def _reference(records: Records, held: Held, other: Held) -> bool:
-    return other.workload is held.workload and other.entry.name == records.rules.reference
-
-
 def _finished(held: Held, stage: str) -> list[choices.Row]:
     return [run.row for run in held.scored.get(stage, {}).values() if run.finished]
 
 
-def _equal(records: Records) -> Iterator[str]:
+def _equal(rules: Rules, entries: Sequence[Held]) -> Iterator[str]:
     """Every entry of a workload that can be scored by a ruleset is, with the same seeds."""
-    for workload in dict.fromkeys(held.workload.name for held in records.held):
-        for ruleset in records.rules.rulesets.values():
+    for workload in dict.fromkeys(held.workload.name for held in entries):
+        for ruleset in rules.rulesets.values():
             seeds = {
                 held.entry.name: sorted(held.scored.get(ruleset.name, {}))
-                for held in records.held
-                if held.workload.name == workload and (held.scored.get(ruleset.name) or _can(records, held, ruleset))
+                for held in entries
+                if held.workload.name == workload and (held.scored.get(ruleset.name) or _can(rules, held, ruleset))
             }
             if not any(seeds.values()):  # a ruleset that nobody has run
                 continue
@@ -86,12 +88,12 @@ def _equal(records: Records) -> Iterator[str]:
                     yield f"{workload}, {entry}, {ruleset.name}: seeds {', '.join(lacking)} are missing"
 
 
-def _can(records: Records, held: Held, ruleset: Ruleset) -> bool:
+def _can(rules: Rules, held: Held, ruleset: Ruleset) -> bool:
     """Whether an entry has a score to give: not where every trial, or every run whose seconds count, diverged."""
     if ruleset.settings == "chosen":
-        tuned = held.scored.get(records.rules.searched.name, {}).values()
+        tuned = held.scored.get(rules.searched.name, {}).values()
         scored = [run for run in tuned if run.finished]
-        return bool(scored) and held.entry.trains and held.entry.name != records.rules.reference
+        return bool(scored) and held.entry.trains and held.entry.name != rules.reference
     return not (ruleset.settings == "searched" and held.hopeless)
 
 

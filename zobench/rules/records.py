@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from zobench.config.signature import digest
-from zobench.errors import ConfigError, UserError
+from zobench.errors import UserError
 from zobench.record import summaries
 from zobench.record.archive import Place, locate
 from zobench.record.reading import Unreadable
@@ -20,7 +20,7 @@ from zobench.record.runs import find
 from zobench.rules import choices, settings
 from zobench.rules.choices import Row
 from zobench.rules.files import SECONDS, TRIALS, Entry, Rules, Ruleset, Workload
-from zobench.rules.runs import Runs
+from zobench.rules.runs import NoRun, Runs
 from zobench.rules.settings import Words
 
 
@@ -149,7 +149,7 @@ class Records:
         def run(stage: str, own: Words, budget: Words, seed: int) -> Run | None:
             try:
                 words = self._by_rules.words(workload, entry, own, budget, seed)
-            except ConfigError:  # the budget does not pay for a step
+            except NoRun:
                 return None
             asked = self._by_rules.resolved(workload, entry, words, model)
             if found := self.stages[stage].get(digest(asked)):

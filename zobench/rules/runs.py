@@ -30,6 +30,10 @@ from zobench.sweep.trials import words_of
 _NONE = "none"
 
 
+class NoRun(ConfigError):
+    """A run that there cannot be."""
+
+
 class Runs:
     """The runs that a version of the rules has.
 
@@ -52,14 +56,16 @@ class Runs:
             budget: ``forwards`` or ``steps``.
 
         Raises:
-            ConfigError: if the budget does not pay for a step, or an option is missing.
+            NoRun: if the budget does not pay for a step, or the entry says other than its method does.
+            ConfigError: if the method's class cannot be imported.
         """
         words = self._fixed(workload, entry) | own | budget | settings.seeds(seed)
         try:
             spent = self._prices.of(Cell(self._put(workload, entry, own | budget)))
             self._check(entry, spent)
         except ConfigError as error:
-            raise ConfigError(f"{workload.name}, {entry.name}: {error}") from None
+            kind = NoRun if error.__cause__ is None else ConfigError
+            raise kind(f"{workload.name}, {entry.name}: {error}") from None
         return words | ({"eval_every": str(-(-spent.steps // self.rules.evaluations))} if entry.trains else {})
 
     @staticmethod

@@ -49,6 +49,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", default="", metavar="ENTRY,..", help="of a comparison these; all unless given")
     parser.add_argument("--sample", type=int, metavar="N", help="replay and evaluate N runs, drawn anew each time")
     parser.add_argument("--no-replay", action="store_true", help="check files and rules alone")
+    parser.add_argument("--config-dir", metavar="DIR", help="entries and workloads that the comparison has of its own")
+    parser.add_argument(
+        "--submission", action="store_true", help="RUNS is one: say so where submission.yaml is missing"
+    )
     parser.add_argument("--version", help="of the rules; that of submission.yaml, else v1, unless given")
     parser.add_argument("--trust-code", metavar="FOLDER",
         help="run the Python code in this folder, which holds the options of a method of one's own")  # fmt: skip
@@ -62,7 +66,9 @@ def _verify(options: argparse.Namespace) -> int:
         raise ConfigError(f"--sample {options.sample}: expected 0 or more")
     if options.json and not options.json.parent.is_dir():
         raise ConfigError(f"--json {options.json}: no such folder as {options.json.parent}; make it first")
-    trusted = own_folder(options.trust_code) if options.trust_code else None
+    beside = [own_folder(options.config_dir)] if options.config_dir else []
+    code = own_folder(options.trust_code) if options.trust_code else None
+    trusted = code / "options" if code and not (code / "rules").is_dir() and (code / "options").is_dir() else code
     from zobench.atomic import write_atomically
     from zobench.record.archive import locate
     from zobench.rules.files import load
@@ -71,12 +77,17 @@ def _verify(options: argparse.Namespace) -> int:
     submitted = submission.read(locate(options.runs))
     version = options.version or str((submitted.content.get("rules") if submitted else None) or "v1")
     if submitted:
-        submission.check_entry(submitted, load(version))
+        submission.check_entry(submitted, load(version, beside))
         submitted.problems += submission.wrong_entries(trusted) if trusted else []
-    allow = _trust(trusted) if trusted else []
-    own = [trusted] if trusted else []
+    allow = _trust(code) if code else []
+    own = [*beside, *filter(None, [trusted])]
+    if submitted and trusted and (entry := submitted.content.get("entry")) not in load(version, own).entries:
+        raise ConfigError(
+            f"--trust-code {code}: no entry {entry} in {trusted / submission.ENTRIES}; expected the Python "
+            "files of the method, and beside them, or in a folder options, the folders method and rules"
+        )
     if submitted and submitted.options and not (trusted or submitted.code):
-        own = [submitted.options]
+        own = [*beside, submitted.options]
     rules = load(version, own)
     workloads = {each.name for each in rules.chosen("workload", options.workload) if options.workload}
     entries = {each.name for each in rules.chosen("entry", options.only) if options.only}
@@ -84,6 +95,10 @@ def _verify(options: argparse.Namespace) -> int:
     if "model" in folders:
         comparison.check_one_model(found.places)
     lines = [*(submitted.problems if submitted else ()), *found.lines]
+    if submitted and submitted.code and not trusted and not submitted.problems:
+        lines += comparison.of_others(options.runs, submitted, version, beside)
+    if options.submission and not submitted:
+        lines.append(f"{submission.FILE}: missing; a submission says in it whose runs these are")
     drawn = _drawn(found.places, options)
     verdicts = []
     for place in found.places:

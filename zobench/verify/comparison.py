@@ -1,6 +1,6 @@
 """The runs that are verified, and what the rules of a comparison say of each."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,9 +9,11 @@ from zobench.record import summaries
 from zobench.record.archive import Place, locate
 from zobench.record.reading import Unreadable
 from zobench.record.runs import find
-from zobench.rules.check import broken
-from zobench.rules.files import TRIALS, Rules
+from zobench.rules import outside
+from zobench.rules.check import broken, of_entries
+from zobench.rules.files import TRIALS, Rules, load
 from zobench.rules.records import Records
+from zobench.verify import submission
 
 
 @dataclass
@@ -59,6 +61,37 @@ def read(
     return comparison
 
 
+def of_others(address: str, found: submission.Submission, version: str, own: Sequence[Path]) -> list[str]:
+    """The rules that a submission breaks whose method is code of others, of which nothing runs; a line each.
+
+    Trials, choices and seeds are counted by what rows say of themselves.
+
+    Args:
+        own: folders of options with entries and workloads beside the rules' own.
+    """
+    try:
+        return [*_of_others(address, found, version, own)]
+    except Exception as error:
+        return [_unchecked(error)]
+
+
+def _of_others(address: str, found: submission.Submission, version: str, own_folders: Sequence[Path]) -> Iterator[str]:
+    rules = load(version, [*own_folders, *filter(None, [found.options])])
+    records, names = Records(load(version, own_folders), [address], own_folders), submission.names(found, rules)
+    held = list(outside.held(records, rules, names))
+    yield from of_entries(rules, held)
+    if not held:
+        yield f"{found.content['entry']}: no scored run of it on a workload of {version}"
+    own = {str(run.place) for each in held for run in each.runs()}
+    theirs = {str(run.place): each.entry.name for each in records.held for run in each.runs()}
+    if others := sorted({name for place, name in theirs.items() if place not in own}):
+        yield f"runs of {', '.join(others)}: the submission is of {found.content['entry']}; remove them"
+    for stage, runs in records.stages.items():
+        for run in runs.values():
+            if str(run.place) not in own | theirs.keys():
+                yield f"{run.place}: {stage}: no trial of the declared space, and no scored run of the chosen setting"
+
+
 def check_one_model(places: Sequence[Place]) -> None:
     """Raises ConfigError where runs have several models from folders: one ``model.dir`` cannot be those of all."""
     models = set()
@@ -83,9 +116,8 @@ def _by_rules(comparison: Comparison, records: Records, workloads: Collection[st
             if (not workloads or each.workload.name in workloads) and (not entries or each.entry.name in entries)
         ]
         lines = broken(records)
-    except Exception as error:  # a stranger's entry or choice may break anything
-        said = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {first_line(error)}"
-        comparison.lines.append(f"the rules cannot be checked: {said}")
+    except Exception as error:
+        comparison.lines.append(_unchecked(error))
         return
     comparison.asked = {str(run.place) for each in held for run in each.runs()}
     if workloads or entries:
@@ -98,3 +130,9 @@ def _by_rules(comparison: Comparison, records: Records, workloads: Collection[st
             comparison.broken.setdefault(place, []).append(line.removeprefix(f"{place}: "))
         elif line.startswith(whose) or not (workloads or entries):
             comparison.lines.append(line)
+
+
+def _unchecked(error: Exception) -> str:
+    """What is said where an entry or a choice broke the check: a stranger's may break anything."""
+    said = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {first_line(error)}"
+    return f"the rules cannot be checked: {said}"

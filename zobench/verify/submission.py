@@ -18,11 +18,11 @@ from zobench.rules.files import Rules
 from zobench.run import trust
 
 FILE, OPTIONS = "submission.yaml", "options"
-_ENTRIES = f"{RULES}/entries.yaml"
+ENTRIES = f"{RULES}/entries.yaml"
 #: key → what it says; the last is optional
 _KEYS = {
     "who": "who submits", "method": "the method in a line", "entry": "an entry of the rules, or of options/",
-    "code": "url and commit, or wheel", "rules": "a version of the rules", "licence": "of the code",
+    "code": "url and commit, or wheel", "rules": "a version of the rules", "licence": "that of the code, such as MIT",
     "contact": "an address",
 }  # fmt: skip
 _URL, _COMMIT = re.compile(r"https://[\w.-]+(:\d+)?/\S+"), re.compile(r"[0-9a-f]{40}")
@@ -72,14 +72,21 @@ def read(top: Place) -> Submission | None:
 def check_entry(found: Submission, rules: Rules) -> None:
     """Note an entry that is neither of the rules nor in the entry file that came with it."""
     entry = found.content.get("entry")
-    own = found.options / _ENTRIES if found.options else None
+    own = found.options / ENTRIES if found.options else None
     if entry in rules.entries or (own and own.is_file() and entry in load_yaml(own)) or found.problems:
         return
     hint = did_you_mean(str(entry), rules.entries)
     found.problems.append(
         f"{FILE}: entry={shown(entry)}: no entry of {rules.version}{hint}; one of your own comes with its file, "
-        f"{OPTIONS}/{_ENTRIES}"
+        f"{OPTIONS}/{ENTRIES}"
     )
+
+
+def names(found: Submission, rules: Rules) -> set[str]:
+    """The entries that a submission is of: the one that it names, those that come with it, and their ablations."""
+    path = found.options / ENTRIES if found.options else None
+    own = {str(found.content["entry"]), *(load_yaml(path) if path and path.is_file() else ())}
+    return own | {name for name, entry in rules.entries.items() if entry.of in own}
 
 
 def _wrong(content: dict[str, Any], top: Path) -> Iterator[str]:
@@ -90,7 +97,7 @@ def _wrong(content: dict[str, Any], top: Path) -> Iterator[str]:
     for key, meaning in _KEYS.items():
         value = content.get(key)
         if value is None and key != "contact":
-            yield f"{FILE}: expected {key}: {meaning}"
+            yield f"{FILE}: {key} is missing; expected {meaning}"
         elif key == "code" and (problem := _wrong_code(value, top)):
             yield f"{FILE}: code: {problem}"
         elif key != "code" and value is not None and not (is_plain(value) and str(value).strip()):
@@ -117,10 +124,10 @@ def _wrong_options(options: Path) -> Iterator[str]:
     files = sorted(path for path in options.rglob("*") if not path.is_dir())
     for path in files[:_MOST_FILES]:
         name = path.relative_to(options).as_posix()
-        if name == _ENTRIES:
+        if name == ENTRIES:
             yield from wrong_entries(options)
         elif path.suffix == ".yaml" and not re.fullmatch(r"method/[\w-]+\.yaml", name):
-            yield f"{OPTIONS}/{name}: expected {_ENTRIES} and method/*.yaml alone; workloads are those of the rules"
+            yield f"{OPTIONS}/{name}: expected {ENTRIES} and method/*.yaml alone; workloads are those of the rules"
     if len(files) > _MOST_FILES:
         yield f"{OPTIONS}: {len(files)} files; expected {_MOST_FILES} at most"
 
@@ -131,9 +138,9 @@ def wrong_entries(options: Path) -> Iterator[str]:
     Args:
         options: the folder of options; one without an entry file has nothing wrong.
     """
-    path = options / _ENTRIES
+    path = options / ENTRIES
     for name, entry in load_yaml(path).items() if path.is_file() else ():
-        where = f"{path.parent.parent.name}/{_ENTRIES}: {name}"
+        where = f"{path.parent.parent.name}/{ENTRIES}: {name}"
         if any("_target_" in text or "_target_" in at for at, text in texts(entry)):
             yield f"{where}: a _target_; expected words, space and shipped values of methods"
         elif not isinstance(entry, dict) or not isinstance(entry.get("words"), str):
