@@ -172,6 +172,8 @@ def assert_refused(folder, file, content, said):
         ),
         (f"mine: {{words: method=mezo, {made('method.eps: 1, method.lr: 1')}}}", "expected method.lr first"),
         (f"mine: {{words: method=mezo, {made('method.lr: 1')}}}", "expected an interval, such as"),
+        (f"mine: {{words: method=mezo, {RATE.replace('1e-8', '1e-9')}}}", "3 decades at most, found 1e-09 to 1e-05"),
+        (f"mine: {{words: method=mezo, {RATE.replace('1.0e-6', '1.0e-3')}}}", "expected a value in the space"),
         ("mezo.seconds: {words: method=mezo}", "expected a name of letters, digits, - and _"),
         ("7: {words: method=mezo}", "7: expected a name of letters, digits, - and _; a number needs quotes"),
     ],

@@ -106,7 +106,7 @@ def _check(parser: argparse.ArgumentParser, words: list[str]) -> int:
         )
     show(table(records))
     lines = broken(records)
-    show("\n".join(["", *lines, f"{len(lines)} lines" if lines else "all rules kept"]))
+    show("\n".join(["", *lines, f"{len(lines)} line{'s' * (len(lines) > 1)}" if lines else "all rules kept"]))
     return 1 if lines else 0
 
 

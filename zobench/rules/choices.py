@@ -55,8 +55,8 @@ def slowness(rows: Sequence[Row], reference: Sequence[Row]) -> float:
 
     Machines differ, and so does one at different hours. 1 where records do not tell.
 
-    >>> slowness([{"dev_cpu_seconds": 0.6}], [{"dev_cpu_seconds": 0.2}]), slowness([{}], [{"dev_cpu_seconds": 0.2}])
-    (3.0, 1.0)
+    >>> slowness([{"dev_cpu_seconds": 0.5}], [{"dev_cpu_seconds": 0.25}]), slowness([{}], [{"dev_cpu_seconds": 0.2}])
+    (2.0, 1.0)
     """
     own, other = ([float(row.get("dev_cpu_seconds") or 0) for row in of] for of in (rows, reference))
     return median(own) / median(other) if all([*own, *other]) else 1.0

@@ -19,6 +19,8 @@ RULED = (
 )  # fmt: skip
 #: settings that an entry searches at most: as many places are drawn
 MOST = 3
+#: how wide the interval of learning rates is at most
+DECADES = 3
 _NAME = re.compile(r"[\w-]+")
 
 
@@ -85,6 +87,23 @@ def _of_space(entry: Any) -> str | None:
         return f"space: {LR}: expected an interval, such as tag(log, interval(1e-8, 1e-5))"
     if entry.space and not _positive_text(entry.shipped[LR]):
         return f"shipped: {LR}: expected a positive number, found {entry.shipped[LR]!r}"
+    return _of_rates(str(entry.space[LR]), float(entry.shipped[LR])) if entry.space else None
+
+
+def _of_rates(space: str, shipped: float) -> str | None:
+    """What is wrong with the interval in which an entry's learning rate is searched; None if it is none to be read.
+
+    >>> _of_rates("tag(log, interval(1e-8, 1e-4))", 1e-6)
+    'space: method.lr: expected an interval of 3 decades at most, found 1e-08 to 0.0001'
+    """
+    found = re.search(r"interval\(([^,()]+),([^,()]+)\)", space)
+    low, high = (float(each) if _positive_text(each) else 0.0 for each in (found.groups() if found else ("", "")))
+    if not 0 < low < high:  # which whoever draws trials answers
+        return None
+    if math.log10(high / low) > DECADES + 1e-9:
+        return f"space: {LR}: expected an interval of {DECADES} decades at most, found {low:g} to {high:g}"
+    if not low <= shipped <= high:
+        return f"shipped: {LR}: expected a value in the space, {low:g} to {high:g}; found {shipped:g}"
     return None
 
 

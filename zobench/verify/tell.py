@@ -37,11 +37,14 @@ def total(verdicts: Sequence[Verdict], lines: Sequence[str]) -> str:
     """All verdicts in one line.
 
     >>> total([], ["toy, mezo, tuned: seeds 3 are missing"])
-    '0 runs: 0 verified, 0 consistent, 0 refuted; 1 lines on rules and submission'
+    '0 runs: 0 verified, 0 consistent, 0 refuted; 1 line on rules and submission'
     """
     count = Counter(verdict.word for verdict in verdicts)
     said = ", ".join(f"{count[word]} {word}" for word in _WORDS)
-    return f"{len(verdicts)} runs: {said}" + f"; {len(lines)} lines on rules and submission" * bool(lines)
+    return (
+        f"{len(verdicts)} runs: {said}"
+        + f"; {len(lines)} line{'s' * (len(lines) > 1)} on rules and submission" * bool(lines)
+    )
 
 
 def as_json(verdicts: Sequence[Verdict], lines: Sequence[str], submission: dict[str, Any] | None) -> str:

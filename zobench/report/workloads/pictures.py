@@ -90,11 +90,12 @@ def profile_picture(costs: Mapping[str, pd.DataFrame], of: Mapping[str, str]) ->
     known = entry_styles(order, of)
     drawn = [partial(_profiles, costs=each, order=order, title=title, known=known) for title, each in costs.items()]
     counts = {len(each) for each in costs.values()}
+    workloads = f"{max(counts)} workload{'s' * (max(counts) > 1)}"
     told = (
-        f"Height: the share of {max(counts)} workloads on which an entry reaches the target within a factor of the "
+        f"Height: the share of {workloads} on which an entry reaches the target within a factor of the "
         "fastest entry's cost; from a flat line (on none) to the dotted line above (on all). "
     )
-    told += f"With {max(counts)} workloads a profile is a count, no estimate. " * (max(counts) < _FEW)
+    told += f"With {workloads} a profile is a count, no estimate. " * (max(counts) < _FEW)
     told += f"Within {LARGEST:g} times nowhere: {', '.join(never)}." * bool(never)
     shown = "; ".join(f"{entry} {best[entry]:.2f}" for entry in reversed(order))
     size = (3.4, 0.6 + 1.35 * _LINE * len(order))
