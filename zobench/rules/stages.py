@@ -97,7 +97,9 @@ class Comparison:
             and self._settings(each, workload, self.rules.searched) is None
         ]
         waiting = [name for name in without if name not in ended]
-        said = [f"{', '.join(waiting)}, which other runs must go before"] if waiting else []
+        count = len(waiting) * len(self.seeds or ruleset.seeds)
+        follow = f"{', '.join(waiting)}, whose {count} runs follow when those that they build on have a result"
+        said = [follow] if waiting else []
         return "; ".join([*said, *([f"{', '.join(ended)}, of which every trial diverged"] if ended else [])])
 
     def trials(self, workload: Workload, ruleset: Ruleset, entries: Iterable[Entry]) -> list[Asked]:
