@@ -21,10 +21,11 @@ from zobench.system.console import Console
 
 @pytest.fixture(scope="module")
 def sst2(tmp_path_factory):
-    """A run that selects its last step."""
-    record = made(tmp_path_factory.mktemp("sst2"), "task=sst2", "method=mezo", "method.lr=1e-2")
-    assert forged.row(record)["best_step"] == 6
-    return record
+    """A run that selects its last step; which rates do, hangs on how a processor rounds."""
+    folder = tmp_path_factory.mktemp("sst2")
+    rates = (1e-2, 3e-2, 3e-3, 1e-3, 2e-2, 5e-3, 1e-1, 3e-4)
+    records = (made(folder, "task=sst2", "method=mezo", f"method.lr={rate}") for rate in rates)
+    return next(record for record in records if forged.row(record)["best_step"] == 6)
 
 
 @pytest.fixture(scope="module")

@@ -145,6 +145,19 @@ def test_what_a_submission_with_code_of_its_own_leaves_out_is_counted(copied):
     assert ended.returncode == 1
 
 
+def test_stages_of_a_comparison_in_several_places_are_verified_as_one(copied):
+    (copied / "other").mkdir()
+    shutil.move(copied / "RUNS" / "trials", copied / "other" / "trials")
+    found = verify(copied, "RUNS", "other", "--trust-code", "mine", "--no-replay")[1]
+    assert found["lines"] == ["toy, mine, tuned: seeds 3, 4, 5 are missing"]
+    assert len(found["runs"]) == 8
+    assert all("rules" in run["verified"] for run in found["runs"])
+    submit(copied)
+    ended = command("zobench.verify", "RUNS", "other", cwd=copied)
+    assert "a submission is verified alone" in ended.stderr
+    assert ended.returncode == 2
+
+
 def test_a_folder_of_submissions_has_no_other(copied):
     ended, found = verify(copied, "RUNS", "--submission", "--no-replay", "--config-dir", toys(copied))
     assert found["lines"][-1] == "submission.yaml: missing; a submission says in it whose runs these are"

@@ -43,8 +43,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m zobench.verify",
         description="Hold runs against their records: files, rules, and weights and scores that are made again.",
     )
-    parser.add_argument("runs", metavar="RUNS", help="a folder of runs or of a comparison's stages, or a zip of either")
-    parser.add_argument("inputs", nargs="*", metavar="key=value", help="data.dir=DIR and model.dir=DIR")
+    parser.add_argument("words", nargs="+", metavar="RUNS",
+        help="folders of runs or of a comparison's stages, or zips of either; data.dir=DIR, model.dir=DIR")  # fmt: skip
     parser.add_argument("--workload", default="", metavar="NAME,..", help="of a comparison these; all unless given")
     parser.add_argument("--only", default="", metavar="ENTRY,..", help="of a comparison these; all unless given")
     parser.add_argument("--sample", type=int, metavar="N", help="replay and evaluate N runs, drawn anew each time")
@@ -61,7 +61,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    folders = _folders(options.inputs)
+    runs = [word for word in options.words if "=" not in word or Path(word).exists()]
+    folders = _folders([word for word in options.words if word not in runs])
+    if not runs:
+        raise ConfigError("no folder or zip of runs is given")
     if options.sample is not None and options.sample < 0:
         raise ConfigError(f"--sample {options.sample}: expected 0 or more")
     if options.json and not options.json.parent.is_dir():
@@ -74,7 +77,10 @@ def _verify(options: argparse.Namespace) -> int:
     from zobench.rules.files import load
     from zobench.verify import comparison, submission, tell
 
-    submitted = submission.read(locate(options.runs))
+    submissions = [found for found in (submission.read(locate(each)) for each in runs) if found]
+    if submissions and len(runs) > 1:
+        raise ConfigError(f"{', '.join(runs)}: a submission is verified alone; give its folder and no other")
+    submitted = submissions[0] if submissions else None
     version = options.version or str((submitted.content.get("rules") if submitted else None) or "v1")
     if submitted:
         submission.check_entry(submitted, load(version, beside))
@@ -91,12 +97,12 @@ def _verify(options: argparse.Namespace) -> int:
     rules = load(version, own)
     workloads = {each.name for each in rules.chosen("workload", options.workload) if options.workload}
     entries = {each.name for each in rules.chosen("entry", options.only) if options.only}
-    found = comparison.read(options.runs, rules, own, workloads, entries)
+    found = comparison.read(runs, rules, own, workloads, entries)
     if "model" in folders:
         comparison.check_one_model(found.places)
     lines = [*(submitted.problems if submitted else ()), *found.lines]
     if submitted and submitted.code and not trusted and not submitted.problems:
-        lines += comparison.of_others(options.runs, submitted, version, beside)
+        lines += comparison.of_others(runs[0], submitted, version, beside)
     if options.submission and not submitted:
         lines.append(f"{submission.FILE}: missing; a submission says in it whose runs these are")
     drawn = _drawn(found.places, options)

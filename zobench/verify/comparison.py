@@ -34,30 +34,39 @@ class Comparison:
 
 
 def read(
-    address: str, rules: Rules, folders: Sequence[Path], workloads: Collection[str], entries: Collection[str]
+    addresses: Sequence[str],
+    rules: Rules,
+    folders: Sequence[Path],
+    workloads: Collection[str],
+    entries: Collection[str],
 ) -> Comparison:
-    """Find the runs at an address, and check the rules where it has the stages of a comparison.
+    """Find the runs at some addresses, and check the rules where these have the stages of a comparison.
 
     Args:
+        addresses: folders and zips; what they hold is one comparison.
         folders: of options that add entries.
         workloads, entries: names of those that are asked for; empty for all.
 
     Raises:
         UserError: if there is no run.
     """
-    top = locate(address)
-    if not top.is_dir():
-        raise UserError(f"{address}: no such folder or zip of runs")
-    found = find(top)
-    comparison = Comparison(
-        places=sorted(found.runs, key=str), lines=[f"{place}: {why}" for place, why in found.left_out]
-    )
-    if any((top / stage).is_dir() for stage in (TRIALS, *rules.rulesets)):
-        _by_rules(comparison, Records(rules, [address], folders), workloads, entries)
+    tops, comparison = [locate(address) for address in addresses], Comparison()
+    for address, top in zip(addresses, tops, strict=True):
+        if not top.is_dir():
+            raise UserError(f"{address}: no such folder or zip of runs")
+        found = find(top)
+        if not (found.runs or found.left_out):
+            raise UserError(f"{address}: no run there")
+        comparison.places += sorted(found.runs, key=str)
+        comparison.lines += [f"{place}: {why}" for place, why in found.left_out]
+    if any((top / stage).is_dir() for top in tops for stage in (TRIALS, *rules.rulesets)):
+        _by_rules(comparison, Records(rules, addresses, folders), workloads, entries)
     elif workloads or entries:
-        raise ConfigError(f"{address}: --workload and --only are of comparisons; it has no folder such as {TRIALS}")
+        raise ConfigError(
+            f"{', '.join(addresses)}: --workload and --only are of comparisons; it has no folder such as {TRIALS}"
+        )
     if not comparison.places:
-        raise UserError(f"{address}: no run there")
+        raise UserError(f"{', '.join(addresses)}: no run there")
     return comparison
 
 
