@@ -101,13 +101,13 @@ def read(
 
 def _only_submissions(top: Path | None, left_out: LeftOut) -> list[str]:
     """The folders below one that say that they are submissions."""
-    folders = sorted(each for each in top.iterdir() if each.is_dir()) if top else []
-    left_out += [(each.name, f"no {submission.FILE} in it") for each in folders if not _is_submission(each)]
-    return [str(each) for each in folders if _is_submission(each)]
-
-
-def _is_submission(folder: Path) -> bool:
-    return (folder / submission.FILE).is_file()
+    found = []
+    for folder in sorted(each for each in top.iterdir() if each.is_dir()) if top else ():
+        if (folder / submission.FILE).is_file():
+            found.append(str(folder))
+        else:
+            left_out.append((folder.name, f"no {submission.FILE} in it"))
+    return found
 
 
 def _parts(folders: Sequence[str], own: Sequence[Path], left_out: LeftOut) -> Iterator[_Part]:

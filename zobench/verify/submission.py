@@ -72,8 +72,7 @@ def read(top: Place) -> Submission | None:
 def check_entry(found: Submission, rules: Rules) -> None:
     """Note an entry that is neither of the rules nor in the entry file that came with it."""
     entry = found.content.get("entry")
-    own = found.options / ENTRIES if found.options else None
-    if entry in rules.entries or (own and own.is_file() and entry in load_yaml(own)) or found.problems:
+    if entry in rules.entries or entry in _own_entries(found) or found.problems:
         return
     hint = did_you_mean(str(entry), rules.entries)
     found.problems.append(
@@ -84,9 +83,14 @@ def check_entry(found: Submission, rules: Rules) -> None:
 
 def names(found: Submission, rules: Rules) -> set[str]:
     """The entries that a submission is of: the one that it names, those that come with it, and their ablations."""
-    path = found.options / ENTRIES if found.options else None
-    own = {str(found.content["entry"]), *(load_yaml(path) if path and path.is_file() else ())}
+    own = {str(found.content["entry"]), *_own_entries(found)}
     return own | {name for name, entry in rules.entries.items() if entry.of in own}
+
+
+def _own_entries(found: Submission) -> dict[str, Any]:
+    """The entry file that came with a submission; empty without one."""
+    path = found.options / ENTRIES if found.options else None
+    return load_yaml(path) if path and path.is_file() else {}
 
 
 def _wrong(content: dict[str, Any], top: Path) -> Iterator[str]:
