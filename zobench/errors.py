@@ -144,6 +144,18 @@ def first_line(error: BaseException, limit: int = 240) -> str:
     return shown(next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__), limit)
 
 
+def told(error: BaseException, kind: type[UserError] = UserError) -> str:
+    """What is told of an error of anybody's code: a user error's own words, else its kind and its first line.
+
+    >>> told(ConfigError("eps: expected a number")), told(KeyError("lr"))
+    ('eps: expected a number', "KeyError: 'lr'")
+
+    Args:
+        kind: of the errors whose own words are told.
+    """
+    return str(error) if isinstance(error, kind) else f"{type(error).__name__}: {first_line(error)}"
+
+
 def printable(text: str, encoding: str | None = None) -> str:
     """A text for a terminal or a page: what is no sign of its own, such as an escape sequence, is written out.
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from zobench.config.chosen import Chosen
-from zobench.errors import ConfigError
+from zobench.errors import ConfigError, told
 from zobench.estimate.cost import LAW, RUNS, SHORT_RUNS, Cost, Part
 from zobench.estimate.law import by_law, on_gpu
 from zobench.estimate.prices import Prices
@@ -47,8 +47,7 @@ class Costs:
         try:
             spending = self._prices.of(cell)
         except Exception as error:  # the class may be anybody's, and raise anything
-            why = str(error) if isinstance(error, ConfigError) else f"{type(error).__name__}: {error}"
-            return Cost(None, (), None, gpu=on_gpu(cell), source=LAW, refusal=why)
+            return Cost(None, (), None, gpu=on_gpu(cell), source=LAW, refusal=told(error, ConfigError))
         key = tuple(cell.choice(n) if n in _GROUPS else cell.get(n) for n in _LIKE)
         for length in (len(_LIKE), len(_LIKE) - 1):
             if key[:length] in self._known:

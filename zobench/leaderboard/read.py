@@ -9,7 +9,7 @@ import pandas as pd
 
 from zobench.config.folders import conf_dir
 from zobench.config.options import describe
-from zobench.errors import ConfigError, UserError, first_line
+from zobench.errors import ConfigError, UserError, told
 from zobench.leaderboard.verdicts import FILE, Verdicts
 from zobench.record import digests
 from zobench.record.archive import Place, below, locate
@@ -125,8 +125,7 @@ def _parts(folders: Sequence[str], own: Sequence[Path], left_out: LeftOut) -> It
         try:
             yield _submitted(folder, submitted, own, left_out)
         except Exception as error:  # a stranger's entry or choice may break anything
-            said = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {first_line(error)}"
-            left_out.append((Path(folder).name, said))
+            left_out.append((Path(folder).name, told(error)))
 
 
 def _submitted(folder: str, found: submission.Submission, own: Sequence[Path], left_out: LeftOut) -> _Part:

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from zobench.errors import ConfigError, UserError, first_line
+from zobench.errors import ConfigError, UserError, told
 from zobench.record import summaries
 from zobench.record.archive import Place, locate
 from zobench.record.reading import Unreadable
@@ -14,6 +14,9 @@ from zobench.rules.check import broken, of_entries
 from zobench.rules.files import TRIALS, Rules, load
 from zobench.rules.records import Records
 from zobench.verify import submission
+
+#: said where an entry or a choice broke the check: a stranger's may break anything
+_UNCHECKED = "the rules cannot be checked"
 
 
 @dataclass
@@ -81,7 +84,7 @@ def of_others(address: str, found: submission.Submission, version: str, own: Seq
     try:
         return [*_of_others(address, found, version, own)]
     except Exception as error:
-        return [_unchecked(error)]
+        return [f"{_UNCHECKED}: {told(error)}"]
 
 
 def _of_others(address: str, found: submission.Submission, version: str, own_folders: Sequence[Path]) -> Iterator[str]:
@@ -126,7 +129,7 @@ def _by_rules(comparison: Comparison, records: Records, workloads: Collection[st
         ]
         lines = broken(records)
     except Exception as error:
-        comparison.lines.append(_unchecked(error))
+        comparison.lines.append(f"{_UNCHECKED}: {told(error)}")
         return
     comparison.asked = {str(run.place) for each in held for run in each.runs()}
     if workloads or entries:
@@ -139,9 +142,3 @@ def _by_rules(comparison: Comparison, records: Records, workloads: Collection[st
             comparison.broken.setdefault(place, []).append(line.removeprefix(f"{place}: "))
         elif line.startswith(whose) or not (workloads or entries):
             comparison.lines.append(line)
-
-
-def _unchecked(error: Exception) -> str:
-    """What is said where an entry or a choice broke the check: a stranger's may break anything."""
-    said = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {first_line(error)}"
-    return f"the rules cannot be checked: {said}"
