@@ -20,6 +20,7 @@ from zobench.config.signature import compose
 from zobench.errors import DataError
 from zobench.leaderboard.read import read
 from zobench.leaderboard.verdicts import Verdicts
+from zobench.report.site import boards
 from zobench.rules import stages
 
 METHOD = "from zobench.methods.mezo import MeZO\n\n\nclass Mine(MeZO):\n    pass\n"
@@ -96,6 +97,9 @@ def test_submissions_stand_beside_the_comparison_and_none_of_their_code_runs(con
     assert content.left_out == []
     assert content.entries["mine"].source.said["who"] == "A. Person"
     assert content.entries["mine"].source.code == CODE["url"]
+    assert [name for name, entry in content.entries.items() if entry.source.outside] == ["mine"]
+    notes = boards.workload(content, "toy")["boards"][0]["table"].notes
+    assert [note.rpartition(": ")[2] for note in notes[-2:]] == ["mine, probes", "mine"]
     lines = content.found.set_index("entry")
     assert lines["runs"].to_dict() == {"mezo": 2, "mine": 2, "probes": 2}
     assert lines["trials"].to_dict() == {"mezo": 6, "mine": 6, "probes": 6}

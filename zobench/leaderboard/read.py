@@ -150,7 +150,8 @@ def _submitted(folder: str, found: submission.Submission, own: Sequence[Path], l
     code = content["code"]
     said = {key: str(content[key]) for key in ("who", "method", "licence", "contact") if content.get(key)}
     said |= {"code": f"{code['url']} at {code['commit']}"} if "url" in code else {"code": str(code["wheel"])}
-    return _Part(Source(top.name, said, code.get("url", "")), rules, held, [top], submission.OPTIONS if options else "")
+    source = Source(top.name, said, code.get("url", ""), found.code)
+    return _Part(source, rules, held, [top], submission.OPTIONS if options else "")
 
 
 def _agreeing(parts: list[_Part], left_out: LeftOut) -> list[_Part]:

@@ -20,17 +20,32 @@ def line(verdict: Verdict) -> str:
 
 
 def table(verdicts: Sequence[Verdict]) -> str:
-    """How many runs of each task, model and method have which verdict."""
-    groups: dict[tuple[str, str, str], list[Verdict]] = {}
+    """How many runs of each task, model and method have which verdict.
+
+    A run whose row cannot be read is counted by the folders that it lies in:
+
+    >>> from pathlib import Path
+    >>> print(table([Verdict(Path("runs/toy/tiny/mezo/1a2b3c4d"), differs=["summary.json: cut short"])]))
+    | task | model | method | runs | verified | consistent | refuted | s a run |
+    | ---- | ----: | -----: | ---: | -------: | ---------: | ------: | ------: |
+    | toy  |  tiny |   mezo |    1 |        0 |          0 |       1 |     0.0 |
+    """
+    groups: dict[tuple[str, ...], list[Verdict]] = {}
     for verdict in verdicts:
-        task, model, method = (str(verdict.row.get(name, "-")) for name in ("task", "model", "method"))
-        groups.setdefault((task, model, method), []).append(verdict)
+        groups.setdefault(_of(verdict), []).append(verdict)
     cells = [["task", "model", "method", "runs", *_WORDS, "s a run"]]
     for names, of in sorted(groups.items()):
         count = Counter(verdict.word for verdict in of)
         seconds = sum(verdict.seconds for verdict in of) / len(of)
         cells.append([*names, str(len(of)), *(str(count[word]) for word in _WORDS), f"{seconds:.1f}"])
     return pipe_table(cells)
+
+
+def _of(verdict: Verdict) -> tuple[str, ...]:
+    """Task, model and method of a run; as its folders are named where its row cannot be read."""
+    names = ("task", "model", "method")
+    folders = ["-"] * len(names) + [shown(part) for part in str(verdict.place).split("/")[:-1]]
+    return tuple(str(verdict.row.get(name, folder)) for name, folder in zip(names, folders[-3:], strict=True))
 
 
 def total(verdicts: Sequence[Verdict], lines: Sequence[str]) -> str:

@@ -1,6 +1,7 @@
 """The first page, a page for each workload, and the list of all runs."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -8,7 +9,7 @@ import pandas as pd
 from zobench.errors import UserError
 from zobench.report.papers.cite import cite
 from zobench.report.site.cells import Cell, Link, Linked, Links, counted, linked, to
-from zobench.report.site.content import Content, RunFacts, address, anchor
+from zobench.report.site.content import Content, EntryFacts, RunFacts, address, anchor
 from zobench.report.typeset.table import Table, number
 from zobench.report.workloads.comparison import STAGES
 from zobench.report.workloads.headline import MEAN, claims, headline, headline_notes, power_table
@@ -69,7 +70,17 @@ def board(content: Content, lines: pd.DataFrame) -> Linked:
                  for name, cell in zip(head[1:], row[1:], strict=True)}  # fmt: skip
         return {"entry": Link(row[0], page), **cells, "seeds": seeds(runs), "verdicts": verdicts(runs)}
 
-    return linked(table, of_row, title="")
+    notes = [*table.notes, *_submitted([content.entries[name] for name in of_entries])]
+    return linked(replace(table, notes=notes), of_row, title="")
+
+
+def _submitted(entries: Sequence[EntryFacts]) -> list[str]:
+    """What is said of the entries of others on a board."""
+    submitted = [entry.name for entry in entries if entry.source.said]
+    own = [entry.name for entry in entries if entry.source.outside]
+    told = [f"submitted by others: {', '.join(submitted)}"] if submitted else []
+    code = "code that is not zobench's: counted, and made again only where that code is trusted"
+    return [*told, f"{code}: {', '.join(own)}"] if own else told
 
 
 def seeds(runs: Sequence[RunFacts]) -> Links:

@@ -24,11 +24,13 @@ class Source:
         name: of the folder.
         said: of a submission, what it says of itself: label -> text; empty for a comparison of one's own.
         code: where its code is, an address with http(s); empty where that is zobench's.
+        outside: whether its method is code that zobench has not.
     """
 
     name: str
     said: Mapping[str, str] = field(default_factory=dict)
     code: str = ""
+    outside: bool = False
 
 
 @dataclass(frozen=True)
