@@ -67,7 +67,7 @@ class Page:
 
     def said(self) -> str:
         """What can be said at every stage, and the table of the headline."""
-        return self._headline(self.compared.stages)
+        return f"{self._claims(self.compared.stages)}\n\n{self._table(self.compared.stages)}"
 
     def write(self, out: Path) -> list[Path]:
         """Write the page, its pictures, and ``scores.csv`` and ``overall.csv`` with all digits.
@@ -90,7 +90,7 @@ class Page:
         return [*files, write_text(page, between_marks(text, MARKS, self._text(), page))]
 
     def write_readme(self, readme: Path, out: Path) -> Path:
-        """Put the headline between the marks of a page elsewhere, with the picture that ``write`` left.
+        """Put claims, the picture that ``write`` left and, folded, the table between the marks of a page elsewhere.
 
         Args:
             readme: the page, which has the marks.
@@ -101,19 +101,23 @@ class Page:
         """
         picture = Path(os.path.relpath(out / f"{PICTURE}.png", readme.parent)).as_posix()
         stages = [stage for stage in self.compared.stages if stage in TUNED] or self.compared.stages
-        part = f"{self._headline(stages)}\n\n{self._shown(PICTURE, picture)}"
+        table = f"<details markdown>\n<summary>The same in numbers</summary>\n\n{self._table(stages)}\n\n</details>"
+        part = "\n\n".join([self._claims(stages), self._shown(PICTURE, picture), table])
         return write_text(readme, between_marks(read_page(readme), MARKS, part, readme))
 
-    def _headline(self, stages: Sequence[str]) -> str:
-        """What can be said at some stages, and the table of them."""
+    def _claims(self, stages: Sequence[str]) -> str:
+        """What can be said at some stages."""
         said = []
         for stage in stages:
             lines = "\n".join(f"- {each}" for each in claims(self.found, self.overall, stage))
             said.append(f"**{STAGES[stage].capitalize()}**\n\n{lines}")
+        return "\n\n".join(said)
+
+    def _table(self, stages: Sequence[str]) -> str:
+        """The table of some stages, with what it rests on."""
         table = headline(self.found, self.overall, stages)
         notes = [*headline_notes(self.found), *table.notes, *self.compared.notes]
-        told = replace(table, notes=notes).markdown()
-        return "\n\n".join([*said, told.strip("\n")])
+        return replace(table, notes=notes).markdown().strip("\n")
 
     def _text(self) -> str:
         parts = [self.said(), self._shown(PICTURE), "## How to read the tables"]
