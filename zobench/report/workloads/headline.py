@@ -47,20 +47,21 @@ def headline(found: pd.DataFrame, overall: pd.DataFrame, stages: Sequence[str]) 
         "entry": lambda r: r["entry"],
         "scale": lambda r: number(cells.get((r["entry"], stages[0]), {}).get("normalised"), ".2f"),
         **{STAGES[stage]: lambda r, stage=stage: cell(r["entry"], stage) for stage in stages},  # type: ignore[misc]
-        "hours of tuning": lambda r: number(hours.get(r["entry"]) or None, ".3f"),
+        "CPU hours of tuning": lambda r: number(hours.get(r["entry"]) or None, ".3f"),
     }
     left = [entry for entry in order if entry not in (*kept, "zeroshot")]
     notes = [f"below {REFERENCE} beyond doubt in every column, {len(left)}: {', '.join(left)}"] if left else []
     return Table(lines, columns, notes, rows=[{"entry": entry, "row": entry} for entry in kept])
 
 
-def claims(found: pd.DataFrame, overall: pd.DataFrame, stage: str) -> list[str]:
+def claims(found: pd.DataFrame, overall: pd.DataFrame, stage: str, most: float = math.inf) -> list[str]:
     """Say of each entry which of three things holds at a stage: above the reference, below, or not told apart.
 
     Args:
         found: of ``scores``.
         overall: of ``together``.
         stage: of ``STAGES``.
+        most: entries that are named where they are not told apart or below; of more there is the count.
 
     Returns:
         Sentences, of all workloads together where there are several.
@@ -69,10 +70,10 @@ def claims(found: pd.DataFrame, overall: pd.DataFrame, stage: str) -> list[str]:
     said = [
         f"above {REFERENCE} beyond doubt: " + _with_delta(filter(beats, lines)),
         f"above it on single workloads alone: {_alone(single, lines)}",
-        f"not told from {REFERENCE}: " + _counted(filter(_untold, lines)),
-        f"below {REFERENCE} beyond doubt, or diverged: " + _counted(filter(below, lines)),
+        f"not told from {REFERENCE}: " + _counted(filter(_untold, lines), most),
+        f"below {REFERENCE} beyond doubt, or diverged: " + _counted(filter(below, lines), most),
         f"not above an ablation of theirs: {_no_better(lines)}",
-        f"{_LACKING}: " + _counted(filter(_missing, lines)),
+        f"{_LACKING}: " + _counted(filter(_missing, lines), most),
     ]
     return [each for each in said if not (each.endswith(": none") and each.startswith((_LACKING, "above it on")))]
 
@@ -173,8 +174,10 @@ def _with_delta(lines: "filter[Row] | Sequence[Row]") -> str:
     return ", ".join(f"{line['entry']} {delta(line)}" for line in lines) or "none"
 
 
-def _counted(lines: "filter[Row]") -> str:
+def _counted(lines: "filter[Row]", most: float) -> str:
     names = [str(line["entry"]) for line in lines]
+    if len(names) > most:
+        return f"{len(names)} entries"
     return f"{len(names)}: {', '.join(names)}" if names else "none"
 
 

@@ -25,6 +25,8 @@ from zobench.system.markdown import between_marks
 #: between these lines of a page stands what is generated
 MARKS = "<!-- the comparison, by python -m zobench.rules report -->\n", "<!-- end of the comparison -->\n"
 PAGE, PICTURE = "comparison.md", "headline"
+#: entries that a short text names one by one
+NAMED = 12
 #: title of a cost -> the stage that it is read at, and its column
 COSTS = {
     "forward passes": ("tuned", "target_forwards"), "seconds": ("seconds", "target_seconds"),
@@ -102,14 +104,14 @@ class Page:
         picture = Path(os.path.relpath(out / f"{PICTURE}.png", readme.parent)).as_posix()
         stages = [stage for stage in self.compared.stages if stage in TUNED] or self.compared.stages
         table = f"<details markdown>\n<summary>The same in numbers</summary>\n\n{self._table(stages)}\n\n</details>"
-        part = "\n\n".join([self._claims(stages), self._shown(PICTURE, picture), table])
+        part = "\n\n".join([self._claims(stages, NAMED), self._shown(PICTURE, picture), table])
         return write_text(readme, between_marks(read_page(readme), MARKS, part, readme))
 
-    def _claims(self, stages: Sequence[str]) -> str:
-        """What can be said at some stages."""
+    def _claims(self, stages: Sequence[str], most: float = math.inf) -> str:
+        """What can be said at some stages; see ``claims``."""
         said = []
         for stage in stages:
-            lines = "\n".join(f"- {each}" for each in claims(self.found, self.overall, stage))
+            lines = "\n".join(f"- {each}" for each in claims(self.found, self.overall, stage, most))
             said.append(f"**{STAGES[stage].capitalize()}**\n\n{lines}")
         return "\n\n".join(said)
 
