@@ -120,7 +120,7 @@ def test_examples_of_the_generators_run(made, name):
 
 def test_the_site_builds_without_a_warning_and_asks_no_other_host_for_anything(tmp_path):
     pytest.importorskip("mkdocs", reason="pip install '.[docs]'")
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)]
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
     built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert built.returncode == 0, built.stdout + built.stderr
     for page in ("index.html", "docs/rules/index.html", "methods/mezo/index.html", "api/zo/index.html"):
